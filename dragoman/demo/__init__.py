@@ -1,0 +1,1 @@
+"""The demonstration mesh that runs on one machine without root."""
