@@ -1,0 +1,23 @@
+"""Keys, SPIFFE ids, issuing and rotation. Knows nothing of streams."""
+
+from ca.authority import DEFAULT_LIFETIME, MAX_LIFETIME, Authority, AuthorityError, new_root
+from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
+from ca.root_store import RootStoreError, load, load_or_create
+from ca.workload_certificates import IssuedCertificate, NotHeldError, WorkloadCertificates
+
+__all__ = [
+    "DEFAULT_LIFETIME",
+    "MAX_LIFETIME",
+    "Authority",
+    "AuthorityError",
+    "InvalidIdentityError",
+    "IssuedCertificate",
+    "NotHeldError",
+    "RootStoreError",
+    "SpiffeId",
+    "WorkloadCertificates",
+    "WorkloadIdentity",
+    "load",
+    "load_or_create",
+    "new_root",
+]

@@ -1,0 +1,41 @@
+"""Certificates as the SDS secrets that Envoy's TLS contexts name (xDS: secret discovery service)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    Secret,
+    TlsCertificate,
+)
+
+from ca.workload_certificates import IssuedCertificate
+from dragoman.codec import Encoded
+
+WORKLOAD_SECRET: Final = "default"  # Istio: security/pkg/nodeagent/cache, WorkloadKeyCertResourceName  # noqa: S105
+ROOT_SECRET: Final = "ROOTCA"  # Istio: security/pkg/nodeagent/cache, RootCertReqResourceName  # noqa: S105
+
+
+def workload_secret(certificate: IssuedCertificate) -> Encoded:
+    """The secret `default`: the workload's chain and private key. Belongs only into a secret `View`."""
+    return Encoded.of(
+        Secret(
+            name=WORKLOAD_SECRET,
+            tls_certificate=TlsCertificate(
+                certificate_chain=DataSource(inline_bytes=certificate.chain_pem),
+                private_key=DataSource(inline_bytes=certificate.key_pem),
+            ),
+        )
+    )
+
+
+def root_secret(roots_pem: bytes) -> Encoded:
+    """The secret `ROOTCA`: the trust bundle that peers are verified with."""
+    return Encoded.of(
+        Secret(
+            name=ROOT_SECRET,
+            validation_context=CertificateValidationContext(trusted_ca=DataSource(inline_bytes=roots_pem)),
+        )
+    )

@@ -1,0 +1,163 @@
+"""One key and certificate per workload identity, renewed at half of their life.
+
+Sans-io: the owner asks `next_deadline()`, sleeps, and rotates what is `due()`. Keys live here and in the SDS secrets
+made of them, nowhere else, and are forgotten when the last holder lets go.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from ca.authority import DEFAULT_LIFETIME, Authority, pem
+from ca.identity import WorkloadIdentity
+
+GRACE_RATIO: Final = 0.5  # Istio: SECRET_GRACE_PERIOD_RATIO
+GRACE_JITTER: Final = 0.01  # Istio: SECRET_GRACE_PERIOD_RATIO_JITTER; workloads started together drift apart
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A certificate with its chain (leaf first, no root) and its key, both PEM. The key never shows in `repr()`."""
+
+    identity: WorkloadIdentity
+    serial: int
+    chain_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+    not_before: datetime
+    not_after: datetime
+    rotate_at: datetime
+
+
+class NotHeldError(LookupError):
+    """The identity has no holder, hence no certificate: `acquire` it first."""
+
+    def __init__(self, identity: WorkloadIdentity) -> None:
+        super().__init__(f"nobody holds a certificate of {identity}")
+
+
+@dataclass(slots=True)
+class _Held:
+    certificate: IssuedCertificate
+    holders: set[Hashable]
+
+
+class WorkloadCertificates:
+    """The certificates in use. `clock` gives aware datetimes, `rng` the jitter (keys and serials never come of it)."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        clock: Callable[[], datetime],
+        rng: random.Random,
+        *,
+        lifetime: timedelta = DEFAULT_LIFETIME,
+    ) -> None:
+        self._authority = authority
+        self._clock = clock
+        self._rng = rng
+        self._lifetime = lifetime
+        self._held: dict[WorkloadIdentity, _Held] = {}
+        # (rotate_at, identity); an entry whose certificate was replaced or released is dropped when it surfaces.
+        self._schedule: list[tuple[datetime, WorkloadIdentity]] = []
+
+    @property
+    def roots_pem(self) -> bytes:
+        """The trust bundle that peers of these certificates verify with, PEM."""
+        return self._authority.roots_pem
+
+    def acquire(self, identity: WorkloadIdentity, holder: Hashable) -> IssuedCertificate:
+        """The certificate of `identity`, issued if `holder` is the first. Holding twice is holding once.
+
+        Raises `AuthorityError` when the authority cannot sign; then nothing is held.
+        """
+        held = self._held.get(identity)
+        if held is None:
+            held = self._held[identity] = _Held(self._issue(identity), set())
+        held.holders.add(holder)
+        return held.certificate
+
+    def release(self, identity: WorkloadIdentity, holder: Hashable) -> None:
+        """`holder` is done. The last one to go takes the key along. Raises `NotHeldError` if it held nothing."""
+        held = self._held.get(identity)
+        if held is None or holder not in held.holders:
+            raise NotHeldError(identity)
+        held.holders.discard(holder)
+        if not held.holders:
+            del self._held[identity]
+
+    def get(self, identity: WorkloadIdentity) -> IssuedCertificate:
+        """The certificate in use. Only `rotate` replaces it, so that whoever rotates can tell every holder."""
+        held = self._held.get(identity)
+        if held is None:
+            raise NotHeldError(identity)
+        return held.certificate
+
+    def rotate(self, identity: WorkloadIdentity) -> IssuedCertificate:
+        """A new key and certificate for `identity`, now, whether due or not.
+
+        Raises `NotHeldError`, and `AuthorityError` when the authority cannot sign; the old one then stays in use.
+        """
+        held = self._held.get(identity)
+        if held is None:
+            raise NotHeldError(identity)
+        held.certificate = self._issue(identity)
+        return held.certificate
+
+    def due(self, now: datetime) -> tuple[WorkloadIdentity, ...]:
+        """The identities to rotate at `now`, the longest overdue first. They stay due until they are rotated."""
+        due: list[tuple[datetime, WorkloadIdentity]] = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            due.append(heapq.heappop(self._schedule))
+        for entry in due:
+            heapq.heappush(self._schedule, entry)
+        return tuple(dict.fromkeys(identity for _, identity in due))
+
+    def next_deadline(self) -> datetime | None:
+        """When the next certificate is due; `None` when none is held."""
+        while self._schedule:
+            rotate_at, identity = self._schedule[0]
+            held = self._held.get(identity)
+            if held is not None and held.certificate.rotate_at == rotate_at:
+                return rotate_at
+            heapq.heappop(self._schedule)
+        return None
+
+    def _issue(self, identity: WorkloadIdentity) -> IssuedCertificate:
+        now = self._clock()
+        key = ec.generate_private_key(ec.SECP256R1())
+        dns_name = identity.dns_name
+        leaf = self._authority.sign(
+            key.public_key(),
+            spiffe_ids=(identity.spiffe_id,),
+            dns_names=(dns_name,) if dns_name is not None else (),
+            now=now,
+            lifetime=self._lifetime,
+        )
+        grace = GRACE_RATIO + self._rng.uniform(-GRACE_JITTER, GRACE_JITTER)
+        rotate_at = leaf.not_valid_after_utc - (leaf.not_valid_after_utc - now) * grace
+        self._plan(rotate_at, identity)
+        return IssuedCertificate(
+            identity=identity,
+            serial=leaf.serial_number,
+            chain_pem=pem([leaf]) + self._authority.intermediates_pem,
+            key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+            rotate_at=rotate_at,
+        )
+
+    def _plan(self, rotate_at: datetime, identity: WorkloadIdentity) -> None:
+        heapq.heappush(self._schedule, (rotate_at, identity))
+        if len(self._schedule) > 2 * len(self._held) + 64:
+            # Streams that come and go leave stale entries, which would surface only half a life later.
+            self._schedule = [(held.certificate.rotate_at, held_by) for held_by, held in self._held.items()]
+            heapq.heapify(self._schedule)
+            heapq.heappush(self._schedule, (rotate_at, identity))
