@@ -1,0 +1,22 @@
+"""Who may see an object: `exportTo` (Istio: pkg/config/visibility; API `exportTo`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+PRIVATE = "."
+PUBLIC = "*"
+NONE = "~"
+
+EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+
+
+def exports(export_to: Iterable[str], owner: str, default: Iterable[str]) -> frozenset[str]:
+    """`exportTo` with `.` resolved to the owner's namespace; an empty list means the mesh's default."""
+    listed = tuple(export_to) or tuple(default)
+    return frozenset(owner if entry == PRIVATE else entry for entry in listed)
+
+
+def visible(exported: frozenset[str], client: str) -> bool:
+    """Whether an object exported to `exported` is seen from namespace `client`."""
+    return PUBLIC in exported or client in exported

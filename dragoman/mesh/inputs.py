@@ -1,0 +1,55 @@
+"""The input cells of the mesh: what queries look up, not one cell per object.
+
+A change of one object touches only the cells it stands in, and reading an absent key is a read too: a host lookup that
+finds no VirtualService is invalidated by the one that appears later. Cells that hold several objects keep them in
+Istio's order, oldest first (Istio: pilot/pkg/model/config.go, configCompareByCreationTime).
+"""
+
+from __future__ import annotations
+
+from crds.authorizationpolicy import AuthorizationPolicy
+from crds.destinationrule import DestinationRule
+from crds.gateway import Gateway
+from crds.kubernetes.configmap import ConfigMap
+from crds.kubernetes.endpoints import Endpoints
+from crds.kubernetes.endpointslice import EndpointSlice
+from crds.kubernetes.namespace import Namespace
+from crds.kubernetes.node import Node
+from crds.kubernetes.pod import Pod
+from crds.kubernetes.service import Service
+from crds.peerauthentication import PeerAuthentication
+from crds.sidecar import Sidecar
+from crds.virtualservice import VirtualService
+from dragoman.engine import Input
+
+
+MESH_CONFIG_MAPS = Input[str, "ConfigMap | None"]("mesh config map of namespace", default=None)
+
+NAMESPACES = Input[str, "Namespace | None"]("namespace", default=None)
+NODES = Input[str, "Node | None"]("node", default=None)
+
+PODS = Input[tuple[str, str], "Pod | None"]("pod", default=None)
+POD_NAMES = Input[str, tuple[str, ...]]("pods of namespace", default=())
+
+SERVICES = Input[tuple[str, str], "Service | None"]("service", default=None)
+SERVICE_NAMES = Input[str, tuple[str, ...]]("services of namespace", default=())
+SERVICE_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with services", default=())
+
+ENDPOINT_SLICES = Input[tuple[str, str], tuple[EndpointSlice, ...]]("endpoint slices of service", default=())
+ENDPOINTS = Input[tuple[str, str], "Endpoints | None"]("endpoints of service", default=None)
+
+VIRTUAL_SERVICES_BY_HOST = Input[str, tuple[VirtualService, ...]]("virtual services by mesh host", default=())
+VIRTUAL_SERVICES_BY_GATEWAY = Input[str, tuple[VirtualService, ...]]("virtual services by gateway", default=())
+VIRTUAL_SERVICE_HOSTS = Input[str, tuple[str, ...]]("mesh hosts of virtual services in namespace", default=())
+VIRTUAL_SERVICE_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with virtual services", default=())
+VIRTUAL_SERVICES = Input[tuple[str, str], "VirtualService | None"]("virtual service", default=None)
+
+SOURCE_LABEL_KEYS = Input[None, tuple[str, ...]]("label keys read by sourceLabels", default=())
+
+DESTINATION_RULES = Input[tuple[str, str], tuple[DestinationRule, ...]]("destination rules by (namespace, host)", default=())
+DESTINATION_RULE_LABEL_KEYS = Input[str, tuple[str, ...]]("label keys read by destination rules of namespace", default=())
+
+GATEWAYS = Input[None, tuple[Gateway, ...]]("gateways", default=())
+SIDECARS = Input[str, tuple[Sidecar, ...]]("sidecars of namespace", default=())
+PEER_AUTHENTICATIONS = Input[str, tuple[PeerAuthentication, ...]]("peer authentications of namespace", default=())
+AUTHORIZATION_POLICIES = Input[str, tuple[AuthorizationPolicy, ...]]("authorization policies of namespace", default=())

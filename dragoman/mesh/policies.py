@@ -1,0 +1,118 @@
+"""Which policies hold for a workload.
+
+PeerAuthentication: port > workload > namespace > mesh > PERMISSIVE, oldest first in one scope, UNSET inherits
+(Istio: pilot/pkg/security/authn/policy_applier.go, ComposePeerAuthentication). AuthorizationPolicy: all that select the
+workload, of the root namespace and its own (Istio: pilot/pkg/model/authorization.go).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from crds.authorizationpolicy import AuthorizationPolicy
+from crds.peerauthentication import MutualTLSMode, PeerAuthentication
+from dragoman.engine import Graph, query
+from dragoman.mesh.inputs import AUTHORIZATION_POLICIES, PEER_AUTHENTICATIONS, SERVICE_NAMES, SIDECARS
+from dragoman.mesh.labels import Labels, projected, selects
+from dragoman.mesh.services import service
+from dragoman.mesh.settings import root_namespace
+
+
+class MtlsMode(enum.StrEnum):
+    DISABLE = "DISABLE"
+    PERMISSIVE = "PERMISSIVE"
+    STRICT = "STRICT"
+
+
+def _written(mode: MutualTLSMode | None) -> MtlsMode | None:
+    return None if mode is None or mode == MutualTLSMode.UNSET else MtlsMode(mode.value)
+
+
+def _match_labels(policy: PeerAuthentication | AuthorizationPolicy) -> dict[str, str]:
+    return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
+
+
+@query
+def namespace_mtls_mode(g: Graph, namespace: str) -> MtlsMode:
+    """The mode of a namespace without regard to workload policies: what clients can know of a service."""
+    for scope in dict.fromkeys((namespace, root_namespace(g))):
+        for policy in PEER_AUTHENTICATIONS(g, scope):
+            if not _match_labels(policy):
+                mode = _written(policy.spec.mtls.mode if policy.spec.mtls is not None else None)
+                if mode is not None:
+                    return mode
+                break  # only the oldest of a scope counts, even when it leaves the mode unset
+    return MtlsMode.PERMISSIVE
+
+
+@query
+def _workload_policy(g: Graph, namespace: str, labels: Labels) -> PeerAuthentication | None:
+    if namespace == root_namespace(g):
+        return None  # a selector in the root namespace has no meaning for PeerAuthentication
+    for policy in PEER_AUTHENTICATIONS(g, namespace):
+        if _match_labels(policy) and selects(_match_labels(policy), labels):
+            return policy
+    return None
+
+
+@query
+def workload_mtls_mode(g: Graph, namespace: str, labels: Labels) -> MtlsMode:
+    """The mode of a workload's ports that no port-level setting names."""
+    policy = _workload_policy(g, namespace, labels)
+    own = _written(policy.spec.mtls.mode) if policy is not None and policy.spec.mtls is not None else None
+    return own if own is not None else namespace_mtls_mode(g, namespace)
+
+
+@query
+def port_mtls_modes(g: Graph, namespace: str, labels: Labels) -> tuple[tuple[int, MtlsMode], ...]:
+    """Port-level modes of a workload, by workload port; UNSET falls back to the workload's mode."""
+    policy = _workload_policy(g, namespace, labels)
+    if policy is None:
+        return ()
+    inherited = workload_mtls_mode(g, namespace, labels)
+    return tuple(
+        sorted((int(port), _written(level.mode) or inherited) for port, level in policy.spec.port_level_mtls.items())
+    )
+
+
+def mtls_mode(g: Graph, namespace: str, labels: Labels, port: int) -> MtlsMode:
+    """The mode of one workload port."""
+    seen = projected(labels, policy_label_keys(g, namespace))
+    found = dict(port_mtls_modes(g, namespace, seen)).get(port)
+    return found if found is not None else workload_mtls_mode(g, namespace, seen)
+
+
+@query
+def authorization_policies(g: Graph, namespace: str, labels: Labels) -> tuple[AuthorizationPolicy, ...]:
+    """Policies that select a workload: the root namespace's first, then its own namespace's, oldest first in each."""
+    scopes = dict.fromkeys((root_namespace(g), namespace))
+    return tuple(
+        policy
+        for scope in scopes
+        for policy in AUTHORIZATION_POLICIES(g, scope)
+        if not _targets_something(policy) and selects(_match_labels(policy), labels)
+    )
+
+
+def _targets_something(policy: AuthorizationPolicy) -> bool:
+    """A policy with targetRefs is for gateways and waypoints, never for a sidecar (Istio: ShouldAttachPolicy)."""
+    return bool(policy.spec.target_refs) or policy.spec.target_ref is not None
+
+
+@query
+def policy_label_keys(g: Graph, namespace: str) -> frozenset[str]:
+    """Label keys that some selector reads on workloads of a namespace: the only ones that make classes differ."""
+    keys: set[str] = set()
+    for scope in dict.fromkeys((root_namespace(g), namespace)):
+        for policy in PEER_AUTHENTICATIONS(g, scope):
+            keys.update(_match_labels(policy))
+        for authorization in AUTHORIZATION_POLICIES(g, scope):
+            keys.update(_match_labels(authorization))
+    for sidecar in SIDECARS(g, namespace):
+        if sidecar.spec.workload_selector is not None:
+            keys.update(sidecar.spec.workload_selector.labels)
+    for name in SERVICE_NAMES(g, namespace):
+        found = service(g, namespace, name)
+        if found is not None:
+            keys.update(key for key, _ in found.selector)
+    return frozenset(keys)

@@ -1,0 +1,239 @@
+"""Proxies: who is connected, and which views it gets.
+
+A view key holds interned facets and nothing else reaches a translator, so a key can never be incomplete. Outbound views
+are shared by namespaces and scopes, inbound views by classes of workloads: a thousand pods of a Deployment are one view.
+What a proxy is comes from its pod and the mesh's objects, never from metadata that the proxy claims.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import yaml
+
+from crds.sidecar import OutboundTrafficPolicyMode, Sidecar
+from dragoman.engine import Graph, query
+from dragoman.mesh.hosts import DOMAIN, resolve
+from dragoman.mesh.inputs import DESTINATION_RULE_LABEL_KEYS, GATEWAYS, SIDECARS, SOURCE_LABEL_KEYS
+from dragoman.mesh.labels import Labels, projected, selects
+from dragoman.mesh.policies import policy_label_keys
+from dragoman.mesh.services import EVERYTHING, Egress
+from dragoman.mesh.settings import mesh_config, root_namespace
+from dragoman.mesh.workloads import Interception, Workload, workload
+
+
+class ProxyType(enum.StrEnum):
+    SIDECAR = "sidecar"
+    ROUTER = "router"
+
+
+class ProxyIdError(ValueError):
+    """A node id that is not `type~ip~name.namespace~domain`, or of a type that is not served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyId:
+    """Istio's node id (Istio: pilot/pkg/model/context.go, ParseServiceNodeWithMetadata)."""
+
+    type: ProxyType
+    address: str
+    name: str
+    namespace: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.type}~{self.address}~{self.name}.{self.namespace}~{self.domain}"
+
+    @property
+    def short(self) -> str:
+        """`pod.namespace`, as tools show a proxy."""
+        return f"{self.name}.{self.namespace}"
+
+    @classmethod
+    def parse(cls, text: str) -> ProxyId:
+        """Parse a node id; raises `ProxyIdError` that says which part is wrong."""
+        parts = text.split("~")
+        if len(parts) != 4:
+            raise ProxyIdError(f"node id {text!r}: expected type~ip~name.namespace~domain, got {len(parts)} parts")
+        kind, address, id_, domain = parts
+        try:
+            type_ = ProxyType(kind)
+        except ValueError:
+            served = ", ".join(ProxyType)
+            raise ProxyIdError(f"node id {text!r}: proxy type {kind!r} is not served ({served} are)") from None
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise ProxyIdError(f"node id {text!r}: {address!r} is no IP address") from None
+        name, dot, namespace = id_.rpartition(".")
+        if not (dot and name and namespace):
+            raise ProxyIdError(f"node id {text!r}: {id_!r} is not pod.namespace")
+        return cls(type_, address, name, namespace, domain or f"{namespace}.svc.{DOMAIN}")
+
+
+class OutboundView(NamedTuple):
+    """What is outside a proxy: clusters, endpoints, routes and listeners towards other services."""
+
+    type: ProxyType
+    namespace: str
+    egress: Egress
+    allow_any: bool
+    """Whether unknown destinations pass (ALLOW_ANY) or are refused (REGISTRY_ONLY)."""
+    mode: Interception
+    labels: Labels
+    """Only labels that sourceLabels or a rule's workloadSelector read."""
+
+
+class InboundView(NamedTuple):
+    """What is inside a sidecar: its listeners for and clusters to the application."""
+
+    namespace: str
+    labels: Labels
+    service_account: str
+    ports: tuple[tuple[str, int], ...]
+    mode: Interception
+    bind: str
+    """The workload's own address where nothing captures traffic and the proxy must bind it; empty otherwise."""
+    http_proxy_port: int
+    """Port of the HTTP proxy listener, 0 for none (Istio: MeshConfig.proxyHttpPort, HTTP_PROXY_PORT)."""
+    identity: tuple[tuple[str, str], ...]
+    """Names for metrics that are the same for the whole class: workload, canonical service and revision, app, version."""
+
+
+class GatewayView(NamedTuple):
+    """The listeners and routes of a gateway proxy."""
+
+    namespace: str
+    labels: Labels
+    service_account: str
+    ports: tuple[tuple[str, int], ...]
+    bind: str
+    identity: tuple[tuple[str, str], ...]
+
+
+View = OutboundView | InboundView | GatewayView
+
+
+@query
+def sidecar_of(g: Graph, namespace: str, labels: Labels) -> Sidecar | None:
+    """The Sidecar resource of a workload: by selector, else of the namespace, else of the root namespace, oldest first
+    (Istio: pilot/pkg/model/push_context.go, getSidecarScope)."""
+    own = SIDECARS(g, namespace)
+    for sidecar in own:
+        selector = sidecar.spec.workload_selector
+        if selector is not None and selector.labels and selects(selector.labels, labels):
+            return sidecar
+    for level in dict.fromkeys((namespace, root_namespace(g))):
+        for sidecar in SIDECARS(g, level):
+            if sidecar.spec.workload_selector is None or not sidecar.spec.workload_selector.labels:
+                return sidecar
+    return None
+
+
+@query
+def egress_of(g: Graph, namespace: str, labels: Labels) -> Egress:
+    """What a workload may see, made canonical so that scopes that admit the same are one facet."""
+    sidecar = sidecar_of(g, namespace, labels)
+    if sidecar is None or not sidecar.spec.egress:
+        return EVERYTHING
+    pairs = set()
+    for listener in sidecar.spec.egress:
+        for host in listener.hosts:
+            scope, _, pattern = host.partition("/")
+            if scope == "~":
+                continue
+            scope = namespace if scope == "." else scope
+            pairs.add((scope, resolve(pattern, scope if scope != "*" else namespace)))
+    return EVERYTHING if ("*", "*") in pairs else tuple(sorted(pairs))
+
+
+@query
+def allows_any(g: Graph, namespace: str, labels: Labels) -> bool:
+    """Whether traffic to unknown destinations passes: the Sidecar resource, else the mesh."""
+    sidecar = sidecar_of(g, namespace, labels)
+    policy = sidecar.spec.outbound_traffic_policy if sidecar is not None else None
+    if policy is not None and policy.mode is not None:
+        return policy.mode != OutboundTrafficPolicyMode.REGISTRY_ONLY
+    return mesh_config(g).outbound_traffic_policy.mode != OutboundTrafficPolicyMode.REGISTRY_ONLY
+
+
+@query
+def proxy_settings(g: Graph, namespace: str, pod: str) -> tuple[Interception, int]:
+    """Interception mode and HTTP proxy port of a pod's sidecar.
+
+    Read from the pod's annotations (`sidecar.istio.io/interceptionMode`, `proxy.istio.io/config`), else from the mesh's
+    `defaultConfig` and `proxyHttpPort`: not from what the proxy claims of itself.
+    """
+    found = workload(g, namespace, pod)
+    mesh = mesh_config(g)
+    annotations = dict(found.annotations) if found is not None else {}
+    config = yaml.safe_load(annotations.get("proxy.istio.io/config", "")) or {}
+    default = mesh.default_config.interception_mode
+    mode = annotations.get("sidecar.istio.io/interceptionMode") or config.get("interceptionMode") or default
+    metadata = config.get("proxyMetadata") or {}
+    port = metadata.get("HTTP_PROXY_PORT") or metadata.get("ISTIO_META_HTTP_PROXY_PORT") or mesh.proxy_http_port
+    return Interception(str(mode or Interception.REDIRECT).upper()), int(port or 0)
+
+
+@query
+def gateway_label_keys(g: Graph) -> frozenset[str]:
+    """Label keys that some Gateway's selector reads."""
+    return frozenset(key for gateway in GATEWAYS(g, None) for key in gateway.spec.selector)
+
+
+@query
+def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View, ...]:
+    """The views of a pod's proxy, none for a pod that does not exist."""
+    found = workload(g, namespace, pod)
+    if found is None:
+        return ()
+    mode, http_proxy_port = proxy_settings(g, namespace, pod)
+    identity = _identity(found)
+    outbound_labels = projected(
+        found.labels, (*SOURCE_LABEL_KEYS(g, None), *DESTINATION_RULE_LABEL_KEYS(g, namespace))
+    )
+    bind = found.addresses[0] if mode is Interception.NONE else ""
+    seen = projected(found.labels, policy_label_keys(g, namespace))
+    if type is ProxyType.ROUTER:
+        keys = (*gateway_label_keys(g), *policy_label_keys(g, namespace))
+        return (
+            OutboundView(type, namespace, EVERYTHING, False, Interception.NONE, outbound_labels),
+            GatewayView(
+                namespace, projected(found.labels, keys), found.service_account, found.ports, bind, identity
+            ),
+        )
+    return (
+        OutboundView(
+            type,
+            namespace,
+            egress_of(g, namespace, seen),
+            allows_any(g, namespace, seen),
+            mode,
+            outbound_labels,
+        ),
+        InboundView(
+            namespace,
+            seen,
+            found.service_account,
+            found.ports,
+            mode,
+            bind,
+            http_proxy_port,
+            identity,
+        ),
+    )
+
+
+def _identity(found: Workload) -> tuple[tuple[str, str], ...]:
+    """Names by which metrics call a workload (Istio: standard metric labels)."""
+    return (
+        ("app", found.label("app") or found.canonical_name),
+        ("canonical_revision", found.canonical_revision),
+        ("canonical_service", found.canonical_name),
+        ("namespace", found.namespace),
+        ("version", found.label("version") or found.canonical_revision),
+        ("workload", found.name),
+    )

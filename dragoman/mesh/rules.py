@@ -1,0 +1,109 @@
+"""Traffic rules: which VirtualService and which DestinationRule hold for a host as one client sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from crds.destinationrule import DestinationRule, Subset, TrafficPolicy
+from crds.virtualservice import VirtualService
+from dragoman.engine import Graph, query
+from dragoman.mesh.exports import PUBLIC, exports, visible
+from dragoman.mesh.hosts import wildcards_of
+from dragoman.mesh.inputs import DESTINATION_RULES, VIRTUAL_SERVICES_BY_HOST
+from dragoman.mesh.labels import Labels, selects
+from dragoman.mesh.settings import mesh_config, root_namespace
+
+
+@query
+def virtual_service(g: Graph, client: str, host: str) -> VirtualService | None:
+    """The VirtualService whose mesh routes hold for `host` as seen from namespace `client`.
+
+    An exact host beats a wildcard and a longer wildcard a shorter one; of those, rules private to the client come first,
+    then those exported to it by name, then public ones, oldest first (Istio: pilot/pkg/model/virtualservice.go,
+    SelectVirtualServices).
+    """
+    default = mesh_config(g).default_virtual_service_export_to
+    for pattern in (host, *wildcards_of(host)):
+        ranked = [
+            (_closeness(exported, candidate.metadata.namespace, client), index, candidate)
+            for index, candidate in enumerate(VIRTUAL_SERVICES_BY_HOST(g, pattern))
+            if visible(
+                exported := exports(candidate.spec.export_to, candidate.metadata.namespace, default), client
+            )
+        ]
+        if ranked:
+            return min(ranked, key=lambda entry: entry[:2])[2]
+    return None
+
+
+def _closeness(exported: frozenset[str], owner: str, client: str) -> int:
+    if PUBLIC in exported:
+        return 2
+    return 0 if exported == {owner} and owner == client else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What DestinationRules say of one host: rules of one host and namespace are merged into one."""
+
+    traffic_policy: TrafficPolicy | None
+    subsets: tuple[Subset, ...]
+    name: str
+    namespace: str
+
+    def subset(self, name: str) -> Subset | None:
+        return next((subset for subset in self.subsets if subset.name == name), None)
+
+
+@query
+def destination_rule(g: Graph, client: str, labels: Labels, provider: str, host: str) -> Rule | None:
+    """The rule for `host`, of a service in namespace `provider`, as a proxy of namespace `client` sees it.
+
+    The first level that has a match wins, without inheritance: the client's namespace, the service's, the root
+    (Istio: pilot/pkg/model/push_context.go, destinationRule). A rule for selected workloads beats one for all.
+    """
+    root = root_namespace(g)
+    default = mesh_config(g).default_destination_rule_export_to
+    if client != root:
+        found = _most_specific(g, client, host, client, default, labels)
+        if found is not None:
+            return found
+    for level in dict.fromkeys((provider, root)):
+        found = _most_specific(g, level, host, client, default, labels)
+        if found is not None:
+            return found
+    return None
+
+
+def _most_specific(
+    g: Graph, level: str, host: str, client: str, default: Iterable[str], labels: Labels
+) -> Rule | None:
+    for pattern in (host, *wildcards_of(host)):
+        rules = tuple(_applicable(DESTINATION_RULES(g, (level, pattern)), level, client, default, labels))
+        if rules:
+            selected = tuple(rule for rule in rules if rule.spec.workload_selector is not None)
+            return _merged(selected or rules)
+    return None
+
+
+def _applicable(
+    rules: Iterable[DestinationRule], level: str, client: str, default: Iterable[str], labels: Labels
+) -> Iterator[DestinationRule]:
+    for rule in rules:
+        selector = rule.spec.workload_selector
+        if selector is not None and (level != client or not selects(selector.match_labels, labels)):
+            continue
+        if level == client or visible(exports(rule.spec.export_to, level, default), client):
+            yield rule
+
+
+def _merged(rules: tuple[DestinationRule, ...]) -> Rule:
+    """Subsets add up, the first of a name stays; the policy is that of the oldest rule that has one."""
+    subsets: dict[str, Subset] = {}
+    for rule in rules:
+        for subset in rule.spec.subsets:
+            subsets.setdefault(subset.name, subset)
+    policy = next((rule.spec.traffic_policy for rule in rules if rule.spec.traffic_policy is not None), None)
+    first = rules[0].metadata
+    return Rule(policy, tuple(subsets.values()), first.name, first.namespace)

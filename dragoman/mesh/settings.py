@@ -1,0 +1,31 @@
+"""The mesh's own settings: the ConfigMap `istio` of the control plane's namespace, key `mesh` (Istio: MeshConfig)."""
+
+from __future__ import annotations
+
+from crds.meshconfig import MeshConfig, parse
+from dragoman.engine import ABSENT, Failure, Graph, attempt, query
+from dragoman.mesh.inputs import MESH_CONFIG_MAPS
+
+CONTROL_NAMESPACE = "istio-system"
+"""Where the control plane's own ConfigMap lives; the *root* namespace of policies is a setting inside it."""
+
+
+@query
+def _written(g: Graph) -> MeshConfig:
+    config_map = MESH_CONFIG_MAPS(g, CONTROL_NAMESPACE)
+    return MeshConfig() if config_map is None else parse(config_map.data["mesh"])
+
+
+@query
+def mesh_config(g: Graph) -> MeshConfig:
+    """The settings in force: a ConfigMap that cannot be read leaves the last good settings, at first the defaults."""
+    written = attempt(g, _written)
+    if isinstance(written, Failure):
+        return MeshConfig() if written.last_good is ABSENT else written.last_good
+    return written
+
+
+@query
+def root_namespace(g: Graph) -> str:
+    """The namespace whose policies hold for the whole mesh."""
+    return mesh_config(g).root_namespace
