@@ -6,7 +6,7 @@ are 30 to 3000 times slower and wrong in places.
 """
 
 from dragoman.codec import messages as _messages  # noqa: F401 - registers what envoy-data-plane lacks
-from dragoman.codec.canonical_json import InvalidJson, decode, from_json, to_json
+from dragoman.codec.canonical_json import InvalidJsonError, decode, from_json, to_json
 from dragoman.codec.construction import STRICT, install_trusted_constructors
 from dragoman.codec.encoded import (
     CLUSTER,
@@ -21,7 +21,7 @@ from dragoman.codec.encoded import (
 )
 from dragoman.codec.encoder import encode
 from dragoman.codec.merge import merge
-from dragoman.codec.schema import UnknownType, type_url
+from dragoman.codec.schema import UnknownTypeError, type_url
 from dragoman.codec.structs import struct, value
 from dragoman.codec.wire import frame
 
@@ -36,9 +36,9 @@ __all__ = [
     "ROUTE",
     "SECRET",
     "Encoded",
-    "InvalidJson",
+    "InvalidJsonError",
     "Ref",
-    "UnknownType",
+    "UnknownTypeError",
     "decode",
     "encode",
     "frame",

@@ -16,10 +16,10 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from dragoman.codec.descriptors import TYPES
-from dragoman.codec.schema import UnknownType
+from dragoman.codec.schema import UnknownTypeError
 
 
-class InvalidJson(ValueError):
+class InvalidJsonError(ValueError):
     """JSON that does not describe a message of the wanted type; the text names the offending field."""
 
 
@@ -35,8 +35,8 @@ class _Pool:
 
     def FindMessageTypeByName(self, full_name: str) -> Descriptor:  # noqa: N802 - the pool's interface
         try:
-            return TYPES.message_class(full_name).DESCRIPTOR
-        except UnknownType as unknown:
+            return cast("Descriptor", TYPES.message_class(full_name).DESCRIPTOR)
+        except UnknownTypeError as unknown:
             self.met_unknown = True
             if self.opaque:
                 return BytesValue.DESCRIPTOR
@@ -46,7 +46,7 @@ class _Pool:
 def decode(of: type[DataMessage] | str, data: bytes) -> Message:
     """Parse a message, given by class or type URL, into google.protobuf's representation (snake_case attributes).
 
-    Raises `UnknownType` and google.protobuf.message.DecodeError.
+    Raises `UnknownTypeError` and google.protobuf.message.DecodeError.
     """
     return TYPES.message_class(of).FromString(data)
 
@@ -68,12 +68,12 @@ def to_json(of: type[DataMessage] | str, data: bytes) -> dict[str, AnyValue]:
 def from_json(of: type[DataMessage] | str, obj: Mapping[str, AnyValue]) -> bytes:
     """Return the wire form of canonical JSON; field names may also be written in snake_case, as Envoy allows.
 
-    Raises `UnknownType` if `of` is not known and `InvalidJson` for unknown fields and ill-typed values.
+    Raises `UnknownTypeError` if `of` is not known and `InvalidJsonError` for unknown fields and ill-typed values.
     """
     message, pool = TYPES.message_class(of)(), _Pool()
     try:
         _parse(obj, message, pool)
-    except InvalidJson:
+    except InvalidJsonError:
         if not pool.met_unknown:
             raise
         message = TYPES.message_class(of)()
@@ -88,19 +88,20 @@ def _print(message: Message, pool: _Pool) -> dict[str, AnyValue]:
 
 def _parse(obj: Mapping[str, AnyValue], message: Message, pool: _Pool) -> None:
     try:
-        json_format.ParseDict(obj, message, descriptor_pool=cast("AnyValue", pool))
+        json_format.ParseDict(dict(obj), message, descriptor_pool=cast("AnyValue", pool))
     except (json_format.Error, KeyError, TypeError, ValueError) as error:
-        raise InvalidJson(str(error)) from error
+        raise InvalidJsonError(str(error)) from error
 
 
 def _rewrite_unknown(message: Message, change: Callable[[bytes], bytes]) -> bool:
     """Apply `change` to the value of every Any of unknown type, at any depth; return whether there was one."""
     if message.DESCRIPTOR.full_name != "google.protobuf.Any":
-        return any([_rewrite_unknown(child, change) for child in _children(message)])
+        # Not any(): that would stop at the first child with an unknown type.
+        return sum(_rewrite_unknown(child, change) for child in _children(message)) > 0
     content = cast("Any", message)
     try:
         inner = decode(content.type_url, content.value)
-    except UnknownType:
+    except UnknownTypeError:
         # An Any without a type URL holds nothing: json_format prints and reads it as {}.
         if content.type_url:
             content.value = change(content.value)

@@ -9,9 +9,9 @@ import dataclasses
 import os
 from typing import Any
 
-from betterproto2 import FieldMetadata, Message
+from betterproto2 import Message
 
-from dragoman.codec.schema import POOL
+from dragoman.codec import schema
 
 STRICT = os.environ.get("DRAGOMAN_STRICT") == "1"
 
@@ -21,14 +21,16 @@ def _generate(cls: type[Message]) -> Any:
     parameters: list[str] = []
     values: list[str] = []
     defaults: dict[str, object] = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        meta, name = FieldMetadata.get(field), field.name
+    metadata = {field.name: meta for field, meta in schema.fields(cls)}
+    described: Any = dataclasses.fields(cls)  # type: ignore[arg-type]
+    for field in described:
+        meta, name = metadata[field.name], field.name
         if meta.repeated or meta.map_meta:
             parameters.append(f"{name}=None")
             values.append(f"{name!r}: {'[]' if meta.repeated else '{}'} if {name} is None else {name}")
         else:
             # Defaults are immutable (numbers, text, enum members, None), so one object serves all instances.
-            defaults[f"_default_{meta.number}"] = field.default_factory()  # type: ignore[misc]
+            defaults[f"_default_{meta.number}"] = field.default_factory()
             parameters.append(f"{name}=_default_{meta.number}")
             values.append(f"{name!r}: {name}")
     values.append("'_unknown_fields': b''")
@@ -45,16 +47,16 @@ def _defer(cls: type[Message]) -> None:
     """Give `cls` a constructor that generates the real one when it is first called."""
 
     def first(message: Message, /, *args: object, **fields: object) -> None:
-        constructor: Any = _generate(cls)
+        constructor = _generate(cls)
         cls.__init__ = constructor  # type: ignore[method-assign]
         constructor(message, *args, **fields)
 
-    cls.__init__ = first  # type: ignore[method-assign]
+    cls.__init__ = first  # type: ignore[method-assign, assignment]
 
 
 def install_trusted_constructors() -> None:
     """Replace the constructors of all message classes, those imported later included. Calling it again does nothing."""
-    pool: Any = POOL
+    pool: Any = schema.POOL
     if "register_message" in vars(pool):
         return
     register = pool.register_message

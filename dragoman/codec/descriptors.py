@@ -76,7 +76,7 @@ class Types:
                 self._file_of[f"google.protobuf.{name}"] = module.DESCRIPTOR.name
 
     def message_class(self, of: type[DataMessage] | str) -> type[Message]:
-        """Return the runtime's class for a dataclass, type URL or full name. Raises `schema.UnknownType`."""
+        """Return the runtime's class for a dataclass, type URL or full name. Raises `schema.UnknownTypeError`."""
         found = self._classes.get(of)
         if found is None:
             cls = schema.message_class(of) if isinstance(of, str) else of
@@ -94,7 +94,7 @@ class Types:
     def _add_messages(self, component: "list[_Unit]") -> None:
         file = FileDescriptorProto(name=f"{component[0].name}.proto", syntax="proto3")
         file.package = schema.package_of(component[0].name)
-        dependencies = set()
+        dependencies: set[str] = set()
         for unit in component:
             self._file_of[unit.name] = file.name
         for unit in component:
@@ -116,7 +116,7 @@ class Types:
 
 def _enum_package(enum: type[betterproto2.Enum]) -> str:
     # Values of an enum are named in the scope around it, and dataclasses do not tell which message an enum was nested
-    # in: a package per enum keeps equal value names apart. An enum's full name is visible neither on the wire nor in JSON.
+    # in: a package per enum keeps equal value names apart. Neither the wire nor JSON shows an enum's full name.
     return f"{enum.__module__}.{enum.__name__}"
 
 
@@ -148,10 +148,10 @@ class _Unit:
                     continue
                 target = value.unwrap() if value.unwrap else schema.field_type(cls, field)
                 self._targets[cls, field.name] = target
-                if issubclass(target, betterproto2.Enum):
-                    self.enums.add(target)
-                else:
+                if schema.is_message(target):
                     self.messages[_top_level(schema.full_name(target))] = None
+                else:
+                    self.enums.add(target)
 
     def write(self, file: FileDescriptorProto) -> None:
         """Append this unit's messages to `file`."""
@@ -204,10 +204,12 @@ def _write_field(
     field = descriptor.field.add(
         name=name, number=meta.number, label=_LABELS[bool(meta.repeated)], type=_TYPES[meta.proto_type]
     )
-    if target is not None and issubclass(target, betterproto2.Enum):
-        field.type_name = f".{_enum_package(target)}.{target.__name__}"
-    elif target is not None:
+    if target is None:
+        return field
+    if schema.is_message(target):
         field.type_name = f".{schema.full_name(target)}"
+    else:
+        field.type_name = f".{_enum_package(target)}.{target.__name__}"
     return field
 
 

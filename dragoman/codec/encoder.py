@@ -7,7 +7,7 @@ in the order of their numbers and maps in the order of their keys, so that equal
 
 import struct
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import betterproto2
@@ -18,7 +18,7 @@ from dragoman.codec.wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, sign
 
 _Encoder = Callable[[Message], bytes]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _BOOL: Final = (b"\x00", b"\x01")
 _FIXED_FORMATS: Final = {

@@ -5,8 +5,8 @@ from google.protobuf.message import Message
 
 from dragoman.codec.canonical_json import decode
 
-# These stand for one value: merged field by field, 1.5s and 2s would make 2.5s, and a wrapped zero would change nothing.
-# Istio replaces Duration (pkg/proto/merge); the same holds here for every message that only wraps a scalar.
+# These stand for one value: merged field by field, 1.5s and 2s would make 2.5s, and a wrapped zero would change
+# nothing. Istio replaces Duration (pkg/proto/merge); the same holds here for every message that only wraps a scalar.
 _ATOMIC = frozenset(
     f"google.protobuf.{name}"
     for name in (

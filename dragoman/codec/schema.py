@@ -10,27 +10,36 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from typing import Final, TypeGuard
 
 import betterproto2
 from betterproto2 import FieldMetadata, Message
-from envoy_data_plane.message_pool import default_message_pool as POOL  # noqa: N812 - it is a constant
+from envoy_data_plane.message_pool import default_message_pool
 
-TYPE_URL_PREFIX = "type.googleapis.com/"
+POOL: Final = default_message_pool
+"""Message classes by type URL and back, as far as their modules are imported."""
+
+TYPE_URL_PREFIX: Final = "type.googleapis.com/"
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w.]*")
 _FULL_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*(\.[A-Z]\w*)+")
 
 
-class UnknownType(LookupError):
+class UnknownTypeError(LookupError):
     """No message of that name is known: neither to envoy-data-plane nor to `dragoman.codec.messages`."""
 
 
 def fields(cls: type[Message]) -> Iterator[tuple[dataclasses.Field[object], FieldMetadata]]:
     """Yield the fields of a message class with their protobuf metadata, in the order of their numbers."""
-    if not (isinstance(cls, type) and issubclass(cls, Message)):
+    if not issubclass(cls, Message):
         raise TypeError(f"{cls!r} is not a message class")
     described = [(field, FieldMetadata.get(field)) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     yield from sorted(described, key=lambda pair: pair[1].number)
+
+
+def is_message(cls: type) -> TypeGuard[type[Message]]:
+    """Tell a message class from an enum."""
+    return issubclass(cls, Message)
 
 
 def field_type(cls: type[Message], field: dataclasses.Field[object]) -> type:
@@ -50,7 +59,7 @@ def type_url(cls: type[Message]) -> str:
     try:
         return POOL.type_to_url[cls]
     except KeyError:
-        raise UnknownType(f"{cls!r} is not a registered message class") from None
+        raise UnknownTypeError(f"{cls!r} is not a registered message class") from None
 
 
 def full_name(cls: type[Message]) -> str:
@@ -67,7 +76,7 @@ def package_of(name: str) -> str:
 def message_class(url: str) -> type[Message]:
     """Return the class of a type URL or full name, importing the module that defines it if need be.
 
-    Raises `UnknownType`.
+    Raises `UnknownTypeError`.
     """
     # Only what follows the last slash names the type: protobuf.dev, google.protobuf.Any.
     name = url.rpartition("/")[2]
@@ -76,8 +85,8 @@ def message_class(url: str) -> type[Message]:
         try:
             importlib.import_module(f"envoy_data_plane.{package_of(name)}")
         except ModuleNotFoundError:
-            raise UnknownType(url) from None
+            raise UnknownTypeError(url) from None
         found = POOL.url_to_type.get(TYPE_URL_PREFIX + name)
     if found is None:
-        raise UnknownType(url)
+        raise UnknownTypeError(url)
     return found

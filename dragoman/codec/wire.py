@@ -34,7 +34,10 @@ def varint(value: int) -> bytes:
 
 
 def signed_varint(value: int) -> bytes:
-    """Encode an int32, int64 or enum: negative numbers are sign-extended to 64 bits, as protobuf requires of all three."""
+    """Encode an int32, int64 or enum; negative numbers of all three are sign-extended to 64 bits.
+
+    Raises `ValueError` outside the range of int64.
+    """
     if 0 <= value < 16384:
         return SMALL[value]
     if not -(1 << 63) <= value < 1 << 63:
