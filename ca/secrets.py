@@ -18,9 +18,18 @@ WORKLOAD_SECRET: Final = "default"  # Istio: security/pkg/nodeagent/cache, Workl
 ROOT_SECRET: Final = "ROOTCA"  # Istio: security/pkg/nodeagent/cache, RootCertReqResourceName  # noqa: S105
 
 
-def workload_secret(certificate: IssuedCertificate) -> Encoded:
+class Confidential(Encoded):
+    """A resource that holds a private key: its `repr()` shows the name and version only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Confidential(name={self.name!r}, version={self.version!r})"
+
+
+def workload_secret(certificate: IssuedCertificate) -> Confidential:
     """The secret `default`: the workload's chain and private key. Belongs only into a secret `View`."""
-    return Encoded.of(
+    return Confidential.of(
         Secret(
             name=WORKLOAD_SECRET,
             tls_certificate=TlsCertificate(

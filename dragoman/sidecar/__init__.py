@@ -1,0 +1,32 @@
+"""Envoy without an agent: its bootstrap, its command line, its process."""
+
+from dragoman.sidecar.address import SocketAddress, StaticAddresses, UnixSocket
+from dragoman.sidecar.admin import Admin, AdminError
+from dragoman.sidecar.bootstrap import Bootstrap, render
+from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, Tls, Token, token_secret
+from dragoman.sidecar.envoy import EnvoyNotFoundError, argv, find_envoy
+from dragoman.sidecar.node import InvalidNodeIdError, Node, NodeId
+from dragoman.sidecar.process import EnvoyProcess, EnvoyProcessError
+
+__all__ = [
+    "XDS_CLUSTER",
+    "Admin",
+    "AdminError",
+    "Bootstrap",
+    "ControlPlane",
+    "EnvoyNotFoundError",
+    "EnvoyProcess",
+    "EnvoyProcessError",
+    "InvalidNodeIdError",
+    "Node",
+    "NodeId",
+    "SocketAddress",
+    "StaticAddresses",
+    "Tls",
+    "Token",
+    "UnixSocket",
+    "argv",
+    "find_envoy",
+    "render",
+    "token_secret",
+]

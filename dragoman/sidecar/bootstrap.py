@@ -1,0 +1,121 @@
+"""The bootstrap of an Envoy that needs no agent beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from envoy_data_plane.envoy.config.bootstrap.v3 import (
+    Admin,
+    BootstrapDeferredStatOptions,
+    BootstrapDynamicResources,
+    BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
+    RuntimeLayerAdminLayer,
+)
+from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap as EnvoyBootstrap
+from envoy_data_plane.envoy.config.core.v3 import (
+    AggregatedConfigSource,
+    ApiConfigSource,
+    ApiConfigSourceApiType,
+    ApiVersion,
+    ConfigSource,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+)
+from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
+
+from dragoman.codec import encode, pack, struct, to_json
+from dragoman.sidecar.address import StaticAddresses
+from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, xds_cluster
+from dragoman.sidecar.node import Json, Node
+from dragoman.sidecar.static_listeners import admin_cluster, static_listeners
+from dragoman.sidecar.statistics import stats_config
+
+# Istio: tools/packaging/common/envoy_bootstrap.json, layered_runtime.
+_RUNTIME: Final[Mapping[str, Json]] = {
+    "re2.max_program_size.error_level": 32768,  # else a long but legal regex of a route is refused
+    "envoy.reloadable_features.http_reject_path_with_fragment": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What a bootstrap is made of.
+
+    `protocol` is the variant of ADS: incremental, or state of the world. `stats_prefixes` and `histogram_buckets` are
+    described at `statistics.stats_config`; `max_connections` limits the downstream connections of the whole proxy
+    (Istio: practically unlimited); `runtime` adds to Envoy's runtime flags.
+    """
+
+    node: Node
+    control_plane: ControlPlane
+    addresses: StaticAddresses
+    protocol: Literal["delta", "sotw"] = "delta"
+    stats_prefixes: tuple[str, ...] = ()
+    histogram_buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    max_connections: int = 2**31 - 1
+    runtime: Mapping[str, Json] = field(default_factory=dict)
+
+
+def bootstrap(parameters: Bootstrap) -> EnvoyBootstrap:
+    """The bootstrap as Envoy's own message."""
+    return EnvoyBootstrap(
+        node=parameters.node.to_envoy(),
+        admin=Admin(address=parameters.addresses.admin.to_envoy(), ignore_global_conn_limit=True),
+        dynamic_resources=BootstrapDynamicResources(
+            ads_config=_ads_config(parameters.protocol), cds_config=_ads(), lds_config=_ads()
+        ),
+        static_resources=BootstrapStaticResources(
+            clusters=[xds_cluster(parameters.control_plane), admin_cluster(parameters.addresses.admin)],
+            listeners=static_listeners(parameters.addresses),
+        ),
+        stats_config=stats_config(prefixes=parameters.stats_prefixes, histogram_buckets=parameters.histogram_buckets),
+        deferred_stat_options=BootstrapDeferredStatOptions(enable_deferred_creation_stats=True),
+        overload_manager=_connection_limit(parameters.max_connections),
+        layered_runtime=LayeredRuntime(
+            layers=[
+                RuntimeLayer(name="global config", static_layer=struct({**_RUNTIME, **parameters.runtime})),
+                RuntimeLayer(name="admin", admin_layer=RuntimeLayerAdminLayer()),
+            ]
+        ),
+    )
+
+
+def render(parameters: Bootstrap) -> dict[str, Any]:
+    """The bootstrap as canonical protobuf JSON. To be written as JSON, never YAML: Envoy reads YAML 1.1, where the
+    name `n` is a boolean.
+    """
+    return to_json(EnvoyBootstrap, encode(bootstrap(parameters)))
+
+
+def _ads() -> ConfigSource:
+    # 0 s: never start without configuration. After the default 15 s Envoy would listen with what it has.
+    return ConfigSource(
+        ads=AggregatedConfigSource(), initial_fetch_timeout=timedelta(0), resource_api_version=ApiVersion.V3
+    )
+
+
+def _ads_config(protocol: Literal["delta", "sotw"]) -> ApiConfigSource:
+    delta = protocol == "delta"
+    return ApiConfigSource(
+        api_type=ApiConfigSourceApiType.DELTA_GRPC if delta else ApiConfigSourceApiType.GRPC,
+        transport_api_version=ApiVersion.V3,
+        set_node_on_first_message_only=True,
+        grpc_services=[GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER))],
+    )
+
+
+def _connection_limit(connections: int) -> OverloadManager:
+    monitor = DownstreamConnectionsConfig(max_active_downstream_connections=connections)
+    return OverloadManager(
+        resource_monitors=[
+            ResourceMonitor(
+                name="envoy.resource_monitors.global_downstream_max_connections", typed_config=pack(monitor)
+            )
+        ]
+    )

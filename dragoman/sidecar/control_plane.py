@@ -1,0 +1,177 @@
+"""How a sidecar reaches the control plane: the cluster `xds-grpc`, and the secrets it authenticates with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, UpstreamConnectionOptions
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    Http2ProtocolOptions,
+    KeepaliveSettings,
+    PathConfigSource,
+    TcpKeepalive,
+    TransportSocket,
+    TypedExtensionConfig,
+    WatchedDirectory,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy_data_plane.envoy.extensions.filters.http.credential_injector.v3 import CredentialInjector
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.http.injected_credentials.generic.v3 import Generic
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    GenericSecret,
+    SdsSecretConfig,
+    Secret,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+
+from dragoman.codec import encode, pack, to_json
+from dragoman.sidecar.address import SocketAddress, UnixSocket
+
+XDS_CLUSTER: Final = "xds-grpc"
+TOKEN_SECRET: Final = "control-plane-token"  # noqa: S105
+SERVER_NAME: Final = "istiod.istio-system.svc"  # the name Istio's control planes have in their certificates
+
+_KEEPALIVE_INTERVAL: Final = timedelta(seconds=30)
+_KEEPALIVE_TIMEOUT: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS towards the control plane: it must have a certificate for `server_name` under a root in `root_file`."""
+
+    root_file: str
+    server_name: str = SERVER_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, re-read as it rotates.
+
+    `token_file` holds the token, and nothing else; `secret_file` is where `token_secret()` is written for Envoy to
+    find: only a secret that comes from a file follows the rotation of the token's file.
+    """
+
+    token_file: str
+    secret_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """Address of the control plane and the credentials on the way. A token needs TLS, or anybody could read it."""
+
+    address: SocketAddress | UnixSocket
+    tls: Tls | None = None
+    token: Token | None = None
+
+    def __post_init__(self) -> None:
+        if self.token is not None and self.tls is None and not isinstance(self.address, UnixSocket):
+            raise ValueError("a token must not travel in plaintext: give the control plane's root certificate")
+
+
+def xds_cluster(control_plane: ControlPlane) -> Cluster:
+    """The cluster that carries ADS."""
+    address = control_plane.address
+    dns = isinstance(address, SocketAddress) and not address.is_ip
+    endpoint = LbEndpoint(endpoint=Endpoint(address=address.to_envoy()))
+    return Cluster(
+        name=XDS_CLUSTER,
+        type=ClusterDiscoveryType.STRICT_DNS if dns else ClusterDiscoveryType.STATIC,
+        respect_dns_ttl=dns,
+        connect_timeout=timedelta(seconds=1),
+        load_assignment=ClusterLoadAssignment(
+            cluster_name=XDS_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+        ),
+        # A control plane that vanishes without a FIN would else be waited for until TCP gives up, some 15 minutes.
+        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=TcpKeepalive(keepalive_time=300)),
+        typed_extension_protocol_options={
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(
+                HttpProtocolOptions(
+                    explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+                        http2_protocol_options=Http2ProtocolOptions(
+                            connection_keepalive=KeepaliveSettings(
+                                interval=_KEEPALIVE_INTERVAL, timeout=_KEEPALIVE_TIMEOUT
+                            )
+                        )
+                    ),
+                    http_filters=_credential_filters(control_plane.token) if control_plane.token is not None else [],
+                )
+            )
+        },
+        transport_socket=_tls_socket(control_plane.tls) if control_plane.tls is not None else None,
+    )
+
+
+def token_secret(token: Token) -> dict[str, Any]:
+    """The contents of `token.secret_file`: where Envoy finds the token, never the token itself."""
+    secret = Secret(
+        name=TOKEN_SECRET,
+        generic_secret=GenericSecret(
+            secret=DataSource(
+                filename=token.token_file,
+                # Kubernetes rotates a projected token by renaming a link in its directory, which a watch of the file
+                # itself would miss.
+                watched_directory=WatchedDirectory(path=str(PurePosixPath(token.token_file).parent)),
+            )
+        ),
+    )
+    return {"resources": [{"@type": pack(secret).type_url, **to_json(Secret, encode(secret))}]}
+
+
+def _credential_filters(token: Token) -> list[HttpFilter]:
+    source = ConfigSource(
+        path_config_source=PathConfigSource(path=token.secret_file), resource_api_version=ApiVersion.V3
+    )
+    generic = Generic(
+        credential=SdsSecretConfig(name=TOKEN_SECRET, sds_config=source),
+        header="authorization",
+        header_value_prefix="Bearer ",
+    )
+    injector = CredentialInjector(
+        credential=TypedExtensionConfig(name="envoy.http.injected_credentials.generic", typed_config=pack(generic))
+    )
+    return [
+        HttpFilter(name="envoy.filters.http.credential_injector", typed_config=pack(injector)),
+        HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=pack(UpstreamCodec())),
+    ]
+
+
+def _tls_socket(tls: Tls) -> TransportSocket:
+    context = UpstreamTlsContext(
+        sni=tls.server_name,
+        common_tls_context=CommonTlsContext(
+            # Envoy's clients offer TLS 1.2 at most unless told.
+            tls_params=TlsParameters(
+                tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
+                tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
+            ),
+            alpn_protocols=["h2"],
+            validation_context=CertificateValidationContext(
+                trusted_ca=DataSource(filename=tls.root_file),
+                match_typed_subject_alt_names=[
+                    SubjectAltNameMatcher(
+                        san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=tls.server_name)
+                    )
+                ],
+            ),
+        ),
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
