@@ -1,0 +1,205 @@
+"""What one file says: its documents, the objects in them, and what is wrong with them. Pure.
+
+A document whose bytes are the same as before is neither parsed nor decoded again. When something is wrong, the last good
+version stays in force: of an object, as long as the file still has a document for it; and of every object that the file
+had, as long as the file has a document that cannot be recognised, since it may be any of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from crds import support, validate
+from crds.decode import decode, kind_of
+from crds.meta import ObjectKey
+from crds.problem import Invalid, Problem, Severity
+from dragoman.sources import problems, yaml_documents
+from dragoman.sources.change import Report
+from dragoman.sources.yaml_documents import SyntaxProblem, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem and its line, counted from 0 at the document's first line."""
+
+    line: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a document. Without ``object`` it is invalid, and without ``key`` it was not even recognised."""
+
+    key: ObjectKey | None
+    object: object | None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def broken(self) -> bool:
+        return any(finding.problem.severity is Severity.ERROR for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    digest: bytes
+    line: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a file says an object is. ``presumed``: the file cannot be read as a whole, and had the object before."""
+
+    line: int
+    object: object
+    presumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One file. ``claims`` are its objects in force, in their order in the file."""
+
+    documents: tuple[Document, ...] = ()
+    claims: Mapping[ObjectKey, Claim] = field(default_factory=dict)
+    unreadable: Problem | None = None
+
+
+EMPTY = Manifest()
+
+
+def read(data: bytes, before: Manifest, *, json: bool = False) -> Manifest:
+    """The manifest of a file that now holds ``data`` and was ``before``."""
+    known = {document.digest: document for document in before.documents}
+    documents = []
+    for text in yaml_documents.split(data, json=json):
+        digest = text.digest
+        if document := known.get(digest):
+            documents.append(document if document.line == text.line else replace(document, line=text.line))
+        else:
+            documents.append(Document(digest, text.line, tuple(_entries(text))))
+    return Manifest(tuple(documents), _claims(documents, before))
+
+
+def unreadable(error: OSError, before: Manifest) -> Manifest:
+    """The manifest of a file that is there but cannot be read: what it held stays in force."""
+    held = {key: replace(claim, presumed=True) for key, claim in before.claims.items()}
+    return Manifest(before.documents, held, problems.unreadable(error))
+
+
+def reports(file: str, manifest: Manifest, before: Manifest = EMPTY) -> tuple[Report, ...]:
+    """What there is to say about a file that has not been said of it ``before``, by line."""
+    if manifest.unreadable is not None:
+        known = manifest.unreadable == before.unreadable
+        return () if known else (Report(file, 1, None, manifest.unreadable, bool(manifest.claims)),)
+    said = {document.digest for document in before.documents}
+    notes = {
+        (entry.key, finding.problem)
+        for document in before.documents
+        for entry in document.entries
+        for finding in entry.findings
+        if finding.problem.severity is Severity.INFO
+    }
+    again = tuple(
+        Report(file, line, key, problems.defined_twice(f"line {first}"))
+        for key, (first, line) in _twice(manifest).items()
+        if key not in _twice(before)
+    )
+    return again + tuple(
+        Report(file, document.line + finding.line, entry.key, finding.problem, _kept(manifest, entry))
+        for document in manifest.documents
+        if document.digest not in said
+        for entry in document.entries
+        for finding in entry.findings
+        if (entry.key, finding.problem) not in notes
+    )
+
+
+def _twice(manifest: Manifest) -> dict[ObjectKey, tuple[int, int]]:
+    """The objects that a file defines more than once: the line in force, and the last one that is not."""
+    first: dict[ObjectKey, int] = {}
+    more: dict[ObjectKey, tuple[int, int]] = {}
+    for document in manifest.documents:
+        for entry in document.entries:
+            if entry.key is None or entry.object is None:
+                continue
+            if entry.key in first:
+                more[entry.key] = (first[entry.key], document.line)
+            else:
+                first[entry.key] = document.line
+    return more
+
+
+def _kept(manifest: Manifest, entry: Entry) -> bool:
+    if not entry.broken:
+        return False
+    if entry.key is None:
+        return any(claim.presumed for claim in manifest.claims.values())
+    return entry.key in manifest.claims
+
+
+def _claims(documents: list[Document], before: Manifest) -> dict[ObjectKey, Claim]:
+    claims: dict[ObjectKey, Claim] = {}
+    unrecognised = False
+    for document in documents:
+        for entry in document.entries:
+            if entry.broken and entry.key is None:
+                unrecognised = True
+            if entry.key is None or entry.key in claims:
+                continue
+            if entry.object is not None:
+                claims[entry.key] = Claim(document.line, entry.object)
+            elif last_good := before.claims.get(entry.key):
+                claims[entry.key] = Claim(document.line, last_good.object)
+    if unrecognised:
+        for key, claim in before.claims.items():
+            claims.setdefault(key, replace(claim, presumed=True))
+    return claims
+
+
+def _entries(text: Text) -> Iterator[Entry]:
+    try:
+        value = yaml_documents.parse(text)
+    except SyntaxProblem as error:
+        yield Entry(None, None, (Finding(error.line, problems.syntax(error.message)),))
+        return
+    if value is not None:
+        yield from _objects(text, value, "")
+
+
+def _objects(text: Text, value: Any, path: str) -> Iterator[Entry]:
+    """The objects of a value; ``kind: List`` and typed lists such as ``VirtualServiceList`` are taken apart."""
+    if isinstance(value, dict):
+        kind, items = value.get("kind"), value.get("items")
+        if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
+            # The items of a typed list need not say what they are.
+            typed = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List")} if kind != "List" else {}
+            for index, item in enumerate(items):
+                yield from _objects(text, typed | item if isinstance(item, dict) else item, f"{path}items[{index}].")
+            return
+    yield _object(text, value, path)
+
+
+def _object(text: Text, document: Any, path: str) -> Entry:
+    found: list[Problem] = []
+    key, obj = None, None
+    try:
+        kind = kind_of(document)
+        if kind is None:
+            found.append(problems.ignored_kind(_describe(document)))
+        else:
+            key = _key(kind, document)
+            obj = decode(document)
+            key = obj.key
+            found += [*validate.validate(obj), *support.unsupported(obj)]
+    except Invalid as error:
+        found += error.problems
+    if any(problem.severity is Severity.ERROR for problem in found):
+        obj = None
+    return Entry(key, obj, tuple(_locate(text, path, problem) for problem in found))
+
+
+def _locate(text: Text, path: str, problem: Problem) -> Finding:
+    line = yaml_documents.line_of(text, path + problem.path) - text.line if path or problem.path else 0
+    if path:
+        problem = Problem(problem.code, problem.severity, path + problem.path, problem.message, problem.remedy)
+    return Finding(line, problem)

@@ -1,0 +1,35 @@
+"""What can be wrong with files, as opposed to the objects in them (whose codes `crds.codes` lists): DRG00xx."""
+
+from crds.problem import Problem, Severity
+
+
+def syntax(message: str) -> Problem:
+    """A document that is no YAML or JSON."""
+    return Problem("DRG0001", Severity.ERROR, "", message, "correct the syntax of this document")
+
+
+def ignored_kind(what: str) -> Problem:
+    """An object of a kind that has no part in a mesh."""
+    return Problem("DRG0003", Severity.INFO, "", f"{what} is ignored: its kind has no part in the mesh")
+
+
+def ignored_fields(fields: str) -> Problem:
+    """Fields that the API server and controllers write, as in the output of ``kubectl get -o yaml``."""
+    return Problem("DRG0004", Severity.INFO, "", f"{fields} not read: written by the cluster, not by the operator")
+
+
+def defined_twice(place: str) -> Problem:
+    """An object that an earlier document or file defines, too."""
+    message = f"is also defined in {place}, which is in force"
+    return Problem("DRG0005", Severity.WARNING, "metadata.name", message, "remove one of the two")
+
+
+def unreadable(error: OSError) -> Problem:
+    """A file or folder that is there but cannot be read."""
+    reason = error.strerror or str(error)
+    return Problem("DRG0006", Severity.ERROR, "", f"cannot be read: {reason}", "check that it exists, and permissions")
+
+
+def not_followed() -> Problem:
+    """No inotify on this system."""
+    return Problem("DRG0007", Severity.WARNING, "", "changes are followed on Linux only", "restart to load changes")
