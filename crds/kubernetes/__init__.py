@@ -1,0 +1,23 @@
+"""Kubernetes' own kinds, reduced to what a mesh control plane reads; all other fields are skipped."""
+
+from crds.kubernetes.configmap import ConfigMap
+from crds.kubernetes.endpoints import Endpoints
+from crds.kubernetes.endpointslice import EndpointSlice
+from crds.kubernetes.namespace import Namespace
+from crds.kubernetes.node import Node
+from crds.kubernetes.pod import Pod
+from crds.kubernetes.secret import Secret
+from crds.kubernetes.service import Service
+from crds.kubernetes.serviceaccount import ServiceAccount
+
+__all__ = [
+    "ConfigMap",
+    "EndpointSlice",
+    "Endpoints",
+    "Namespace",
+    "Node",
+    "Pod",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+]

@@ -1,0 +1,17 @@
+"""Which workloads a resource applies to."""
+
+from msgspec import field
+
+from crds.model import Message
+
+
+class WorkloadSelector(Message, frozen=True):
+    """istio.type.v1beta1.WorkloadSelector: all labels must be equal; an empty one selects every workload."""
+
+    match_labels: dict[str, str] = field(default_factory=dict)
+
+
+class NetworkingWorkloadSelector(Message, frozen=True):
+    """istio.networking.v1alpha3.WorkloadSelector: the same thing in the older spelling `labels`."""
+
+    labels: dict[str, str] = field(default_factory=dict)

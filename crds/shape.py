@@ -1,0 +1,98 @@
+"""The models as a tree of shapes, for everything that walks a kind: error reports, field lists, support tables."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`name` is the JSON name, `attribute` the Python one."""
+
+    name: str
+    attribute: str
+    required: bool
+    shape: "Shape"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A struct; `strict` says that unknown fields are errors."""
+
+    cls: type[msgspec.Struct]
+    strict: bool
+    fields: Mapping[str, Field]
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    item: "Shape"
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """A map; `key` is str or int."""
+
+    key: type
+    item: "Shape"
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """Anything msgspec decodes whole: `type` may be Annotated with bounds, `Any` is free-form JSON."""
+
+    type: Any
+
+
+Shape: TypeAlias = Message | ListOf | MapOf | Scalar
+
+
+@cache
+def shape_of(hint: Any) -> Shape:
+    """The shape of a type annotation; `X | None` is the shape of X."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        fields = (
+            Field(info.encode_name, info.name, info.required, shape_of(info.type))
+            for info in msgspec.structs.fields(hint)
+        )
+        strict = hint.__struct_config__.forbid_unknown_fields
+        return Message(hint, strict, {field.name: field for field in fields})
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        present = [argument for argument in arguments if argument is not type(None)]
+        return shape_of(present[0]) if len(present) == 1 else Scalar(hint)
+    if origin is tuple:
+        return ListOf(shape_of(arguments[0]))
+    if origin is dict and arguments[1] is not Any:
+        return MapOf(arguments[0], shape_of(arguments[1]))
+    return Scalar(hint)
+
+
+def message_of(cls: type[msgspec.Struct]) -> Message:
+    """The shape of a struct."""
+    shape = shape_of(cls)
+    assert isinstance(shape, Message)  # noqa: S101 - narrows the type, cannot fail for a struct
+    return shape
+
+
+def base_type(hint: Any) -> Any:
+    """The Python type below `Annotated`."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def is_leaf(shape: Shape) -> bool:
+    """Whether a field of this shape has no fields below it: a scalar, or a list or map of scalars."""
+    match shape:
+        case Message():
+            return False
+        case ListOf(item) | MapOf(_, item):
+            return isinstance(item, Scalar)
+    return True
+
+
+def child(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
