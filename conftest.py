@@ -1,0 +1,8 @@
+"""Settings for all tests."""
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let envoy-data-plane be imported: its generated code uses a form of validator that pydantic has deprecated."""
+    config.addinivalue_line("filterwarnings", "ignore:Using .@model_validator. with mode='after':DeprecationWarning")
