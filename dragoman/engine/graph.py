@@ -26,8 +26,9 @@ lowest of them is done, whatever they made of the failure: else the outcome woul
 cycle. Until then they stay dirty, and reading one of them ties the reader to the cycle too. Afterwards they cannot be
 verified by their deps, which lead back to themselves, so once dirty they are recomputed (`verified` is -1).
 
-*Forgetting.* A node without readers and watchers is loose. Loose for long enough it goes, and with it all that only it
-had read. Members of a cycle read each other and are loose as a whole.
+*Forgetting.* What has no reader and no watcher is loose, as everything is when it comes into being. Loose for long
+enough it goes, and with it all that only it had read; cells only if they are absent. Members of a cycle read each other
+and are loose as a whole. Nothing goes while a query runs: the reads of the queries on the stack are not linked yet.
 """
 
 from __future__ import annotations
@@ -82,10 +83,11 @@ class Graph:
         self._cells: defaultdict[Input[Any, Any], dict[Any, Cell]] = defaultdict(dict)
         self._nodes: defaultdict[Query[..., Any], dict[tuple[Any, ...], Node]] = defaultdict(dict)
         self._frame: Frame | None = None
-        self._loose: dict[Node, float | None] = {}  # since when, as told by the first call of forget_unobserved
+        self._loose: dict[Cell | Node, float | None] = {}  # since when, by the clock of forget_unobserved
         self._cyclic: set[Node] = set()
         self._running: Transaction | None = None
         self._mounts: set[Mount] = set()
+        self._published_revision = 1
         self._dirty: dict[Node, None] = {}  # watched and to be refreshed
         self._refreshed: dict[Node, None] = {}  # watched, refreshed and to be published
         self._published: list[Mount] = []  # mounts whose changes are not empty
@@ -155,11 +157,11 @@ class Graph:
             else:
                 self._loose.pop(node, None)
         old = []
-        for node, since in self._loose.items():
+        for vertex, since in self._loose.items():
             if since is None:
-                self._loose[node] = now
-            if now - (now if since is None else since) >= after_seconds:
-                old.append(node)
+                since = self._loose[vertex] = now
+            if now - since >= after_seconds:
+                old.append(vertex)
         return self._drop(old)
 
     # reading ----------------------------------------------------------------------------------------------------------
@@ -169,8 +171,8 @@ class Graph:
         node = self._node(query, args)
         frame = self._frame
         if frame is None:
-            if node in self._loose or not (node.readers or node.watchers):
-                self._loose[node] = None
+            if node in self._loose:
+                self._loose[node] = None  # its time starts again
         elif used:
             frame.reads[node] = True
         else:
@@ -186,6 +188,7 @@ class Graph:
             if frame is None:
                 return of.default
             cell = self._cells[of][key] = Cell(of, key)
+            self._loose[cell] = None
         if frame is not None:
             if used:
                 frame.reads[cell] = True
@@ -199,6 +202,7 @@ class Graph:
         node = nodes.get(args)
         if node is None:
             node = nodes[args] = Node(query, args)
+            self._loose[node] = None
         return node
 
     # evaluating -------------------------------------------------------------------------------------------------------
@@ -237,6 +241,7 @@ class Graph:
             self._compute(node)
 
     def _compute(self, node: Node) -> None:
+        """Run the query of a node and take its outcome."""
         parent = self._frame
         frame = Frame(node, parent)
         node.frame = frame
@@ -248,36 +253,36 @@ class Graph:
         try:
             try:
                 if frame.depth >= MAX_NESTING:
-                    frame.reads[self._each_transaction] = False  # there are no reads by which it could recover
                     raise NestingError(f"queries nest deeper than {MAX_NESTING}")
                 value = node.query.__wrapped__(self, *node.args)
                 equal = value is node.value or bool(value == node.value)
+            except (NestingError, RecursionError) as raised:
+                frame.reads.setdefault(self._each_transaction, False)  # it depends on who called: try again then
+                error = raised
             except Exception as raised:
                 error = raised
+            self._frame = parent
+            self._link(frame)
+            if frame.head is None:
+                failure = None if error is None else failure_of(error, node.call, node.value)
+                if self._cyclic:
+                    self._leave_cycle(node)
+                self._settle(node, frame.previous, failure, value, equal)
+            elif frame.head is frame:
+                self._settle_cycle([*frame.cycle, (node, frame.previous)])
+            elif parent is not None:  # always: the head is below
+                node.frame = frame.head
+                parent.needs(frame.head)
+                parent.cycle += frame.cycle
+                parent.cycle.append((node, frame.previous))
             ended = True
         finally:
-            self._frame = parent
-            if not ended:  # an interrupt, which is nobody's outcome
-                self._abandon(frame)
-        self._link(frame)
-        if frame.head is None:
-            failure = None if error is None else failure_of(error, node.call, node.value)
-            if self._cyclic:
-                self._leave_cycle(node)
-            self._settle(node, frame.previous, failure, value, equal)
-        elif frame.head is frame:
-            members = [*frame.cycle, (node, frame.previous)]
-            calls = frozenset(member.call for member, _ in members)
-            for member, previous in members:
-                failure = Failure(CycleError(calls), member.call, member.value, calls)
-                self._settle(member, previous, failure, None, False)
-                member.verified = -1
-                self._cyclic.add(member)
-        elif parent is not None:  # always: the head is below
-            node.frame = frame.head
-            parent.needs(frame.head)
-            parent.cycle += frame.cycle
-            parent.cycle.append((node, frame.previous))
+            if not ended:  # an interrupt is nobody's outcome: all stay dirty. No calls here, the stack may be full.
+                self._frame = parent
+                for member, previous in (*frame.cycle, (node, frame.previous)):
+                    member.failure = previous
+                    member.frame = None
+                    member.verified = -1
 
     def _settle(self, node: Node, previous: Failure | None, failure: Failure | None, value: Any, equal: bool) -> None:
         """Take the outcome of a run; `previous` is the failure of the last one."""
@@ -291,6 +296,14 @@ class Graph:
         node.verified = self._revision
         node.dirty = False
         node.frame = None
+
+    def _settle_cycle(self, members: list[tuple[Node, Failure | None]]) -> None:
+        calls = frozenset(member.call for member, _ in members)
+        for member, previous in members:
+            failure = Failure(CycleError(calls), member.call, member.value, calls)
+            self._settle(member, previous, failure, None, False)
+            member.verified = -1
+            self._cyclic.add(member)
 
     def _read_in_progress(self, node: Node) -> None:
         """The running query reads a node that waits for it: all from there on are one cycle."""
@@ -319,8 +332,8 @@ class Graph:
         kept = set(old)
         for dep in deps:
             if dep not in kept:
-                if not dep.readers and self._loose:
-                    self._loose.pop(dep, None)  # type: ignore[arg-type]
+                if not dep.readers:
+                    self._loose.pop(dep, None)
                 dep.readers = linked(dep.readers, node)
         node.deps = deps
         self._edges += len(deps) - len(old)
@@ -328,16 +341,6 @@ class Graph:
             if dep not in reads:
                 dep.readers = unlinked(dep.readers, node)
                 self._loosen(dep)
-
-    def _abandon(self, frame: Frame) -> None:
-        """Forget a run that was interrupted; its node, and those of its cycle, stay dirty."""
-        for node, previous in (*frame.cycle, (frame.node, frame.previous)):
-            node.failure = previous
-            node.frame = None
-            node.verified = -1
-        for dep in frame.reads:
-            self._loosen(dep)
-        self._loosen(frame.node)
 
     # invalidating -----------------------------------------------------------------------------------------------------
 
@@ -359,7 +362,10 @@ class Graph:
             cell.value = value
             cell.changed = self._revision
             dirty.extend(cell.readers)
-            self._loosen(cell)
+            if value is of.default:
+                self._loosen(cell)
+            else:
+                self._loose.pop(cell, None)
         while dirty:
             node = dirty.pop()
             if not node.dirty:
@@ -385,14 +391,13 @@ class Graph:
         self._loosen(node)
 
     def _loosen(self, vertex: Cell | Node) -> None:
-        """Note a node that nobody needs any longer; drop such a cell if it is absent."""
-        if vertex.readers:
-            return
+        """Note that a vertex lost a reader, a watcher or its value: perhaps nobody needs it any longer."""
         if isinstance(vertex, Node):
-            if not vertex.watchers:
-                self._loose.setdefault(vertex, None)
-        elif vertex.value is vertex.input.default:
-            self._cells[vertex.input].pop(vertex.key, None)
+            needed = bool(vertex.readers or vertex.watchers)
+        else:
+            needed = bool(vertex.readers) or vertex.value is not vertex.input.default
+        if not needed:
+            self._loose.setdefault(vertex, None)
 
     def _cycle_is_loose(self, node: Node) -> bool:
         todo, seen = [node], {node}
@@ -406,22 +411,22 @@ class Graph:
                     todo.append(reader)
         return True
 
-    def _drop(self, nodes: list[Node]) -> int:
-        """Drop loose nodes and what only they read; nodes of a loose cycle take their readers with them."""
+    def _drop(self, vertices: list[Cell | Node]) -> int:
+        """Drop what is loose and what only it had read; members of a loose cycle take their readers with them."""
         dropped = 0
-        while nodes:
-            node = nodes.pop()
-            if self._nodes[node.query].pop(node.args, None) is None:
-                continue
-            dropped += 1
-            self._loose.pop(node, None)
-            self._cyclic.discard(node)
-            nodes.extend(node.readers)
-            self._edges -= len(node.deps)
-            for dep in node.deps:
-                dep.readers = unlinked(dep.readers, node)
-                if isinstance(dep, Cell):
+        while vertices:
+            vertex = vertices.pop()
+            self._loose.pop(vertex, None)
+            if isinstance(vertex, Cell):
+                self._cells[vertex.input].pop(vertex.key, None)
+            elif self._nodes[vertex.query].pop(vertex.args, None) is not None:
+                dropped += 1
+                self._cyclic.discard(vertex)
+                vertices.extend(vertex.readers)
+                self._edges -= len(vertex.deps)
+                for dep in vertex.deps:
+                    dep.readers = unlinked(dep.readers, vertex)
                     self._loosen(dep)
-                elif not dep.readers and not dep.watchers:
-                    nodes.append(dep)
+                    if dep in self._loose and not dep.readers:
+                        vertices.append(dep)
         return dropped

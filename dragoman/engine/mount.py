@@ -79,14 +79,14 @@ class Mount:
     several trees is there once, until the last of them is gone.
     """
 
-    __slots__ = ("_before", "_graph", "_root", "_spots", "call", "changes")
+    __slots__ = ("_before", "_graph", "_spots", "call", "changes", "closed")
 
     def __init__(self, graph: Graph, call: Call[Any]) -> None:
         self._graph = graph
-        self._root = graph._node(call.query, call.args)
         self._spots: dict[Node, Spot] = {}
         self._before: dict[Node, Any] = {}  # of what was touched: the leaf as published, or GONE
         self.call = call
+        self.closed = False
         self.changes: Mapping[Call[Any], Any] = {}
         """What the last transaction changed: value, `Failure`, or `GONE`; at first all leaves."""
 
@@ -100,12 +100,14 @@ class Mount:
             self._graph._unwatch(node, self)
         self._spots = {}
         self.changes = {}
+        self.closed = True
         self._graph._mounts.discard(self)
 
     def _open(self) -> None:
-        self._graph._mounts.add(self)
-        self._attach(None, self._root)
-        self._publish()
+        if not self.closed:
+            self._graph._mounts.add(self)
+            self._attach(None, self._graph._node(self.call.query, self.call.args))
+            self._publish()
 
     def _update(self, node: Node) -> None:
         """Take over what a refreshed node says now."""

@@ -63,7 +63,7 @@ class Transaction:
         try:
             graph._write(self._cells)
             for mount in self._mounts:
-                graph._dirty[mount._root] = None
+                graph._dirty[graph._node(mount.call.query, mount.call.args)] = None
             deadline = begin + slice_seconds
             for _ in self._evaluate():
                 if clock() >= deadline:
@@ -82,19 +82,18 @@ class Transaction:
         seen: set[Node] = set()
         while todo:
             node, _ = todo.popitem()
-            if node.dirty:
-                if node.watchers:
-                    graph._refreshed[node] = None
-                graph._refresh(node)
-                yield
-            elif node.watchers:
+            if node.watchers:
                 graph._refreshed[node] = None
-            if node not in seen:
-                seen.add(node)
-                for call in children(node.outcome):
-                    child = graph._node(call.query, call.args)
-                    if not child.watchers:  # else it is up to date, or on the list in its own right
-                        todo[child] = None
+            if node.dirty:
+                graph._refresh(node)
+            yield
+            if node in seen or (node.watchers and node.changed <= graph._published_revision):
+                continue
+            seen.add(node)
+            for call in children(node.outcome):
+                child = graph._node(call.query, call.args)
+                if not child.watchers:  # else it is up to date, or on the list in its own right
+                    todo[child] = None
 
     def _publish(self) -> None:
         graph = self._graph
@@ -113,6 +112,7 @@ class Transaction:
             mount._publish()
         self.changed = tuple(mount for mount in stale if mount.changes)
         graph._published = list(self.changed)
+        graph._published_revision = graph._revision
 
     def _refuse_when_started(self) -> None:
         if self._started:
