@@ -35,7 +35,7 @@ class FileSource:
 
     def load(self) -> Batch:
         """Every object of the tree. Raises OSError when the root is no directory that can be listed."""
-        return self._apply(Tree(self._root).contents(()))
+        return self._apply(Tree(self._root).contents(self._known()))
 
     async def watch(self) -> AsyncIterator[Batch]:
         """Batches of changes, without end (on systems without inotify: one report, then the end)."""
@@ -45,13 +45,16 @@ class FileSource:
         with FolderWatch(self._root) as folder:
             while True:
                 try:
-                    contents = await folder.changes([Path(file) for file in self._registry.files])
+                    contents = await folder.changes(self._known())
                 except OSError as error:
                     yield Batch(reports=(self._about_root(problems.unreadable(error)),))
                     continue
                 # Parsing a large file takes long enough to keep proxies waiting.
                 if batch := await asyncio.to_thread(self._apply, contents):
                     yield batch
+
+    def _known(self) -> list[Path]:
+        return [Path(file) for file in self._registry.files]
 
     def _apply(self, contents: Mapping[Path, Content]) -> Batch:
         return self._registry.update({str(path): self._manifest(path, content) for path, content in contents.items()})

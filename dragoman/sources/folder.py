@@ -50,8 +50,8 @@ def read(path: Path) -> Content:
 def has_writer(path: Path) -> bool:
     """Whether some process has the file open for writing, as far as the kernel lets us know.
 
-    A read lease is granted only where there is no writer (fcntl(2), F_SETLEASE); it is given back at once. It is refused
-    for other reasons to whoever neither owns the file nor is privileged, and on file systems without leases.
+    A read lease is granted only where there is no writer (fcntl(2), F_SETLEASE); it is given back at once. It is
+    refused for other reasons to whoever neither owns the file nor is privileged, and on file systems without leases.
     """
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -216,7 +216,7 @@ class FolderWatch:
 
     def _entry(self, path: Path, event: inotify.Event) -> None:
         if event.name.startswith("."):
-            # A mounted ConfigMap is replaced as a whole: the symlink `..data` is renamed over (kubelet's atomic writer).
+            # A mounted ConfigMap is replaced as a whole: the kubelet renames a new symlink `..data` over the old one.
             self._stale |= event.name == "..data" and bool(event.mask & inotify.ENTRIES)
         elif event.mask & inotify.ENTRIES and (
             event.mask & inotify.ISDIR or path in self._directories.values() or path.is_symlink() or path.is_dir()

@@ -1,21 +1,26 @@
 """What one file says: its documents, the objects in them, and what is wrong with them. Pure.
 
-A document whose bytes are the same as before is neither parsed nor decoded again. When something is wrong, the last good
-version stays in force: of an object, as long as the file still has a document for it; and of every object that the file
-had, as long as the file has a document that cannot be recognised, since it may be any of them.
+A document whose bytes are the same as before is neither parsed nor decoded again. When something is wrong, the last
+good version stays in force: of an object, as long as the file still has a document for it; and of every object that the
+file had, as long as the file has a document that cannot be recognised, since it may be any of them.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crds import support, validate
+import msgspec
+from crds.support import unsupported
+from crds.validate import validate
+
+from crds.codes import problem
 from crds.decode import decode, kind_of
-from crds.meta import ObjectKey
+from crds.meta import IstioObject, KubernetesObject, ObjectKey
 from crds.problem import Invalid, Problem, Severity
+from crds.registry import KINDS
 from dragoman.sources import problems, yaml_documents
 from dragoman.sources.change import Report
-from dragoman.sources.yaml_documents import SyntaxProblem, Text
+from dragoman.sources.yaml_documents import DocumentError, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ def _claims(documents: list[Document], before: Manifest) -> dict[ObjectKey, Clai
 def _entries(text: Text) -> Iterator[Entry]:
     try:
         value = yaml_documents.parse(text)
-    except SyntaxProblem as error:
+    except DocumentError as error:
         yield Entry(None, None, (Finding(error.line, problems.syntax(error.message)),))
         return
     if value is not None:
@@ -180,26 +185,55 @@ def _objects(text: Text, value: Any, path: str) -> Iterator[Entry]:
 
 
 def _object(text: Text, document: Any, path: str) -> Entry:
+    """One object. Nothing that is wrong with it is an exception here: it is written down, with its line."""
+    obj: IstioObject | KubernetesObject | None = None
     found: list[Problem] = []
-    key, obj = None, None
     try:
-        kind = kind_of(document)
-        if kind is None:
-            found.append(problems.ignored_kind(_describe(document)))
+        if not isinstance(document, dict):
+            raise Invalid((problem("DRG0100", "", "a document is an object with apiVersion, kind and metadata"),))
+        if kind_of(document) is None:
+            found.append(problems.ignored_kind(f"{document['kind']} {_name(document)}"))
         else:
-            key = _key(kind, document)
             obj = decode(document)
-            key = obj.key
-            found += [*validate.validate(obj), *support.unsupported(obj)]
+            found += [*validate(obj), *unsupported(obj), *_written_by_the_cluster(obj, document)]
     except Invalid as error:
         found += error.problems
-    if any(problem.severity is Severity.ERROR for problem in found):
-        obj = None
-    return Entry(key, obj, tuple(_locate(text, path, problem) for problem in found))
+    findings = tuple(_locate(text, path, each) for each in found)
+    if any(each.severity is Severity.ERROR for each in found):
+        return Entry(obj.key if obj else _key(document), None, findings)
+    return Entry(obj.key if obj else None, obj, findings)
 
 
-def _locate(text: Text, path: str, problem: Problem) -> Finding:
-    line = yaml_documents.line_of(text, path + problem.path) - text.line if path or problem.path else 0
-    if path:
-        problem = Problem(problem.code, problem.severity, path + problem.path, problem.message, problem.remedy)
-    return Finding(line, problem)
+def _key(document: Any) -> ObjectKey | None:
+    """The key that an invalid document would have, where it says that much."""
+    if not isinstance(document, dict) or not isinstance(metadata := document.get("metadata"), dict):
+        return None
+    kind, name, namespace = KINDS.get(str(document.get("kind"))), metadata.get("name"), metadata.get("namespace")
+    if kind is None or not isinstance(name, str) or not name or not isinstance(namespace, str | None):
+        return None
+    return ObjectKey(kind.__name__, (namespace or "default") if kind.resource.namespaced else "", name)
+
+
+def _name(document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        return "without a name"
+    return "/".join(str(metadata[part]) for part in ("namespace", "name") if metadata.get(part))
+
+
+def _written_by_the_cluster(obj: object, document: dict[str, Any]) -> Iterator[Problem]:
+    # The status of Kubernetes' own kinds is read: a pod's address stands there.
+    fields = ["status"] if document.get("status") and isinstance(obj, IstioObject) else []
+    if document["metadata"].get("managedFields"):
+        fields.append("metadata.managedFields")
+    if fields:
+        yield problems.ignored_fields(fields[0], " and ".join(fields))
+
+
+def _locate(text: Text, prefix: str, found: Problem) -> Finding:
+    """With its path from the root of the document: a problem of an item of a list is one of the list."""
+    path = (prefix + found.path).removesuffix(".")
+    if not path:
+        return Finding(0, found)
+    line = yaml_documents.line_of(text, path) - text.line
+    return Finding(line, msgspec.structs.replace(found, path=path) if prefix else found)

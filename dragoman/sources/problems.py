@@ -13,9 +13,9 @@ def ignored_kind(what: str) -> Problem:
     return Problem("DRG0003", Severity.INFO, "", f"{what} is ignored: its kind has no part in the mesh")
 
 
-def ignored_fields(fields: str) -> Problem:
+def ignored_fields(path: str, fields: str) -> Problem:
     """Fields that the API server and controllers write, as in the output of ``kubectl get -o yaml``."""
-    return Problem("DRG0004", Severity.INFO, "", f"{fields} not read: written by the cluster, not by the operator")
+    return Problem("DRG0004", Severity.INFO, path, f"passed over ({fields}): the cluster writes it, not the operator")
 
 
 def defined_twice(place: str) -> Problem:

@@ -16,7 +16,8 @@ def check(paths: Iterable[Path]) -> list[Report]:
     A file that is named is read whatever its suffix. Raises OSError for a path that cannot be read.
     """
     registry = Registry()
-    for path in sorted({file for path in paths for file in (Tree(path).files if path.is_dir() else [path])}):
+    files = {file for path in paths for file in (Tree(path).files if path.is_dir() else [path])}
+    for path in sorted(files):
         content = read(path)
         if isinstance(content, OSError):
             raise content

@@ -26,13 +26,13 @@ _ONLY_DIRECTIVES = re.compile(rb"(?:[ \t\r]*\n|#[^\n]*(?:\n|\Z)|%[^\n]*(?:\n|\Z)
 _STRING, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 MAX_NODES = 1_000_000
-"""Most nodes a document may have once its aliases are followed; a few lines of aliases to aliases could mean billions."""
+"""Most nodes of a document once its aliases are followed; a few lines of aliases to aliases could mean billions."""
 
 MAX_DEPTH = 200
 """Deepest nesting. libyaml's binding composes recursively in C: some ten thousand brackets would end the process."""
 
 
-class SyntaxProblem(Exception):
+class DocumentError(Exception):
     """A document that cannot be read. ``line`` counts from 0 at the document's first line."""
 
     def __init__(self, line: int, message: str) -> None:
@@ -69,14 +69,19 @@ def split(data: bytes, *, json: bool = False) -> Iterator[Text]:
 
 
 def parse(text: Text) -> Any:
-    """The document's value (None for one that holds only comments). Raises SyntaxProblem."""
+    """The document's value (None for one that holds only comments). Raises DocumentError."""
     if not text.json and b"%" in text.data and _ONLY_DIRECTIVES.match(text.data):
         return None
     try:
         content = text.data.decode()
     except UnicodeDecodeError as error:
-        raise SyntaxProblem(text.data.count(b"\n", 0, error.start), "not UTF-8") from None
-    return _parse_json(content) if text.json else _parse_yaml(content)
+        raise DocumentError(text.data.count(b"\n", 0, error.start), "not UTF-8") from None
+    try:
+        return _parse_json(content) if text.json else _parse_yaml(content)
+    except DocumentError as error:
+        # An unfinished document is noticed at its end, which may be the line after its last.
+        error.line = min(error.line, content.rstrip().count("\n"))
+        raise
 
 
 def line_of(text: Text, path: str) -> int:
@@ -88,7 +93,7 @@ def line_of(text: Text, path: str) -> int:
         content = text.data.decode()
         _refuse_depth(content)
         node = yaml.compose(content, Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, SyntaxProblem):
+    except (yaml.YAMLError, UnicodeDecodeError, DocumentError):
         return text.line  # JSON that YAML cannot read
     line = node.start_mark.line if node else 0
     while node is not None and path:
@@ -125,11 +130,11 @@ def _parse_yaml(content: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SyntaxProblem(mark.line if mark else 0, message) from None
+        raise DocumentError(mark.line if mark else 0, message) from None
     except yaml.reader.ReaderError as error:
-        raise SyntaxProblem(content.count("\n", 0, error.position), f"{error.reason}") from None
+        raise DocumentError(content.count("\n", 0, error.position), f"{error.reason}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise SyntaxProblem(0, str(error)) from None
+        raise DocumentError(0, str(error)) from None
     if "&" in content and "*" in content:
         _refuse_bomb(value)
     return value
@@ -144,7 +149,7 @@ def _refuse_depth(content: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise SyntaxProblem(event.start_mark.line, f"nested deeper than {MAX_DEPTH} levels")
+                raise DocumentError(event.start_mark.line, f"nested deeper than {MAX_DEPTH} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -154,7 +159,7 @@ def _refuse_bomb(value: Any) -> None:
     while waiting:
         count += 1
         if count > MAX_NODES:
-            raise SyntaxProblem(0, f"aliases expand to more than {MAX_NODES} nodes, or without end")
+            raise DocumentError(0, f"aliases expand to more than {MAX_NODES} nodes, or without end")
         node = waiting.pop()
         if isinstance(node, dict):
             waiting.extend(node.values())
@@ -166,9 +171,9 @@ def _parse_json(content: str) -> Any:
     try:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise SyntaxProblem(error.lineno - 1, error.msg) from None
+        raise DocumentError(error.lineno - 1, error.msg) from None
     except RecursionError:
-        raise SyntaxProblem(0, "nested too deeply") from None
+        raise DocumentError(0, "nested too deeply") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,12 +181,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise SyntaxProblem(0, f"key {twice!r} occurs twice in one object")
+        raise DocumentError(0, f"key {twice!r} occurs twice in one object")
     return mapping
 
 
 def _refuse_constant(name: str) -> Any:
-    raise SyntaxProblem(0, f"{name} is not JSON")
+    raise DocumentError(0, f"{name} is not JSON")
 
 
 class _Loader(yaml.CSafeLoader):
