@@ -1,0 +1,41 @@
+"""The xDS server: views of resources, sans-io stream machines, and the gRPC pump around them."""
+
+from xds.delta import DeltaStream
+from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
+from xds.order import Patience
+from xds.quarantine import Blocked, Rejection
+from xds.request import DeltaRequest, Node
+from xds.resource import Resource
+from xds.server import Limits, XdsServer
+from xds.session import Connect, Peer, Refused, Session
+from xds.status import ConnectionStatus, Lingering, Observer, TypeStatus, Unobserved, Waiting
+from xds.view import View
+
+__all__ = [
+    "Acked",
+    "Blocked",
+    "Connect",
+    "ConnectionStatus",
+    "DeltaRequest",
+    "DeltaStream",
+    "Event",
+    "Limits",
+    "Lingering",
+    "Nacked",
+    "Node",
+    "Observer",
+    "Patience",
+    "Peer",
+    "Refused",
+    "Rejection",
+    "Resource",
+    "Response",
+    "Session",
+    "Stale",
+    "Subscribed",
+    "TypeStatus",
+    "Unobserved",
+    "View",
+    "Waiting",
+    "XdsServer",
+]

@@ -1,0 +1,112 @@
+"""What one client holds of one type, compared with what its views serve: only the differences are stored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dragoman.codec import Ref
+from xds.push import Push
+from xds.resource import Resource
+from xds.subscription import Subscription
+from xds.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """The client holds one of these versions: told so by itself on reconnect, or left open by a NACK."""
+
+    versions: frozenset[str]
+    """The empty version stands for nothing."""
+    refs: frozenset[Ref] | None
+    """What any of them refers to; None if that is not known."""
+
+
+Held = Resource | Unsure | None
+"""What a client holds under a name; None for nothing."""
+
+
+def versions_of(held: Held) -> frozenset[str]:
+    """Return the versions that the client may hold."""
+    match held:
+        case None:
+            return frozenset()
+        case Resource():
+            return frozenset((held.version,))
+        case Unsure():
+            return held.versions
+
+
+@dataclass(slots=True)
+class Removal:
+    """A resource that is gone from the views and not yet from the client."""
+
+    since: float
+    """When the removal became due."""
+    free_since: float | None = None
+    """Since when nothing that the client holds refers to it."""
+    overdue: bool = False
+    """The wait for its referrers was given up."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to one type on one stream."""
+
+    sent: int = 0
+    acked: int = 0
+    rejected: int = 0
+    overdue: int = 0
+    """Steps that were taken although what they waited for had not been ACKed in time."""
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One type on one stream.
+
+    A name that is not in `behind` is in sync: the client has ACKed exactly what the views serve. So a stream in sync
+    stores its position in the views' logs and a subscription shared with its equals, whatever the size of the view.
+    """
+
+    type_url: str
+    subscription: Subscription = field(default_factory=Subscription)
+    behind: dict[str, Held] = field(default_factory=dict)
+    """Names that are, or may be, out of sync, with what the client holds."""
+    resend: set[str] = field(default_factory=set)
+    """Names to be sent even if the client holds the current version."""
+    suspects: list[tuple[str, ...]] = field(default_factory=list)
+    """Groups of names to be sent on their own, to find who caused a NACK that named nobody."""
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Name → version and error: rejected by this client though good elsewhere; not sent to it again."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """Names held back until what they refer to is ACKed, and since when."""
+    waits_for: Ref | None = None
+    """One of the resources waited for, to be shown."""
+    removals: dict[str, Removal] = field(default_factory=dict)
+    answer_due: bool = False
+    """A request must be answered even if there is nothing to send."""
+    inflight: Push | None = None
+    inflight_view: View | None = None
+    probe: tuple[str, ...] = ()
+    """The group of suspects that is in flight."""
+    sent_at: float | None = None
+    acked_at: float | None = None
+    sent_nonce: str = ""
+    acked_nonce: str = ""
+    last_error: str = ""
+    counters: Counters = field(default_factory=Counters)
+
+    def forget(self, name: str) -> None:
+        """The client no longer wants this name."""
+        for names in (self.behind, self.removals, self.waits, self.refused):
+            names.pop(name, None)
+        self.resend.discard(name)
+
+    def in_sync(self, name: str) -> None:
+        """The client holds what is served under this name."""
+        for names in (self.behind, self.removals, self.waits):
+            names.pop(name, None)
+
+    def held_refs(self) -> Iterator[tuple[str, frozenset[Ref] | None]]:
+        """Yield the names out of sync that the client holds something of, with what that refers to."""
+        for name, held in self.behind.items():
+            if held is not None:
+                yield name, held.refs

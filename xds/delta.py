@@ -1,0 +1,204 @@
+"""Incremental ADS as a machine without IO: requests in, responses out (in the manner of h11 and h2).
+
+Theory of operation. A stream delivers several views. Per type there is at most one response in flight; while it is,
+changes coalesce and the latest wins. A version counts as delivered when it is ACKed, never when it is sent. What may be
+sent, and when, is decided by `Client`; this file knows the rules of the incremental protocol: subscriptions, wildcards,
+reconnects, nonces, and that everything asked for is answered.
+
+Source of the rules: Envoy, "xDS REST and gRPC protocol", section "Incremental xDS".
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from xds.client import Client, Due
+from xds.delivery import Delivery
+from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
+from xds.nack import culprits
+from xds.order import UPDATES, WILDCARD_BY_DEFAULT, Patience
+from xds.push import Push, encode_push
+from xds.request import DeltaRequest
+from xds.status import TypeStatus, type_status
+from xds.subscription import WILDCARD
+from xds.view import View
+
+CHUNK: Final = 512 << 10
+MESSAGE: Final = 2000
+
+
+class DeltaStream:
+    """One incremental ADS stream.
+
+    All times are seconds of one monotonic clock of the caller's choice. After anything that may lead to a response
+    (a request received, `on_change` called, `deadline()` reached) call `next_response` until it returns None.
+    """
+
+    def __init__(
+        self,
+        views: tuple[View, ...] = (),
+        *,
+        proxy: str = "",
+        patience: Patience | None = None,
+        chunk: int = CHUNK,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        self._client = Client(proxy, patience or Patience(), on_change)
+        self._chunk = chunk
+        self._deadline: float | None = None
+        self._client.set_views(views)
+
+    # -- in ---------------------------------------------------------------------------------------------------------
+
+    def set_views(self, views: tuple[View, ...]) -> None:
+        """Deliver these views from now on; the client gets the difference to what it holds."""
+        self._client.set_views(views)
+
+    def close(self) -> None:
+        """Let go of the views; the machine is not to be used afterwards."""
+        self._client.close()
+
+    def receive(self, request: DeltaRequest, now: float) -> list[Event]:
+        """Take a request: an ACK or NACK, a change of subscriptions, or both in one."""
+        events: list[Event] = []
+        delivery = self._client.types.get(request.type_url)
+        first = delivery is None
+        if delivery is None:
+            delivery = self._client.open(request.type_url)
+        self._client.read_log(delivery)
+        if request.nonce:
+            events.append(self._answer(delivery, request, now))
+        if first or request.subscribe or request.unsubscribe:
+            self._subscribe(delivery, request, first)
+            event = Subscribed(
+                request.type_url, request.subscribe, request.unsubscribe, len(request.initial_versions) if first else 0
+            )
+            events.append(event)
+        return events
+
+    def _answer(self, delivery: Delivery, request: DeltaRequest, now: float) -> Event:
+        push = delivery.inflight
+        if push is None or push.nonce != request.nonce:
+            return Stale(request.type_url, request.nonce)
+        if request.error is None:
+            sent_at = now if delivery.sent_at is None else delivery.sent_at
+            self._client.acked(delivery, now)
+            return Acked(request.type_url, request.nonce, len(push.resources) + len(push.removed), now - sent_at)
+        versions = {resource.name: resource.version for resource in push.resources}
+        named = culprits(request.error, versions)
+        if not named and len(versions) == 1:
+            named = frozenset(versions)
+        message = request.error[:MESSAGE]
+        self._client.nacked(delivery, named, message, now)
+        return Nacked(request.type_url, request.nonce, message, tuple((name, versions[name]) for name in sorted(named)))
+
+    def _subscribe(self, delivery: Delivery, request: DeltaRequest, first: bool) -> None:
+        known = request.initial_versions if first else {}
+        subscription = delivery.subscription
+        subscribe = [name for name in request.subscribe if name != WILDCARD]
+        everything = WILDCARD in request.subscribe or (
+            first and not request.subscribe and request.type_url in WILDCARD_BY_DEFAULT
+        )
+        already = [name for name in subscribe if name in subscription]
+        new = [name for name in subscribe if name not in subscription]
+        if subscribe:
+            subscription.names = subscription.names.changed(add=subscribe)
+        for name in new:
+            self._client.want(delivery, name, known.get(name))
+        for name in already:
+            # "The server must send all resources requested, even if it thinks the client already has them": the client
+            # may have dropped it and asked again before the server saw either.
+            self._client.again(delivery, name)
+        if everything:
+            subscription.wildcard = True
+            self._want_everything(delivery, request, first)
+        if request.unsubscribe:
+            self._unsubscribe(delivery, request.unsubscribe)
+
+    def _want_everything(self, delivery: Delivery, request: DeltaRequest, first: bool) -> None:
+        known = request.initial_versions if first else {}
+        names = subscription_names = delivery.subscription.names.values
+        for view in self._client.views:
+            for name in view.table(delivery.type_url):
+                if name not in subscription_names:
+                    self._client.want(delivery, name, known.get(name))
+                elif not first:
+                    self._client.again(delivery, name)
+        for name, version in known.items():
+            if name not in names and self._client.served(delivery.type_url, name) is None:
+                self._client.want(delivery, name, version)
+        # A wildcard with nothing behind it is answered by an empty response: Envoy waits for it before it goes on.
+        delivery.answer_due = not known
+
+    def _unsubscribe(self, delivery: Delivery, names: tuple[str, ...]) -> None:
+        subscription = delivery.subscription
+        if WILDCARD in names:
+            subscription.wildcard = False
+        subscription.names = subscription.names.changed(drop=names)
+        if subscription.wildcard:
+            for name in names:
+                # Still covered by the wildcard: the client must be told whether it keeps the resource.
+                if self._client.served(delivery.type_url, name) is not None:
+                    self._client.again(delivery, name)
+            return
+        for name in [name for name in delivery.behind if name not in subscription]:
+            delivery.forget(name)
+        for name in names:
+            delivery.forget(name)
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    def next_response(self, now: float) -> Response | None:
+        """Return the next response to be written, or None if nothing may be sent now (see `deadline`)."""
+        self._deadline = None
+        for delivery in self._client.types.values():
+            self._client.read_log(delivery)
+        for delivery in self._in_order():
+            if delivery.inflight is not None:
+                continue
+            due = self._client.due(delivery, now, self._chunk)
+            response = self._respond(delivery, due, now)
+            if response is not None:
+                return response
+            if due.deadline is not None:
+                self._deadline = due.deadline if self._deadline is None else min(self._deadline, due.deadline)
+        return None
+
+    def deadline(self) -> float | None:
+        """Return when `next_response` should be called again though nothing happened; None if not by itself."""
+        return self._deadline
+
+    def _in_order(self) -> list[Delivery]:
+        types = self._client.types
+        first = [types[type_url] for type_url in UPDATES if type_url in types]
+        return first + [types[type_url] for type_url in types if type_url not in UPDATES]
+
+    def _respond(self, delivery: Delivery, due: Due, now: float) -> Response | None:
+        view, push = self._push(delivery, due)
+        if push is None:
+            return None
+        self._client.sent(delivery, push, view, due.probe, now)
+        delivery.counters.overdue += len(due.overdue)
+        return Response(
+            type_url=delivery.type_url,
+            nonce=push.nonce,
+            data=push.data,
+            count=len(push.resources),
+            removed=len(push.removed),
+            overdue=tuple(due.overdue),
+        )
+
+    def _push(self, delivery: Delivery, due: Due) -> tuple[View | None, Push | None]:
+        """Encode what is due: of one view at a time, so that all streams of that view share the bytes."""
+        removed = tuple(sorted(due.removed))
+        for view, resources in due.updates.items():
+            resources.sort(key=lambda resource: resource.name)
+            return view, view.push(delivery.type_url, tuple(resources), removed)
+        if removed or (delivery.answer_due and not delivery.behind):
+            return None, encode_push(delivery.type_url, (), removed)
+        return None, None
+
+    # -- to be looked at --------------------------------------------------------------------------------------------
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """Return the state of delivery of each type."""
+        return tuple(type_status(delivery) for delivery in self._in_order())

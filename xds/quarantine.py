@@ -1,0 +1,101 @@
+"""Which versions are good, which were rejected, and what takes the place of the rejected."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from dragoman.codec import Ref
+from xds.resource import Resource
+
+MAX_REJECTIONS: Final = 4096
+MAX_TRIAL: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A version that a proxy NACKed, and the proxy's words."""
+
+    type_url: str
+    name: str
+    version: str
+    message: str
+    proxy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A resource that is wanted but not served: rejected itself, or in need of one that is withheld."""
+
+    wanted: Resource
+    reason: Rejection | Ref
+    good: Resource | None
+    """The newest version that a proxy ACKed: served instead, unless it needs what is withheld."""
+
+
+class Quarantine:
+    """Rejected versions by content hash, so that going back to bad content stays rejected and a change lifts it."""
+
+    __slots__ = ("_rejections",)
+
+    def __init__(self) -> None:
+        self._rejections: OrderedDict[tuple[str, str, str], Rejection] = OrderedDict()
+
+    def add(self, rejection: Rejection) -> None:
+        self._rejections[rejection.type_url, rejection.name, rejection.version] = rejection
+        while len(self._rejections) > MAX_REJECTIONS:
+            self._rejections.popitem(last=False)
+
+    def find(self, resource: Resource) -> Rejection | None:
+        if not self._rejections:
+            return None
+        return self._rejections.get((resource.type_url, resource.name, resource.version))
+
+    def all(self) -> tuple[Rejection, ...]:
+        return tuple(self._rejections.values())
+
+
+class Trials:
+    """Versions served but not yet ACKed by anybody, each with the last good one before it.
+
+    A name without a trial is proven: what is served of it is its last good. Hence this is small when proxies are in
+    sync, however large the view is.
+    """
+
+    __slots__ = ("_versions",)
+
+    def __init__(self) -> None:
+        # First the last good (None: there is none), then the versions tried since, oldest first.
+        self._versions: dict[Ref, list[Resource | None]] = {}
+
+    def begin(self, served: Resource | None, new: Resource) -> None:
+        """`new` takes the place of `served`."""
+        versions = self._versions.setdefault(new.ref, [served])
+        versions.append(new)
+        if len(versions) > MAX_TRIAL:
+            del versions[1]
+
+    def accept(self, resource: Resource) -> None:
+        """A proxy ACKed this version. One that is older than the last good changes nothing."""
+        versions = self._versions.get(resource.ref)
+        if versions is None:
+            return
+        for index in range(len(versions) - 1, 0, -1):
+            if versions[index] is resource:
+                del versions[:index]
+                if len(versions) == 1:
+                    del self._versions[resource.ref]
+                return
+
+    def proven(self, resource: Resource) -> bool:
+        """Whether this version, which is being served, was ACKed by some proxy."""
+        versions = self._versions.get(resource.ref)
+        return versions is None or versions[0] is resource
+
+    def last_good(self, ref: Ref, served: Resource | None) -> Resource | None:
+        """Return the newest version that a proxy ACKed."""
+        versions = self._versions.get(ref)
+        return served if versions is None else versions[0]
+
+    def forget(self, ref: Ref) -> None:
+        """The name is gone, or back at its last good version."""
+        self._versions.pop(ref, None)

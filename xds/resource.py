@@ -1,0 +1,69 @@
+"""One xDS resource as streams carry it: interned, content-addressed, its bytes held once."""
+
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from dragoman.codec import Encoded, Ref, frame
+from dragoman.codec.wire import LENGTH_DELIMITED, tag, varint
+
+_interned: "WeakValueDictionary[tuple[str, str, str], Resource]" = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
+class Resource:
+    """A resource and its framing.
+
+    Equal content is one object wherever it is seen (`is` compares), so two views that share a cluster share its bytes.
+    `head + payload` is the field `resources` (2) of a DeltaDiscoveryResponse: the payload comes last on the wire, hence
+    responses are joined from parts and the payload is the very object that the codec produced.
+    """
+
+    type_url: str
+    name: str
+    version: str
+    refs: frozenset[Ref]
+    payload: bytes
+    head: bytes
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> "Resource":
+        """Return the one resource with this type, name and content."""
+        key = (encoded.type_url, encoded.name, encoded.version)
+        found = _interned.get(key)
+        if found is None or found.refs != encoded.refs:
+            head = _head(encoded)
+            found = cls(encoded.type_url, encoded.name, encoded.version, encoded.refs, encoded.payload, head)
+            _interned[key] = found
+        return found
+
+    @property
+    def ref(self) -> Ref:
+        return self.type_url, self.name
+
+    @property
+    def size(self) -> int:
+        """Bytes this resource takes in a response."""
+        return len(self.head) + len(self.payload)
+
+    @property
+    def wire(self) -> bytes:
+        """The framed field, ready to be concatenated into a response."""
+        return self.head + self.payload
+
+    def __repr__(self) -> str:
+        # Never the payload: a secret's would put a private key into logs and tracebacks.
+        return f"Resource({self.type_url.rpartition('.')[2]} {self.name} {self.version})"
+
+
+def _head(encoded: Encoded) -> bytes:
+    """Return all that precedes the payload in `DeltaDiscoveryResponse.resources`.
+
+    envoy.service.discovery.v3.Resource has version = 1, resource (Any) = 2, name = 3. Field order is free on the wire,
+    so the Any goes last, and within it `value` (2) after `type_url` (1).
+    """
+    payload = len(encoded.payload)
+    value = tag(2, LENGTH_DELIMITED) + varint(payload)
+    any_fields = frame(1, encoded.type_url.encode()) + value
+    any_field = tag(2, LENGTH_DELIMITED) + varint(len(any_fields) + payload)
+    fields = frame(1, encoded.version.encode()) + frame(3, encoded.name.encode()) + any_field + any_fields
+    return tag(2, LENGTH_DELIMITED) + varint(len(fields) + payload) + fields

@@ -1,0 +1,232 @@
+"""What one class of proxies gets: resources by type and name, a change log, and the verdicts of those proxies."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol
+
+from dragoman.codec import Encoded, Ref
+from xds.push import Push, PushCache
+from xds.quarantine import Blocked, Quarantine, Rejection, Trials
+from xds.resource import Resource
+
+COMPACT_AT: Final = 4096
+
+
+class Follower(Protocol):
+    """A stream that delivers a view."""
+
+    def view_changed(self, view: "View") -> None:
+        """Something was appended to the log. Called once per change set, after it is complete."""
+
+    def catch_up(self, view: "View") -> None:
+        """Read the log to its end now: it is about to be compacted."""
+
+
+class _Table:
+    """Resources of one type, and who was replaced since: (name, what it was before)."""
+
+    __slots__ = ("base", "log", "served")
+
+    def __init__(self) -> None:
+        self.served: dict[str, Resource] = {}
+        self.log: list[tuple[str, Resource | None]] = []
+        self.base = 0
+
+
+class View:
+    """The resources of one class of proxies.
+
+    What a view *wants* is what was applied to it. What it *serves* is the same, but for versions that a proxy rejected
+    and for resources that need a rejected one: there the last good version stays, the newest that any proxy of this
+    view has ACKed, or nothing if there is none. A proxy that connects later gets the same, so a restart never meets
+    rejected bytes again. New content lifts the quarantine by itself.
+    """
+
+    def __init__(self, name: str, *, secret: bool = False) -> None:
+        self.name = name
+        self.secret = secret
+        """Holds private keys: never dumped, never logged."""
+        self._tables: dict[str, _Table] = {}
+        self._blocked: dict[Ref, Blocked] = {}
+        self._absent: set[Ref] = set()
+        self._trials = Trials()
+        self._quarantine = Quarantine()
+        self._followers: dict[Follower, None] = {}
+        self._pushes = PushCache()
+
+    # -- content ----------------------------------------------------------------------------------------------------
+
+    def apply(self, changes: Mapping[Ref, Encoded | None]) -> None:
+        """Take over a set of changes: new content, or None for a resource that is gone. Followers are told once."""
+        touched = []
+        for ref, encoded in changes.items():
+            wanted = None if encoded is None else Resource.of(encoded)
+            if wanted is not self.wanted(ref):
+                touched.append(ref)
+                self._serve(ref, wanted)
+        if touched:
+            self._settle(touched)
+            self._notify()
+
+    def get(self, ref: Ref) -> Resource | None:
+        """Return what is served under this type and name."""
+        table = self._tables.get(ref[0])
+        return None if table is None else table.served.get(ref[1])
+
+    def wanted(self, ref: Ref) -> Resource | None:
+        """Return what was last applied, served or not."""
+        blocked = self._blocked.get(ref)
+        return self.get(ref) if blocked is None else blocked.wanted
+
+    def withheld(self, ref: Ref) -> bool:
+        """Whether the resource is wanted but nothing of it is good to serve."""
+        return ref in self._absent
+
+    def table(self, type_url: str) -> Mapping[str, Resource]:
+        """Return what is served of a type, by name. Live: not to be kept."""
+        table = self._tables.get(type_url)
+        return {} if table is None else table.served
+
+    def dump(self) -> Iterator[Resource]:
+        """Yield what is served; nothing for a secret view."""
+        if not self.secret:
+            for table in self._tables.values():
+                yield from table.served.values()
+
+    def blocked(self) -> Mapping[Ref, Blocked]:
+        """Return what is wanted but not served, and why."""
+        return self._blocked
+
+    # -- log --------------------------------------------------------------------------------------------------------
+
+    def head(self, type_url: str) -> int:
+        """Return the position after the newest entry of the type's log."""
+        table = self._tables.get(type_url)
+        return 0 if table is None else table.base + len(table.log)
+
+    def since(self, type_url: str, position: int) -> list[tuple[str, Resource | None]]:
+        """Return the changes after `position`: names, each with what was served before."""
+        table = self._tables.get(type_url)
+        return [] if table is None else table.log[position - table.base :]
+
+    def follow(self, follower: Follower) -> None:
+        self._followers[follower] = None
+
+    def unfollow(self, follower: Follower) -> None:
+        self._followers.pop(follower, None)
+
+    @property
+    def followers(self) -> int:
+        """How many streams deliver this view."""
+        return len(self._followers)
+
+    # -- delivery ---------------------------------------------------------------------------------------------------
+
+    def push(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
+        """Return the encoded response; one object for all streams that need the same."""
+        return self._pushes.get(type_url, resources, removed)
+
+    def accept(self, push: Push) -> None:
+        """Note that a proxy ACKed these versions: they are good."""
+        if not push.accepted:
+            push.accepted = True
+            for resource in push.resources:
+                self._trials.accept(resource)
+
+    def reject(self, resource: Resource, message: str, proxy: str) -> bool:
+        """Quarantine a version that a proxy rejected; return False if another proxy has ACKed it.
+
+        Content that works elsewhere is not bad in itself (an address may be taken on that one host), so it is only that
+        proxy which must do without it.
+        """
+        if self.get(resource.ref) is resource and self._trials.proven(resource):
+            return False
+        self._quarantine.add(Rejection(resource.type_url, resource.name, resource.version, message, proxy))
+        wanted = self.wanted(resource.ref)
+        if wanted is not None:
+            self._serve(resource.ref, wanted)
+            self._settle([resource.ref])
+            self._notify()
+        return True
+
+    def rejections(self) -> tuple[Rejection, ...]:
+        """Return the versions in quarantine, oldest first."""
+        return self._quarantine.all()
+
+    # -- serving ----------------------------------------------------------------------------------------------------
+
+    def _serve(self, ref: Ref, wanted: Resource | None) -> None:
+        """Serve `wanted`, or the last good in its place; says nothing yet to what refers to it."""
+        blocked = self._blocked.pop(ref, None)
+        good = self._trials.last_good(ref, self.get(ref)) if blocked is None else blocked.good
+        reason = None if wanted is None else self._objection(wanted)
+        if wanted is None:
+            self._trials.forget(ref)
+            served = None
+        elif reason is not None:
+            self._trials.forget(ref)
+            self._blocked[ref] = Blocked(wanted, reason, good)
+            served = good if good is not None and self._objection(good) is None else None
+        else:
+            served = wanted
+            if wanted is not (self.get(ref) if blocked is None else good):
+                self._trials.begin(self.get(ref) if blocked is None else good, wanted)
+        if served is None and wanted is not None:
+            self._absent.add(ref)
+        else:
+            self._absent.discard(ref)
+        self._put(ref, served)
+
+    def _objection(self, resource: Resource) -> Rejection | Ref | None:
+        """Return why this version cannot be served: its own rejection, or a resource it needs that is withheld."""
+        rejection = self._quarantine.find(resource)
+        if rejection is not None:
+            return rejection
+        if self._absent:
+            return next((ref for ref in sorted(resource.refs) if ref in self._absent and ref != resource.ref), None)
+        return None
+
+    def _settle(self, touched: Iterable[Ref]) -> None:
+        """Let what refers to withheld resources be withheld too, and what waited for restored ones be served.
+
+        Only while something is withheld does this look at more than what changed.
+        """
+        if not self._absent and not self._blocked:
+            return
+        pending = set(touched)
+        while pending:
+            before = set(self._absent)
+            for ref, blocked in list(self._blocked.items()):
+                self._serve(ref, blocked.wanted)
+            for table in self._tables.values() if self._absent else ():
+                for resource in list(table.served.values()):
+                    if resource.ref not in self._blocked and not self._absent.isdisjoint(resource.refs):
+                        self._serve(resource.ref, resource)
+            pending = before ^ self._absent
+
+    def _put(self, ref: Ref, resource: Resource | None) -> None:
+        type_url, name = ref
+        table = self._tables.get(type_url)
+        if table is None:
+            if resource is None:
+                return
+            table = self._tables[type_url] = _Table()
+        old = table.served.get(name)
+        if old is resource:
+            return
+        if resource is None:
+            del table.served[name]
+        else:
+            table.served[name] = resource
+        table.log.append((name, old))
+
+    def _notify(self) -> None:
+        for follower in list(self._followers):
+            follower.view_changed(self)
+        for table in self._tables.values():
+            if len(table.log) > COMPACT_AT:
+                # A stream that is slow to write has not read the log: it takes the entries over (deduplicated, at most
+                # one a name), so the log never grows with the slowest stream and nothing is lost.
+                for follower in list(self._followers):
+                    follower.catch_up(self)
+                table.base += len(table.log)
+                table.log.clear()
