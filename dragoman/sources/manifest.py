@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from crds.support import unsupported
 from crds.validate import validate
 
 from crds.codes import problem
@@ -18,6 +17,7 @@ from crds.decode import decode, kind_of
 from crds.meta import IstioObject, KubernetesObject, ObjectKey
 from crds.problem import Invalid, Problem, Severity
 from crds.registry import KINDS
+from crds.support import unsupported
 from dragoman.sources import problems, yaml_documents
 from dragoman.sources.change import Report
 from dragoman.sources.yaml_documents import DocumentError, Text

@@ -149,7 +149,8 @@ def _refuse_depth(content: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise DocumentError(event.start_mark.line, f"nested deeper than {MAX_DEPTH} levels")
+                line = event.start_mark.line if event.start_mark else 0
+                raise DocumentError(line, f"nested deeper than {MAX_DEPTH} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -7,21 +7,21 @@ from crds.meta import ObjectKey
 from dragoman.sources.change import Batch
 
 
-def entry(name: str, address: str = "10.0.0.1", namespace: str = "default") -> str:
+def entry(name: str, host: str = "plain.example", namespace: str = "default") -> str:
     """A valid object of which one value matters."""
     return (
-        f"apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n"
-        f"metadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  address: {address}\n"
+        f"apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+        f"metadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  host: {host}\n"
     )
 
 
 def invalid(name: str) -> str:
-    """The same object, with a field that does not exist, in line 5."""
-    return entry(name).replace("  address:", "  addres:")
+    """The same object, with a field that does not exist, in line 6."""
+    return entry(name) + "  hots: x\n"
 
 
 def key(name: str, namespace: str = "default") -> ObjectKey:
-    return ObjectKey("WorkloadEntry", namespace, name)
+    return ObjectKey("DestinationRule", namespace, name)
 
 
 def join(*documents: str) -> str:
@@ -36,8 +36,8 @@ def replace(path: Path, text: str) -> None:
 
 
 def summary(batch: Batch) -> dict[str, str]:
-    """What a batch does: name → the new address, or "-" for a deletion."""
-    return {change.key.name: change.new.spec.address if change.new else "-" for change in batch.changes}  # type: ignore[attr-defined]
+    """What a batch does: name → the new host, or "-" for a deletion."""
+    return {change.key.name: change.new.spec.host if change.new else "-" for change in batch.changes}  # type: ignore[attr-defined]
 
 
 def codes(batch: Batch) -> list[str]:

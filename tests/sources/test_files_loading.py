@@ -18,10 +18,15 @@ from tests.sources.objects import codes, entry, invalid, join, key, summary
 def test_the_tree_is_loaded_with_its_lists_and_links_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(join(entry("a"), "", "# nothing\n", entry("b", namespace="shop")))
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    listed = {"apiVersion": "v1", "kind": "List", "items": [{"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "n"}}]}
+    listed = {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [{"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "n"}}],
+    }
     (tmp_path / "deep" / "er" / "c.json").write_text(json.dumps(listed))
     (tmp_path / "deep" / "d.yml").write_text(
-        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntryList\nitems:\n- {metadata: {name: d}, spec: {address: x.y}}\n"
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRuleList\n"
+        "items:\n- {metadata: {name: d}, spec: {host: x.y}}\n"
     )
     for passed_over in ("README.md", ".hidden.yaml", "x.yaml~"):
         (tmp_path / passed_over).write_text(entry("not-me"))
@@ -48,24 +53,24 @@ def test_what_is_wrong_from_the_start_is_left_out_and_reported_with_its_line(tmp
     path = tmp_path / "a.yaml"
     path.write_text(join(entry("a"), invalid("b"), "kind: [\n", entry("c")))
     batch = FileSource(tmp_path).load()
-    assert summary(batch) == {"a": "10.0.0.1", "c": "10.0.0.1"}
+    assert summary(batch) == {"a": "plain.example", "c": "plain.example"}
     assert [(report.line, report.key, report.problem.path, report.kept_last_good) for report in batch.reports] == [
-        (11, key("b"), "spec.addres", False),
-        (13, None, "", False),
+        (12, key("b"), "spec.hots", False),
+        (14, None, "", False),
     ]
     line = str(batch.reports[0])
-    assert line.startswith(f"{path}:11: DRG0101 WorkloadEntry default/b: spec.addres: ")
+    assert line.startswith(f"{path}:12: DRG0101 DestinationRule default/b: spec.hots: ")
     assert "\n" not in line
 
 
 def test_a_problem_of_a_list_item_leads_to_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
-        "kind: List\napiVersion: v1\nitems:\n- apiVersion: networking.istio.io/v1\n  kind: WorkloadEntry\n"
-        "  metadata: {name: a}\n  spec:\n    weight: 1\n    addres: x\n- 7\n"
+        "kind: List\napiVersion: v1\nitems:\n- apiVersion: networking.istio.io/v1\n  kind: DestinationRule\n"
+        "  metadata: {name: a}\n  spec:\n    host: x\n    hots: x\n- 7\n"
     )
     batch = FileSource(tmp_path).load()
     assert [(report.line, report.problem.path) for report in batch.reports][:2] == [
-        (9, "items[0].spec.addres"),
+        (9, "items[0].spec.hots"),
         (10, "items[1]"),
     ]
 
@@ -89,21 +94,21 @@ class File:
 
 def test_the_last_good_version_of_an_invalid_object_stays_in_force() -> None:
     file = File(Registry(), "a")
-    file.write(entry("x", "1.1.1.1"), entry("y"))
-    assert file.write(invalid("x"), entry("y", "2.2.2.2")) == ({"y": "2.2.2.2"}, ["DRG0101"])
+    file.write(entry("x", "one.example"), entry("y"))
+    assert file.write(invalid("x"), entry("y", "two.example")) == ({"y": "two.example"}, ["DRG0101"])
     assert file.registry.reports()[0].kept_last_good
     # Moving the broken document and editing another says nothing new.
-    assert file.write(entry("y", "3.3.3.3"), invalid("x")) == ({"y": "3.3.3.3"}, [])
-    assert file.write(entry("y", "3.3.3.3")) == ({"x": "-"}, [])
+    assert file.write(entry("y", "three.example"), invalid("x")) == ({"y": "three.example"}, [])
+    assert file.write(entry("y", "three.example")) == ({"x": "-"}, [])
 
 
 def test_a_document_that_cannot_be_recognised_may_be_any_so_nothing_is_dropped() -> None:
     file = File(Registry(), "a")
     file.write(entry("x"), entry("y"), entry("z"))
-    assert file.write(entry("x", "1.1.1.1"), "kind: [\n") == ({"x": "1.1.1.1"}, ["DRG0001"])
+    assert file.write(entry("x", "one.example"), "kind: [\n") == ({"x": "one.example"}, ["DRG0001"])
     assert file.registry.reports()[0].kept_last_good
-    assert file.write(entry("x", "1.1.1.1"), "just text\n") == ({}, ["DRG0100"])
-    assert file.write(entry("x", "1.1.1.1"), entry("y", "2.2.2.2")) == ({"y": "2.2.2.2", "z": "-"}, [])
+    assert file.write(entry("x", "one.example"), "just text\n") == ({}, ["DRG0100"])
+    assert file.write(entry("x", "one.example"), entry("y", "two.example")) == ({"y": "two.example", "z": "-"}, [])
 
 
 def test_an_empty_file_deletes_what_it_held() -> None:
@@ -121,30 +126,30 @@ def test_what_changes_nothing_is_no_change() -> None:
 def test_the_same_object_twice_the_first_path_wins_in_whatever_order_they_come() -> None:
     registry = Registry()
     a, b = File(registry, "a"), File(registry, "b")
-    assert b.write(entry("x", "2.2.2.2")) == ({"x": "2.2.2.2"}, [])
-    assert a.write(entry("x", "1.1.1.1")) == ({"x": "1.1.1.1"}, ["DRG0005"])
+    assert b.write(entry("x", "two.example")) == ({"x": "two.example"}, [])
+    assert a.write(entry("x", "one.example")) == ({"x": "one.example"}, ["DRG0005"])
     assert [(report.file, report.line) for report in registry.reports()] == [("b", 1)]
-    assert b.write(entry("x", "3.3.3.3")) == ({}, [])
+    assert b.write(entry("x", "three.example")) == ({}, [])
     # A typo in the winner does not hand the object over, nor does it lose it.
     assert a.write(invalid("x")) == ({}, ["DRG0101"])
-    assert a.write(entry("x", "1.1.1.1")) == ({}, [])
-    assert a.delete() == ({"x": "3.3.3.3"}, [])
+    assert a.write(entry("x", "one.example")) == ({}, [])
+    assert a.delete() == ({"x": "three.example"}, [])
     assert registry.reports() == ()
 
 
 def test_the_same_object_twice_in_one_file() -> None:
     file = File(Registry(), "a")
-    assert file.write(entry("x", "1.1.1.1"), entry("x", "2.2.2.2")) == ({"x": "1.1.1.1"}, ["DRG0005"])
+    assert file.write(entry("x", "one.example"), entry("x", "two.example")) == ({"x": "one.example"}, ["DRG0005"])
     assert file.registry.reports()[0].line == 7
-    assert file.write(entry("x", "2.2.2.2")) == ({"x": "2.2.2.2"}, [])
+    assert file.write(entry("x", "two.example")) == ({"x": "two.example"}, [])
 
 
 def test_a_file_that_can_be_read_goes_before_one_that_only_had_the_object() -> None:
     registry = Registry()
     a, b = File(registry, "a"), File(registry, "b")
-    a.write(entry("x", "1.1.1.1"))
+    a.write(entry("x", "one.example"))
     a.write("kind: [\n")
-    assert b.write(entry("x", "2.2.2.2")) == ({"x": "2.2.2.2"}, [])
+    assert b.write(entry("x", "two.example")) == ({"x": "two.example"}, [])
     assert a.write("") == ({}, [])
 
 
@@ -173,9 +178,9 @@ def test_other_kinds_and_what_the_cluster_writes_give_one_line_each_once() -> No
     file = File(Registry(), "a")
     deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {}\n"
     dumped = entry("x") + "status: {conditions: []}\n"
-    assert file.write(deployment, dumped) == ({"x": "10.0.0.1"}, ["DRG0003", "DRG0004"])
-    edited = deployment.replace("{}", "{replicas: 2}"), dumped.replace("10.0.0.1", "10.0.0.2")
-    assert file.write(*edited) == ({"x": "10.0.0.2"}, [])
+    assert file.write(deployment, dumped) == ({"x": "plain.example"}, ["DRG0003", "DRG0004"])
+    edited = deployment.replace("{}", "{replicas: 2}"), dumped.replace("plain.example", "two.example")
+    assert file.write(*edited) == ({"x": "two.example"}, [])
 
 
 def test_a_kind_or_version_that_nobody_serves_keeps_the_last_good_version() -> None:
@@ -188,15 +193,17 @@ def test_a_kind_or_version_that_nobody_serves_keeps_the_last_good_version() -> N
 def test_one_edit_in_a_thousand_documents_decodes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     decode = manifest.decode
-    monkeypatch.setattr(manifest, "decode", lambda document: decoded.append(document["metadata"]["name"]) or decode(document))
+    monkeypatch.setattr(
+        manifest, "decode", lambda document: decoded.append(document["metadata"]["name"]) or decode(document)
+    )
     documents = [entry(f"e{index}") for index in range(1000)]
     file = File(Registry(), "a")
     file.write(*documents)
     assert len(decoded) == 1000
     decoded.clear()
-    documents[500] = entry("e500", "9.9.9.9")
+    documents[500] = entry("e500", "nine.example")
     started = time.perf_counter()
-    assert file.write(*documents) == ({"e500": "9.9.9.9"}, [])
+    assert file.write(*documents) == ({"e500": "nine.example"}, [])
     took = time.perf_counter() - started
     assert decoded == ["e500"]
     # Parsing all of them takes about a second; finding the one that changed must not.

@@ -52,9 +52,9 @@ class Follower:
         """Everything that happened until now, seen to be over by a file of its own."""
         self._beacon += 1
         seen = len(self.batches)
-        address = f"beacon{self._beacon}.example"
-        replace(self.root / "~beacon.yaml", entry("~beacon", address))
-        while getattr(getattr(self.objects.get(key("~beacon")), "spec", None), "address", "") != address:
+        host = f"beacon{self._beacon}.example"
+        replace(self.root / "~beacon.yaml", entry("~beacon", host))
+        while getattr(getattr(self.objects.get(key("~beacon")), "spec", None), "host", "") != host:
             await self.next()
         return self.batches[seen:]
 
@@ -68,8 +68,8 @@ class Follower:
         return changes
 
     @property
-    def addresses(self) -> dict[str, str]:
-        return {k.name: o.spec.address for k, o in self.objects.items() if k.name != "~beacon"}  # type: ignore[attr-defined]
+    def hosts(self) -> dict[str, str]:
+        return {k.name: o.spec.host for k, o in self.objects.items() if k.name != "~beacon"}  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         await self._watch.aclose()  # type: ignore[attr-defined]
@@ -90,8 +90,8 @@ async def test_what_happened_between_load_and_watch_is_the_first_batch(tmp_path:
     (tmp_path / "b.yaml").write_text(entry("b"))
     follower = Follower(tmp_path)
     (tmp_path / "a.yaml").unlink()
-    (tmp_path / "b.yaml").write_text(entry("b", "1.1.1.1"))
-    assert summary(await follower.next()) == {"a": "-", "b": "1.1.1.1"}
+    (tmp_path / "b.yaml").write_text(entry("b", "one.example"))
+    assert summary(await follower.next()) == {"a": "-", "b": "one.example"}
     await follower.close()
 
 
@@ -102,25 +102,25 @@ async def test_edits_and_the_batches_they_make(tmp_path: Path) -> None:
     async with following(root) as mesh:
         a, c = root / "a.yaml", root / "sub" / "c.yaml"
         for edit, changes in [
-            (lambda: a.write_text(join(entry("a", "1.1.1.1"), entry("b"))), {"a": "1.1.1.1"}),
-            (lambda: replace(a, join(entry("a", "1.1.1.1"), entry("b", "2.2.2.2"))), {"b": "2.2.2.2"}),
-            (lambda: a.write_text(join(invalid("a"), entry("b", "3.3.3.3"))), {"b": "3.3.3.3"}),
+            (lambda: a.write_text(join(entry("a", "one.example"), entry("b"))), {"a": "one.example"}),
+            (lambda: replace(a, join(entry("a", "one.example"), entry("b", "two.example"))), {"b": "two.example"}),
+            (lambda: a.write_text(join(invalid("a"), entry("b", "three.example"))), {"b": "three.example"}),
             (lambda: a.write_text("{"), {}),
-            (lambda: a.write_text(entry("a", "1.1.1.1")), {"b": "-"}),
-            (lambda: c.write_text(entry("c")), {"c": "10.0.0.1"}),
+            (lambda: a.write_text(entry("a", "one.example")), {"b": "-"}),
+            (lambda: c.write_text(entry("c")), {"c": "plain.example"}),
             (lambda: os.rename(a, root / "sub" / "moved.yaml"), {}),
             (lambda: os.rename(root / "sub", root / "other"), {}),
-            (lambda: (root / "other" / "c.yaml").write_text(entry("c", "4.4.4.4")), {"c": "4.4.4.4"}),
+            (lambda: (root / "other" / "c.yaml").write_text(entry("c", "four.example")), {"c": "four.example"}),
             (lambda: os.link(root / "other" / "c.yaml", root / "again.yaml"), {}),
             (lambda: (root / "other" / "c.yaml").unlink(), {}),
             (lambda: os.rename(root / "other", tmp_path / "outside"), {"a": "-"}),
-            (lambda: (tmp_path / "outside" / "moved.yaml").write_text(entry("a", "5.5.5.5")), {}),
-            (lambda: os.rename(tmp_path / "outside", root / "back"), {"a": "5.5.5.5"}),
+            (lambda: (tmp_path / "outside" / "moved.yaml").write_text(entry("a", "five.example")), {}),
+            (lambda: os.rename(tmp_path / "outside", root / "back"), {"a": "five.example"}),
             (lambda: shutil.rmtree(root / "back"), {"a": "-"}),
             (lambda: (root / "again.yaml").write_text(""), {"c": "-"}),
         ]:
             assert await mesh.after(edit) == changes
-    assert not mesh.addresses
+    assert not mesh.hosts
 
 
 async def test_a_new_folder_with_files_in_it(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_events_that_come_together_are_one_batch(tmp_path: Path) -> None:
     async with following(tmp_path) as mesh:
         for name in "abc":
             (tmp_path / f"{name}.yaml").write_text(entry(name))
-        assert summary(await mesh.next()) == dict.fromkeys("abc", "10.0.0.1")
+        assert summary(await mesh.next()) == dict.fromkeys("abc", "plain.example")
 
 
 async def test_an_object_that_moves_between_files_within_a_batch_changes_nothing(tmp_path: Path) -> None:
@@ -156,13 +156,13 @@ async def test_a_half_written_file_is_not_an_empty_mesh(tmp_path: Path) -> None:
     async with following(tmp_path) as mesh:
         with path.open("w") as file:
             assert await mesh.after(lambda: None) == {}
-            file.write(entry("x", "1.1.1.1"))
+            file.write(entry("x", "one.example"))
             file.flush()
             assert await mesh.after(lambda: None) == {}
             # Not even a look at the whole tree reads it.
             assert await mesh.after(lambda: (tmp_path / "new").mkdir()) == {}
             file.write("---\n" + entry("y"))
-        assert summary(await mesh.next()) == {"x": "1.1.1.1"}
+        assert summary(await mesh.next()) == {"x": "one.example"}
 
 
 async def test_truncating_writers_in_a_hurry_never_empty_the_mesh(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ async def test_truncating_writers_in_a_hurry_never_empty_the_mesh(tmp_path: Path
 
         writer = threading.Thread(target=hurry)
         writer.start()
-        while mesh.addresses["x"] != "1999.example":
+        while mesh.hosts["x"] != "1999.example":
             assert set(summary(await mesh.next())) == {"x"}
-            assert set(mesh.addresses) == {"x", "y"}
+            assert set(mesh.hosts) == {"x", "y"}
         writer.join()
 
 
@@ -203,7 +203,7 @@ async def test_a_mounted_config_map_is_replaced_as_a_whole(tmp_path: Path) -> No
 
     publish("v1", "a", "b")
     async with following(tmp_path) as mesh:
-        assert mesh.addresses == {"a": "v1.example", "b": "v1.example"}
+        assert mesh.hosts == {"a": "v1.example", "b": "v1.example"}
         assert await mesh.after(lambda: publish("v2", "a", "b")) == {"a": "v2.example", "b": "v2.example"}
         assert await mesh.after(lambda: publish("v3", "a", "b", "c")) == dict.fromkeys("abc", "v3.example")
 
@@ -216,19 +216,23 @@ async def test_symlinks_are_followed_to_files_and_folders_elsewhere(tmp_path: Pa
     (elsewhere / "folder" / "b.yaml").write_text(entry("b"))
     (root / "a.yaml").symlink_to(elsewhere / "a.yaml")
     async with following(root) as mesh:
-        assert await mesh.after(lambda: (elsewhere / "a.yaml").write_text(entry("a", "1.1.1.1"))) == {"a": "1.1.1.1"}
-        assert await mesh.after(lambda: (root / "b").symlink_to(elsewhere / "folder")) == {"b": "10.0.0.1"}
+        assert await mesh.after(lambda: (elsewhere / "a.yaml").write_text(entry("a", "one.example"))) == {
+            "a": "one.example"
+        }
+        assert await mesh.after(lambda: (root / "b").symlink_to(elsewhere / "folder")) == {"b": "plain.example"}
         edit = elsewhere / "folder" / "b.yaml"
-        assert await mesh.after(lambda: edit.write_text(entry("b", "2.2.2.2"))) == {"b": "2.2.2.2"}
+        assert await mesh.after(lambda: edit.write_text(entry("b", "two.example"))) == {"b": "two.example"}
         assert await mesh.after(lambda: (root / "b").unlink()) == {"b": "-"}
         assert await mesh.after(lambda: (elsewhere / "a.yaml").unlink()) == {"a": "-"}
-        assert await mesh.after(lambda: replace(elsewhere / "a.yaml", entry("a", "3.3.3.3"))) == {"a": "3.3.3.3"}
+        assert await mesh.after(lambda: replace(elsewhere / "a.yaml", entry("a", "three.example"))) == {
+            "a": "three.example"
+        }
 
 
 async def test_the_root_itself_may_be_replaced(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (tmp_path / "next").mkdir()
-    (tmp_path / "next" / "a.yaml").write_text(entry("a", "2.2.2.2"))
+    (tmp_path / "next" / "a.yaml").write_text(entry("a", "two.example"))
     root.mkdir()
     (root / "a.yaml").write_text(entry("a"))
     (root / "b.yaml").write_text(entry("b"))
@@ -237,21 +241,27 @@ async def test_the_root_itself_may_be_replaced(tmp_path: Path) -> None:
         gone = await mesh.next()
         assert (summary(gone), codes(gone), gone.reports[0].kept_last_good) == ({}, ["DRG0006"], True)
         os.rename(tmp_path / "next", root)
-        assert summary(await mesh.next()) == {"a": "2.2.2.2", "b": "-", "~beacon": "-"}
-        assert await mesh.after(lambda: (root / "a.yaml").write_text(entry("a", "3.3.3.3"))) == {"a": "3.3.3.3"}
+        assert summary(await mesh.next()) == {"a": "two.example", "b": "-", "~beacon": "-"}
+        assert await mesh.after(lambda: (root / "a.yaml").write_text(entry("a", "three.example"))) == {
+            "a": "three.example"
+        }
+
+
+def _queue_length() -> int:
+    return int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 
 async def test_lost_events_are_made_up_for(tmp_path: Path) -> None:
     (tmp_path / "gone.yaml").write_text(entry("gone"))
+    room = _queue_length()
     async with following(tmp_path) as mesh:
-        room = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
         noise = tmp_path / "noise"
         for _ in range(room // 2):  # created, closed, deleted: more events than fit
             noise.touch()
             noise.unlink()
         (tmp_path / "gone.yaml").unlink()
         (tmp_path / "new.yaml").write_text(entry("new"))
-        assert summary(await mesh.next()) == {"gone": "-", "new": "10.0.0.1"}
+        assert summary(await mesh.next()) == {"gone": "-", "new": "plain.example"}
 
 
 async def test_a_watch_leaves_no_descriptor_behind(tmp_path: Path) -> None:

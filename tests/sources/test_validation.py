@@ -1,0 +1,39 @@
+"""What `dragoman validate` finds."""
+
+from pathlib import Path
+
+import pytest
+
+from dragoman.sources.validation import check, has_errors
+from tests.sources.objects import entry, invalid, join
+
+
+def test_files_and_folders_are_judged_together(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(join(entry("a"), invalid("b"), "kind: [\n"))
+    (folder / "b.yaml").write_text(
+        join(entry("a"), "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n", entry("c"))
+    )
+    named = tmp_path / "any.txt"
+    named.write_text("apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: v}\n")
+    reports = check([folder, named, folder / "a.yaml"])
+    assert [(Path(report.file).name, report.line, report.problem.code) for report in reports] == [
+        ("any.txt", 2, "DRG0104"),
+        ("a.yaml", 12, "DRG0101"),
+        ("a.yaml", 14, "DRG0001"),
+        ("b.yaml", 1, "DRG0005"),
+        ("b.yaml", 7, "DRG0003"),
+    ]
+    assert has_errors(reports)
+    assert not has_errors([report for report in reports if report.problem.severity != "error"])
+
+
+def test_nothing_to_say_about_valid_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(entry("a"))
+    assert check([tmp_path]) == []
+
+
+def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        check([tmp_path / "missing.yaml"])
