@@ -157,10 +157,11 @@ class Connection:
     async def _write_until_end(self, stream: DeltaStream) -> None:
         while not self._ending:
             self._wake.clear()
-            while not self._ending and (response := stream.next_response(time.monotonic())) is not None:
-                await self._write(response)
-            if not self._ending:
+            response = stream.next_response(time.monotonic())
+            if response is None:
                 await self._sleep_until(stream.deadline())
+            else:
+                await self._write(response)
 
     async def _sleep_until(self, deadline: float | None) -> None:
         try:

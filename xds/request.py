@@ -19,7 +19,7 @@ class Node:
 
     id: str
     cluster: str = ""
-    metadata: Mapping[str, Any] = field(default=_NOTHING, hash=False)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, hash=False)
     region: str = ""
     zone: str = ""
     sub_zone: str = ""
@@ -35,7 +35,7 @@ class DeltaRequest:
     node: Node | None = None
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    initial_versions: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
     """Versions the client holds, by name; only in the first request of a type on a stream."""
     nonce: str = ""
     """Nonce of the response this ACKs or NACKs; empty when the request is spontaneous."""

@@ -81,7 +81,10 @@ class XdsServer:
         await self._server.start()
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Stop accepting (GOAWAY), let responses being written end, close the streams with OK; at most `grace` seconds."""
+        """Stop accepting (GOAWAY), let responses being written end, close the streams with OK.
+
+        Streams that are still there after `grace` seconds are cut.
+        """
         self._stopping = True
         for connection in list(self._connections.values()):
             connection.end()
