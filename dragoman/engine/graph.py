@@ -122,6 +122,7 @@ class Graph:
         self._refuse_to_change()
         mount = Mount(self, call)
         mount._open()
+        mount._publish()
         self._published.append(mount)
         return mount
 
@@ -400,6 +401,7 @@ class Graph:
             self._loose.setdefault(vertex, None)
 
     def _cycle_is_loose(self, node: Node) -> bool:
+        """Whether a node is part of a cycle that only its own members read."""
         todo, seen = [node], {node}
         while todo:
             node = todo.pop()
@@ -427,6 +429,8 @@ class Graph:
                 for dep in vertex.deps:
                     dep.readers = unlinked(dep.readers, vertex)
                     self._loosen(dep)
-                    if dep in self._loose and not dep.readers:
+                    if (dep in self._loose and not dep.readers) or (
+                        isinstance(dep, Node) and self._cycle_is_loose(dep)
+                    ):
                         vertices.append(dep)
         return dropped

@@ -107,7 +107,6 @@ class Mount:
         if not self.closed:
             self._graph._mounts.add(self)
             self._attach(None, self._graph._node(self.call.query, self.call.args))
-            self._publish()
 
     def _update(self, node: Node) -> None:
         """Take over what a refreshed node says now."""
