@@ -1,19 +1,18 @@
-"""Keys, SPIFFE ids, issuing and rotation. Knows nothing of streams."""
+"""Keys, SPIFFE ids, issuing and rotation. Knows nothing of streams.
+
+Certificates as SDS secrets are in `ca.secrets`, apart, so that whoever only signs need not load Envoy's API.
+"""
 
 from ca.authority import DEFAULT_LIFETIME, MAX_LIFETIME, Authority, AuthorityError, new_root
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
 from ca.root_store import RootStoreError, load, load_or_create
-from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, Confidential, root_secret, workload_secret
 from ca.workload_certificates import IssuedCertificate, NotHeldError, WorkloadCertificates
 
 __all__ = [
     "DEFAULT_LIFETIME",
     "MAX_LIFETIME",
-    "ROOT_SECRET",
-    "WORKLOAD_SECRET",
     "Authority",
     "AuthorityError",
-    "Confidential",
     "InvalidIdentityError",
     "IssuedCertificate",
     "NotHeldError",
@@ -24,6 +23,4 @@ __all__ = [
     "load",
     "load_or_create",
     "new_root",
-    "root_secret",
-    "workload_secret",
 ]

@@ -1,0 +1,248 @@
+"""Bootstraps, as a real Envoy takes them."""
+
+import asyncio
+import json
+import random
+import ssl
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.core.v3 import (
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.filters.network.direct_response.v3 import Config as DirectResponse
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    SdsSecretConfig,
+)
+
+from ca import SpiffeId, WorkloadCertificates, WorkloadIdentity, new_root
+from ca.authority import pem
+from ca.secrets import root_secret, workload_secret
+from dragoman.codec import Encoded, pack
+from dragoman.sidecar import (
+    ControlPlane,
+    SocketAddress,
+    StaticAddresses,
+    Tls,
+    Token,
+    UnixSocket,
+    argv,
+    find_envoy,
+    render,
+    token_secret,
+)
+from dragoman.sidecar.control_plane import SERVER_NAME
+
+
+def credentials(directory: Path) -> tuple[Tls, Token, grpc.ServerCredentials]:
+    """A root and a token on disk as Kubernetes mounts them, and a server certificate under that root."""
+    now = datetime.now(UTC)
+    root = new_root("cluster.local", now=now)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = root.sign(key.public_key(), dns_names=[SERVER_NAME], now=now)
+    tokens = directory / "tokens"
+    (tokens / "..1").mkdir(parents=True)
+    (tokens / "..1" / "token").write_text("first")
+    (tokens / "..data").symlink_to("..1")
+    (tokens / "token").symlink_to("..data/token")
+    (directory / "root.pem").write_bytes(root.roots_pem)
+    token = Token(str(tokens / "token"), str(directory / "token.json"))
+    (directory / "token.json").write_text(json.dumps(token_secret(token)))
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Tls(str(directory / "root.pem")), token, grpc.ssl_server_credentials([(key_pem, pem([certificate]))])
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("protocol", ["delta", "sotw"])
+@pytest.mark.parametrize("way", ["tcp", "ipv6", "dns", "unix", "tls", "tls and token"])
+def test_envoy_accepts_every_variant(parameters, tmp_path, protocol, way):
+    tls, token, _ = credentials(tmp_path)
+    control_plane = {
+        "tcp": ControlPlane(SocketAddress("127.0.0.1", 15010)),
+        "ipv6": ControlPlane(SocketAddress("::1", 15010)),
+        "dns": ControlPlane(SocketAddress("istiod.istio-system.svc", 15010)),
+        "unix": ControlPlane(UnixSocket("/run/dragoman/xds.sock")),
+        "tls": ControlPlane(SocketAddress("127.0.0.1", 15012), tls),
+        "tls and token": ControlPlane(SocketAddress("127.0.0.1", 15012), tls, token),
+    }[way]
+    chosen = parameters(
+        control_plane=control_plane,
+        protocol=protocol,
+        stats_prefixes=("cluster.outbound",),
+        histogram_buckets={"istio_request_duration": (1, 10, 100.5)},
+        runtime={"re2.max_program_size.warn_level": 16384},
+    )
+    config = tmp_path / "bootstrap.json"
+    config.write_text(json.dumps(render(chosen)))
+    result = subprocess.run(
+        [*argv(find_envoy(), config), "--mode", "validate"], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert "OK" in result.stdout
+    assert "deprecated" not in result.stderr.lower()
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("protocol", ["delta", "sotw"])
+async def test_live_over_a_unix_socket(parameters, serve_ads, start_envoy, tmp_path, protocol):
+    ads, address = await serve_ads(at=f"unix:{tmp_path / 'xds.sock'}")
+    envoy = await start_envoy(parameters(control_plane=ControlPlane(address), protocol=protocol))
+    await envoy.wait_live()
+    node = ads.nodes[0]
+    assert node.id.endswith("~reviews-v1-abc.shop~shop.svc.cluster.local")
+    assert node.cluster == "reviews.shop"
+    assert node.metadata["WORKLOAD_NAME"] == "reviews-v1"
+    assert len(ads.nodes) == 1  # the node is large: it goes with the first message only
+    assert not ads.errors
+    assert "warning" not in envoy.log_tail()
+
+
+@pytest.mark.envoy
+async def test_live_over_tls_with_a_token_that_rotates(parameters, serve_ads, start_envoy, tmp_path):
+    tls, token, server = credentials(tmp_path)
+    ads, address = await serve_ads(credentials=server)
+    chosen = parameters(control_plane=ControlPlane(address, tls, token))
+    envoy = await start_envoy(chosen)
+    await envoy.wait_live()
+    assert ads.authorization == ["Bearer first"]
+
+    # Kubernetes rotates by renaming a link to the directory.
+    tokens = tmp_path / "tokens"
+    (tokens / "..2").mkdir()
+    (tokens / "..2" / "token").write_text("second")
+    (tokens / "..new").symlink_to("..2")
+    (tokens / "..new").rename(tokens / "..data")
+    async with asyncio.timeout(20):
+        while ads.authorization[-1] != "Bearer second":
+            await ads.end_streams()
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.envoy
+async def test_a_control_plane_of_another_name_is_not_trusted(parameters, serve_ads, start_envoy, tmp_path):
+    tls, _, server = credentials(tmp_path)
+    ads, address = await serve_ads(credentials=server)
+    other = Tls(tls.root_file, "other.istio-system.svc")
+    envoy = await start_envoy(parameters(control_plane=ControlPlane(address, other)))
+    await envoy.wait_started()
+    async with asyncio.timeout(10):
+        while not (await envoy.admin.statistics(r"xds-grpc\.ssl\.fail_verify_san")).get(
+            "cluster.xds-grpc.ssl.fail_verify_san"
+        ):
+            await asyncio.sleep(0.02)
+    assert ads.nodes == []
+
+
+def test_a_token_never_travels_in_plaintext():
+    token = Token("/token", "/token.json")
+    with pytest.raises(ValueError, match="must not travel in plaintext"):
+        ControlPlane(SocketAddress("10.0.0.1", 15010), token=token)
+    ControlPlane(UnixSocket("/run/xds.sock"), token=token)
+
+
+def test_the_file_of_the_token_secret_holds_no_token(tmp_path):
+    _, token, _ = credentials(tmp_path)
+    assert "first" not in json.dumps(token_secret(token))
+
+
+def test_static_listeners_must_not_share_an_address():
+    address = SocketAddress("127.0.0.1", 15000)
+    with pytest.raises(ValueError, match="addresses of their own"):
+        StaticAddresses(address, SocketAddress("127.0.0.1", 15021), SocketAddress("127.0.0.1", 15090), address)
+
+
+def test_all_sockets_are_on_the_given_host(parameters):
+    chosen = parameters(addresses=StaticAddresses.on("127.10.0.9", admin=1111, readiness=2222, prometheus=3333))
+    text = json.dumps(render(chosen)["staticResources"]["listeners"] + [render(chosen)["admin"]])
+    assert text.count('"address": "127.10.0.9"') == 4
+    assert all(f'"portValue": {port}' in text for port in (1111, 2222, 3333, 15020))
+    assert "0.0.0.0" not in text
+
+
+def test_it_never_starts_without_configuration(parameters):
+    dynamic = render(parameters())["dynamicResources"]
+    assert dynamic["ldsConfig"]["initialFetchTimeout"] == dynamic["cdsConfig"]["initialFetchTimeout"] == "0s"
+
+
+@pytest.mark.envoy
+async def test_statistics_are_trimmed_to_istios_set(parameters, serve_ads, start_envoy):
+    _, address = await serve_ads(Encoded.of(Cluster(name="outbound|80||a")), Encoded.of(Cluster(name="kept|80||b")))
+    envoy = await start_envoy(parameters(control_plane=ControlPlane(address), stats_prefixes=("cluster.kept",)))
+    await envoy.wait_live()
+    names = await envoy.admin.statistics(".")
+    assert names["cluster_manager.active_clusters"] == 4
+    assert names["listener_manager.total_listeners_warming"] == 0
+    assert names["server.dynamic_unknown_fields"] == 0
+    assert any(name.startswith("cluster.xds-grpc.upstream_cx") for name in names)
+    assert any(name.startswith("cluster.kept") for name in names)
+    assert not any(name.startswith("cluster.outbound") for name in names)
+    assert len(names) < 600
+
+
+@pytest.mark.envoy
+async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, start_envoy, tmp_path):
+    """Both secrets over ADS; the peer is a TLS stack that is not ours, and verifies us by name."""
+    identities = [
+        WorkloadIdentity(SpiffeId("cluster.local", "shop", "reviews"), "reviews-v1"),
+        WorkloadIdentity(SpiffeId("cluster.local", "shop", "client"), "client-v1"),
+    ]
+    certificates = WorkloadCertificates(
+        new_root("cluster.local", now=datetime.now(UTC)), lambda: datetime.now(UTC), random.Random(1)
+    )
+    server, client = (certificates.acquire(identity, "test") for identity in identities)
+    chosen = parameters()
+    port = SocketAddress(chosen.addresses.admin.host, 8443)
+    _, address = await serve_ads(
+        mutual_tls_listener(port), workload_secret(server), root_secret(certificates.roots_pem)
+    )
+    envoy = await start_envoy(parameters(addresses=chosen.addresses, control_plane=ControlPlane(address)))
+    await envoy.wait_live()
+
+    loaded = json.loads(await envoy.admin.get("/certs"))["certificates"]
+    assert int(loaded[0]["cert_chain"][0]["serial_number"], 16) == server.serial
+
+    (tmp_path / "client.pem").write_bytes(client.key_pem + client.chain_pem)
+    context = ssl.create_default_context(cadata=certificates.roots_pem.decode())
+    name = server.identity.dns_name
+    with pytest.raises(ssl.SSLError):  # TLS 1.3: the refusal of a missing certificate comes with the first read
+        await greeting(port, context, name)
+    context.load_cert_chain(tmp_path / "client.pem")
+    assert await greeting(port, context, name) == b"welcome"
+
+
+async def greeting(address: SocketAddress, context: ssl.SSLContext, name: str) -> bytes:
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, server_hostname=name)
+    try:
+        return await reader.read(100)
+    finally:
+        writer.transport.abort()
+
+
+def mutual_tls_listener(address: SocketAddress) -> Encoded:
+    ads = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+    context = DownstreamTlsContext(
+        require_client_certificate=True,
+        common_tls_context=CommonTlsContext(
+            tls_certificate_sds_secret_configs=[SdsSecretConfig(name="default", sds_config=ads)],
+            validation_context_sds_secret_config=SdsSecretConfig(name="ROOTCA", sds_config=ads),
+        ),
+    )
+    answer = DirectResponse(response=DataSource(inline_string="welcome"))
+    chain = FilterChain(
+        transport_socket=TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context)),
+        filters=[Filter(name="envoy.filters.network.direct_response", typed_config=pack(answer))],
+    )
+    return Encoded.of(Listener(name="tls", address=address.to_envoy(), filter_chains=[chain]))
