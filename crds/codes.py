@@ -26,6 +26,11 @@ CODES: Mapping[str, Code] = {
     "DRG0106": Code(_E, "a value outside the bounds that the schema allows", _SCHEMA),
     "DRG0107": Code(_E, "not one of the values of an enumeration", _SCHEMA),
     "DRG0108": Code(_E, "not a duration", _SCHEMA),
+    # 02xx: what Dragoman does not do (yet)
+    "DRG0201": Code(_W, "a kind that has no effect yet"),
+    "DRG0202": Code(_W, "a field or mesh setting that has no effect yet"),
+    "DRG0203": Code(_W, "a mesh setting that Istio's MeshConfig does not have"),
+    "DRG0204": Code(_W, "a value that has no effect yet, of a field that has one"),
 }
 
 

@@ -1,0 +1,284 @@
+"""Which fields Dragoman honours today: one plain table per kind, and a warning for every other field that is set.
+
+A line names a field, or a message with everything below it; it is added in the commit that makes the field work.
+
+    http[].match[].uri                      everything below uri
+    action = ALLOW | DENY                   these values only; a trailing * matches any rest
+    http[].match[].headers{} without @      not for map keys that begin so
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from crds.codes import problem
+from crds.fields import leaf_paths
+from crds.leaves import Leaf, set_leaves
+from crds.meta import IstioObject, Object
+from crds.problem import Problem
+from crds.registry import ISTIO_KINDS
+from crds.shape import message_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a table."""
+
+    values: tuple[str, ...] = ()
+    without: str = ""
+
+    def admits(self, leaf: Leaf) -> bool:
+        if self.without and any(key.startswith(self.without) for key in leaf.keys):
+            return False
+        if not self.values:
+            return True
+        held = leaf.value if isinstance(leaf.value, tuple) else (leaf.value,)
+        return all(any(_matches(str(item), value) for value in self.values) for item in held)
+
+
+def _matches(text: str, value: str) -> bool:
+    return text.startswith(value[:-1]) if value.endswith("*") else text == value
+
+
+@dataclass(frozen=True)
+class Support:
+    """The table of a kind."""
+
+    table: str
+
+    @cached_property
+    def entries(self) -> Mapping[str, Entry]:
+        entries = {}
+        for line in filter(None, map(str.strip, self.table.splitlines())):
+            field, _, rest = line.partition(" ")
+            if rest.startswith("= "):
+                entries[field] = Entry(values=tuple(value.strip() for value in rest[2:].split("|")))
+            elif rest.startswith("without "):
+                entries[field] = Entry(without=rest.removeprefix("without "))
+            elif rest:
+                raise ValueError(f"not a line of a support table: {line!r}")
+            else:
+                entries[field] = Entry()
+        return entries
+
+    def entry(self, field: str) -> Entry | None:
+        """The line that holds for a field: its own, or that of the nearest message around it."""
+        while field:
+            if field in self.entries:
+                return self.entries[field]
+            field = field.rpartition(".")[0]
+        return None
+
+    def honours(self, leaf: Leaf) -> bool:
+        entry = self.entry(leaf.field)
+        return entry is not None and entry.admits(leaf)
+
+
+_ROUTE = """
+    name
+    match[].name
+    match[].uri
+    match[].scheme
+    match[].method
+    match[].authority
+    match[].headers{} without @
+    match[].withoutHeaders{} without @
+    match[].queryParams{}
+    match[].ignoreUriCase
+    match[].port
+    match[].gateways
+    match[].sourceLabels
+    match[].sourceNamespace
+    match[].statPrefix
+    route[]
+    redirect
+    directResponse
+    rewrite
+    timeout
+    retries
+    fault.delay.fixedDelay
+    fault.delay.percent
+    fault.delay.percentage
+    fault.abort.httpStatus
+    fault.abort.grpcStatus
+    fault.abort.percentage
+    mirror
+    mirrors[]
+    mirrorPercent
+    mirror_percent
+    mirrorPercentage
+    corsPolicy
+    headers
+"""
+
+_PORT_POLICY = """
+    connectionPool
+    loadBalancer.simple
+    loadBalancer.consistentHash
+    loadBalancer.warmup
+    loadBalancer.warmupDurationSecs
+    outlierDetection.consecutive5xxErrors
+    outlierDetection.consecutiveGatewayErrors
+    outlierDetection.consecutiveLocalOriginFailures
+    outlierDetection.splitExternalLocalOriginErrors
+    outlierDetection.interval
+    outlierDetection.baseEjectionTime
+    outlierDetection.maxEjectionPercent
+    outlierDetection.minHealthPercent
+    tls.mode
+    tls.sni
+    tls.subjectAltNames
+    tls.caCertificates
+    tls.clientCertificate
+    tls.privateKey
+    tls.insecureSkipVerify
+"""
+
+
+def _under(prefix: str, table: str) -> str:
+    return "\n".join(f"{prefix}.{line.strip()}" for line in table.splitlines() if line.strip())
+
+
+_TRAFFIC_POLICY = "\n".join(
+    (
+        _under("trafficPolicy", _PORT_POLICY),
+        "trafficPolicy.portLevelSettings[].port",
+        _under("trafficPolicy.portLevelSettings[]", _PORT_POLICY),
+    )
+)
+
+SUPPORTED: Mapping[str, Support] = {
+    "VirtualService": Support(
+        f"""
+        hosts
+        gateways
+        exportTo
+        {_under("http[]", _ROUTE)}
+        """
+    ),
+    "DestinationRule": Support(
+        f"""
+        host
+        exportTo
+        workloadSelector
+        subsets[].name
+        subsets[].labels
+        {_TRAFFIC_POLICY}
+        {_under("subsets[]", _TRAFFIC_POLICY)}
+        """
+    ),
+    "Gateway": Support(
+        """
+        selector
+        servers[].name
+        servers[].bind
+        servers[].hosts
+        servers[].port.name
+        servers[].port.number
+        servers[].port.protocol = HTTP | HTTPS | HTTP2 | GRPC | GRPC-WEB
+        servers[].tls.httpsRedirect
+        servers[].tls.mode = SIMPLE
+        servers[].tls.credentialName
+        servers[].tls.minProtocolVersion
+        servers[].tls.maxProtocolVersion
+        servers[].tls.cipherSuites
+        """
+    ),
+    "Sidecar": Support(
+        """
+        workloadSelector
+        ingress[].port.name
+        ingress[].port.number
+        ingress[].port.protocol
+        ingress[].bind
+        ingress[].captureMode
+        ingress[].defaultEndpoint
+        egress[].hosts
+        egress[].port.name
+        egress[].port.number
+        egress[].port.protocol
+        egress[].bind
+        egress[].captureMode
+        outboundTrafficPolicy.mode
+        """
+    ),
+    "PeerAuthentication": Support(
+        """
+        selector
+        mtls
+        portLevelMtls{}
+        """
+    ),
+    "AuthorizationPolicy": Support(
+        """
+        selector
+        action = ALLOW | DENY
+        rules[].from[].source.principals
+        rules[].from[].source.notPrincipals
+        rules[].from[].source.namespaces
+        rules[].from[].source.notNamespaces
+        rules[].to[].operation.hosts
+        rules[].to[].operation.notHosts
+        rules[].to[].operation.ports
+        rules[].to[].operation.notPorts
+        rules[].to[].operation.methods
+        rules[].to[].operation.notMethods
+        rules[].to[].operation.paths
+        rules[].to[].operation.notPaths
+        rules[].when[].key = request.headers[* | source.namespace | source.principal | destination.port
+        rules[].when[].values
+        rules[].when[].notValues
+        """
+    ),
+}
+"""Kinds that are not named here have no effect at all."""
+
+MESH_CONFIG = Support(
+    """
+    accessLogEncoding
+    accessLogFile
+    accessLogFormat
+    connectTimeout
+    defaultConfig.concurrency
+    defaultConfig.drainDuration
+    defaultConfig.interceptionMode
+    defaultDestinationRuleExportTo
+    defaultServiceExportTo
+    defaultVirtualServiceExportTo
+    enableAutoMtls
+    outboundTrafficPolicy.mode = REGISTRY_ONLY | ALLOW_ANY
+    protocolDetectionTimeout
+    proxyHttpPort
+    proxyInboundListenPort
+    proxyListenPort
+    rootNamespace
+    trustDomain
+    """
+)
+
+
+def unsupported(obj: Object) -> tuple[Problem, ...]:
+    """A warning for each field this object sets in vain."""
+    if not isinstance(obj, IstioObject):
+        return ()
+    support = SUPPORTED.get(obj.kind)
+    if support is None:
+        return (problem("DRG0201", "kind", f"{obj.kind} has no effect yet"),)
+    shape = message_of(type(obj)).fields["spec"].shape
+    found = []
+    for leaf in set_leaves(obj.spec, shape):
+        entry = support.entry(leaf.field)
+        if entry is None:
+            found.append(problem("DRG0202", f"spec.{leaf.path}", "this field has no effect yet", "remove it"))
+        elif not entry.admits(leaf):
+            remedy = f"works with: {', '.join(entry.values)}" if entry.values else ""
+            found.append(problem("DRG0204", f"spec.{leaf.path}", "this value has no effect yet", remedy))
+    return tuple(found)
+
+
+def gaps() -> dict[str, tuple[str, ...]]:
+    """The leaf fields of each kind that have no effect yet: what the documentation lists."""
+    return {
+        kind: tuple(path for path in leaf_paths(kind) if kind not in SUPPORTED or SUPPORTED[kind].entry(path) is None)
+        for kind in ISTIO_KINDS
+    }
