@@ -1,0 +1,1 @@
+"""End-to-end tests: real Envoys with transparent capture, pods as network namespaces."""

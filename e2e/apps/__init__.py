@@ -1,0 +1,1 @@
+"""Test servers: one program, as many protocols as asked for."""

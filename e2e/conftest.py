@@ -1,0 +1,46 @@
+"""Fixtures of the end-to-end tests, and what happens where they cannot run."""
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Generator
+
+import pytest
+
+with warnings.catch_warnings():
+    # envoy-data-plane decorates in a way that pydantic deprecates; pytest loads this file before the settings of the
+    # root's conftest.py, which say the same for all tests, are in force.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from e2e.harness import Mesh, namespaces, requirements
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_leftovers() -> None:
+    if requirements.missing() is None:
+        asyncio.run(namespaces.delete_leftovers())
+
+
+@pytest.fixture
+async def mesh() -> AsyncIterator[Mesh]:
+    """An empty cluster without a control plane."""
+    async with Mesh.running() as running:
+        yield running
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, what needs pods where none can be made; with REQUIRE_NETNS=1 fail instead."""
+    if item.get_closest_marker("netns") is None:
+        return
+    if (reason := requirements.missing()) is not None:
+        (pytest.fail if requirements.required() else pytest.skip)(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the ends of the programs' logs beside a failure."""
+    report = yield
+    if report.failed:
+        for fixture in getattr(item, "funcargs", {}).values():
+            mesh = fixture if isinstance(fixture, Mesh) else getattr(fixture, "mesh", None)
+            if isinstance(mesh, Mesh):
+                report.sections += [(f"log of {name}", text) for name, text in mesh.logs().items() if text]
+    return report

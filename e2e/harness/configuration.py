@@ -1,0 +1,37 @@
+"""The folder of YAML that the control plane watches."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class Configuration:
+    """One file per object; each appears, changes and goes as a whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def apply(self, *objects: str | Mapping[str, Any]) -> None:
+        """Create or replace objects: YAML texts of one or more documents, or objects as they are."""
+        for each in _documents(objects):
+            path = self._path(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace"))
+            draft = path.with_suffix(".draft")  # a name that is no YAML file's, so that nobody reads the half of it
+            draft.write_text(yaml.safe_dump(dict(each), sort_keys=False))
+            draft.replace(path)
+
+    def delete(self, kind: str, name: str, namespace: str | None = "default") -> None:
+        """Delete an object. Raises FileNotFoundError when there is none."""
+        self._path(kind, name, namespace).unlink()
+
+    def _path(self, kind: str, name: str, namespace: str | None) -> Path:
+        return self.folder / f"{namespace or 'cluster'}.{kind.lower()}.{name}.yaml"
+
+
+def _documents(objects: Iterable[str | Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    for each in objects:
+        if isinstance(each, str):
+            yield from (document for document in yaml.safe_load_all(each) if document)
+        else:
+            yield each

@@ -1,0 +1,214 @@
+"""A cluster of one node, in which tests read like prose.
+
+async with Mesh.running() as mesh:
+    await mesh.service("server", {"http": 8080})
+    async with mesh.pod("server", app=EchoApp(http=(8080,)), sidecar=True), mesh.pod("client") as client:
+        answer = await client.http("http://server:8080/")
+        assert answer.echo.workload == "server"
+"""
+
+import collections
+import contextlib
+import ipaddress
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from e2e.harness import apps, manifests, service_proxy
+from e2e.harness.apps import App
+from e2e.harness.capture import capture
+from e2e.harness.configuration import Configuration
+from e2e.harness.envoys import Envoy
+from e2e.harness.manifests import PodSpec, Port, ServiceSpec
+from e2e.harness.namespaces import Network
+from e2e.harness.pods import BootstrapOf, Pod
+
+SERVICES = ipaddress.ip_network("10.96.0.0/16")
+
+
+class Mesh:
+    """Pods, services and the YAML that tells of them (`configuration`, for a control plane to watch).
+
+    `sidecars` makes the bootstrap of a pod that asks for `sidecar=True`.
+    """
+
+    def __init__(self, network: Network, directory: Path, sidecars: BootstrapOf | None = None) -> None:
+        self.network = network
+        self.directory = directory
+        self.sidecars = sidecars
+        folder = directory / "configuration"
+        folder.mkdir()
+        self.configuration = Configuration(folder)
+        self._cluster_addresses = map(str, SERVICES.hosts())
+        self._services: dict[tuple[str, str], ServiceSpec] = {}
+        self._pods: dict[str, Pod] = {}
+        self._all_pods: list[Pod] = []
+        self._replicas: collections.Counter[str] = collections.Counter()
+        self._namespaces: set[str] = set()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, sidecars: BootstrapOf | None = None) -> AsyncIterator[Self]:
+        """An empty cluster, all of which is gone at the end."""
+        with _open_directory() as directory:
+            async with Network() as network:
+                yield cls(network, directory, sidecars)
+
+    async def service(
+        self,
+        name: str,
+        ports: Mapping[str, int] | Sequence[Port],
+        *,
+        namespace: str = "default",
+        headless: bool = False,
+        selector: Mapping[str, str] | None = None,
+    ) -> ServiceSpec:
+        """A Service over the pods labelled `app: name` (or by another selector); ports are numbers by name, or whole.
+
+        Istio reads the protocol from a port's name: `http`, `http2-api`, `grpc`, `tcp-db`; any other is detected.
+        """
+        whole = ports if not isinstance(ports, Mapping) else [Port(key, number) for key, number in ports.items()]
+        address = None if headless else next(self._cluster_addresses)
+        spec = ServiceSpec(name, namespace, address, tuple(whole), selector or {"app": name})
+        self._add_namespace(namespace)
+        self._services[namespace, name] = spec
+        self.configuration.apply(manifests.service(spec))
+        await self._endpoints_changed()
+        return spec
+
+    @contextlib.asynccontextmanager
+    async def pod(
+        self,
+        name: str,
+        *,
+        app: App | None = None,
+        sidecar: bool | BootstrapOf = False,
+        version: str = "v1",
+        namespace: str = "default",
+        service_account: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        address: str | None = None,
+        wait: bool = True,
+    ) -> AsyncIterator[Pod]:
+        """A pod of the workload `name`, running and ready; at the end of the block it is deleted as Kubernetes would.
+
+        `sidecar=True` captures its traffic with an Envoy that has the mesh's bootstrap; a function makes another one.
+        The service account is named like the workload unless given. An `address` outside the pod range makes it a
+        host beyond the cluster. Without `wait` the Envoy need not be ready, and the pod is no endpoint.
+        """
+        bootstrap = self._bootstrap_of(sidecar)
+        self._replicas[f"{name}-{version}"] += 1
+        pod_name = f"{name}-{version}-{self._replicas[f'{name}-{version}']}"
+        async with contextlib.AsyncExitStack() as stack:
+            place = await self.network.add(f"{namespace}-{pod_name}", address=address)
+            stack.push_async_callback(self.network.remove, place)
+            spec = PodSpec(
+                pod_name,
+                namespace,
+                place.address,
+                service_account or name,
+                {"app": name, "version": version, **(_INJECTED if bootstrap else {}), **(labels or {})},
+                ready=False,
+                annotations=annotations or {},
+            )
+            pod = Pod(spec, place, self._resolver(namespace))
+            self._all_pods.append(pod)
+            self._add_namespace(namespace)
+            await self._add(pod)
+            stack.push_async_callback(self._remove, pod)
+            if bootstrap is not None:
+                await capture(place)
+                pod.sidecar = Envoy(pod_name, pod, bootstrap(spec), self.directory)
+                await stack.enter_async_context(pod.sidecar)
+            if app is not None:
+                log = self.directory / f"{pod_name}.application.log"
+                pod.application = await apps.start(app, place, name, version, log)
+                stack.push_async_callback(pod.application.stop)
+            if wait:
+                if pod.sidecar is not None:
+                    await pod.sidecar.ready()
+                pod.spec = replace(spec, ready=True)
+                await self._add(pod)
+            try:
+                yield pod
+            finally:
+                # Kubernetes takes a pod out of its services first, then ends its programs.
+                await self._remove(pod)
+
+    def logs(self) -> Mapping[str, str]:
+        """The ends of the logs of all programs there were, by the name of the program."""
+        return {name: text for pod in self._all_pods for name, text in pod.logs().items()}
+
+    def _bootstrap_of(self, sidecar: bool | BootstrapOf) -> BootstrapOf | None:
+        if sidecar is True:
+            if self.sidecars is None:
+                raise ValueError(
+                    "this mesh knows no bootstrap for sidecar=True: give it `sidecars`, or the pod its own"
+                )
+            return self.sidecars
+        return sidecar or None
+
+    async def _add(self, pod: Pod) -> None:
+        self._pods[pod.spec.name] = pod
+        self.configuration.apply(manifests.pod(pod.spec))
+        await self._endpoints_changed()
+
+    async def _remove(self, pod: Pod) -> None:
+        if self._pods.pop(pod.spec.name, None) is not None:
+            self.configuration.delete("Pod", pod.spec.name, pod.spec.namespace)
+            await self._endpoints_changed()
+
+    def _add_namespace(self, name: str) -> None:
+        if name not in self._namespaces:
+            self._namespaces.add(name)
+            self.configuration.apply(manifests.namespace(name))
+
+    async def _endpoints_changed(self) -> None:
+        """Tell the control plane, the node and the pods' name files what is where now."""
+        endpoints = {
+            service: [pod.spec for pod in self._pods.values() if service.selects(pod.spec)]
+            for service in self._services.values()
+        }
+        for service, pods in endpoints.items():
+            self.configuration.apply(manifests.endpoint_slice(service, pods))
+        for pod in self._pods.values():
+            pod.namespace.write_hosts(self._hosts(pod.spec.namespace))
+        await service_proxy.program(self.network.node, endpoints)
+
+    def _hosts(self, namespace: str) -> dict[str, str]:
+        hosts: dict[str, str] = {}
+        for service in self._services.values():
+            ready = (pod.address for pod in self._pods.values() if pod.spec.ready and service.selects(pod.spec))
+            address = service.address or next(ready, None)
+            if address is not None:
+                hosts |= dict.fromkeys(service.names, address)
+                if service.namespace == namespace:
+                    hosts[service.name] = address
+        return hosts
+
+    def _resolver(self, namespace: str) -> Callable[[str], str]:
+        def resolve(name: str) -> str:
+            with contextlib.suppress(ValueError):
+                return str(ipaddress.ip_address(name))
+            try:
+                return self._hosts(namespace)[name]
+            except KeyError:
+                raise ConnectionError(f"no such host: {name}") from None
+
+        return resolve
+
+
+@contextlib.contextmanager
+def _open_directory() -> Iterator[Path]:
+    """A temporary folder that every user may enter, as Envoy and the applications are not root."""
+    with tempfile.TemporaryDirectory(prefix="dragoman-e2e-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+_INJECTED: Mapping[str, str] = {"security.istio.io/tlsMode": "istio"}
+"""What injection adds to a pod's labels: that it speaks mutual TLS (Istio: pkg/kube/inject)."""

@@ -1,0 +1,58 @@
+"""A UNIX socket whose connections are handed on, byte by byte, to TCP connections of a pod.
+
+For libraries that insist on making their sockets themselves, as gRPC's does.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from e2e.harness.tcp import TcpConnection
+
+Connect = Callable[[], contextlib.AbstractAsyncContextManager[TcpConnection]]
+
+
+@contextlib.asynccontextmanager
+async def relay(path: Path, connect: Connect) -> AsyncIterator[None]:
+    """Listen at `path` and make one connection for every one that comes; all are closed at the end."""
+    open_now: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_hand_on(reader, writer, connect))
+        open_now.add(task)
+        task.add_done_callback(open_now.discard)
+
+    server = await asyncio.start_unix_server(accept, path)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in tuple(open_now):
+            task.cancel()
+        await asyncio.gather(*open_now, return_exceptions=True)
+
+
+async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connect: Connect) -> None:
+    # A connection that fails is closed, which is all that the near end could be told.
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with connect() as far:
+            ways = {
+                asyncio.create_task(_copy(reader, far.writer)),
+                asyncio.create_task(_copy(far.reader, writer)),
+            }
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
