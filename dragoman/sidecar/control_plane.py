@@ -95,7 +95,6 @@ def xds_cluster(control_plane: ControlPlane) -> Cluster:
     return Cluster(
         name=XDS_CLUSTER,
         type=ClusterDiscoveryType.STRICT_DNS if dns else ClusterDiscoveryType.STATIC,
-        respect_dns_ttl=dns,
         connect_timeout=timedelta(seconds=1),
         load_assignment=ClusterLoadAssignment(
             cluster_name=XDS_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]

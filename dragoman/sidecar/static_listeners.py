@@ -73,7 +73,8 @@ def static_listeners(addresses: StaticAddresses) -> list[Listener]:
     * `/healthz/ready`: 200 when Envoy has had its first listeners and clusters; until then the port refuses
       connections, as Envoy's workers do not run before.
     * `/stats/prometheus`: all metrics, Istio's under Istio's names.
-    * `/drain`: discourage connections from now on, but close no listener; `/quitquitquit`: exit. GET or POST.
+    * `/drain`: discourage connections from now on, but close no listener; `/quitquitquit`: exit, perhaps before
+      the answer is out. GET or POST.
     """
     return [
         _listener("readiness", addresses.readiness, [_route("/healthz/ready", "/ready")]),

@@ -1,5 +1,6 @@
 """Real Envoys, and a control plane that says one fixed thing."""
 
+import asyncio
 import itertools
 import os
 import warnings
@@ -78,7 +79,8 @@ class FixedAds:
         self.resources = list(resources)
         self.nodes: list[object] = []
         self.errors: list[str] = []
-        self.authorization: list[str] = []
+        self.opened: asyncio.Queue[str] = asyncio.Queue()  # the authorization header of each stream
+        self._ended = asyncio.Event()
         self.server = grpc.aio.server()
         handlers = {
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
@@ -87,8 +89,7 @@ class FixedAds:
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_ADS[1:], handlers),))
 
     async def _delta(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        self._note(context)
-        async for data in requests:
+        async for data in self._requests(requests, context):
             request = decode(DeltaDiscoveryRequest, data)
             if not self._is_subscription(request, bool(request.resource_names_subscribe)):
                 continue
@@ -102,8 +103,7 @@ class FixedAds:
             )
 
     async def _stream(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        self._note(context)
-        async for data in requests:
+        async for data in self._requests(requests, context):
             request = decode(DiscoveryRequest, data)
             if not self._is_subscription(request, not request.version_info):
                 continue
@@ -126,15 +126,27 @@ class FixedAds:
         wildcard = type_url in (CLUSTER, LISTENER)
         return [r for r in self.resources if r.type_url == type_url and (wildcard or r.name in names)]
 
-    async def end_streams(self) -> None:
-        """End every open stream, as a control plane does whose credentials have expired."""
-        while self._contexts:
-            self._contexts.pop().cancel()
+    def end_streams(self) -> None:
+        """End every open stream, as a control plane does when a token has expired."""
+        self._ended.set()
+        self._ended = asyncio.Event()
 
-    def _note(self, context: grpc.aio.ServicerContext) -> None:
-        self._contexts.append(context)
+    async def _requests(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[bytes]:
         metadata = dict(context.invocation_metadata() or ())
-        self.authorization.append(str(metadata.get("authorization", "")))
+        self.opened.put_nowait(str(metadata.get("authorization", "")))
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            while True:
+                read = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait({read, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done() or (data := await read) is None:
+                    read.cancel()
+                    return
+                yield data
+        finally:
+            ended.cancel()
 
 
 def _any(resource: Encoded) -> Any:

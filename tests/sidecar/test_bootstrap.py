@@ -1,3 +1,4 @@
+# ruff: noqa: S311 - jitter is no secret
 """Bootstraps, as a real Envoy takes them."""
 
 import asyncio
@@ -117,7 +118,7 @@ async def test_live_over_tls_with_a_token_that_rotates(parameters, serve_ads, st
     chosen = parameters(control_plane=ControlPlane(address, tls, token))
     envoy = await start_envoy(chosen)
     await envoy.wait_live()
-    assert ads.authorization == ["Bearer first"]
+    assert await ads.opened.get() == "Bearer first"
 
     # Kubernetes rotates by renaming a link to the directory.
     tokens = tmp_path / "tokens"
@@ -125,10 +126,10 @@ async def test_live_over_tls_with_a_token_that_rotates(parameters, serve_ads, st
     (tokens / "..2" / "token").write_text("second")
     (tokens / "..new").symlink_to("..2")
     (tokens / "..new").rename(tokens / "..data")
-    async with asyncio.timeout(20):
-        while ads.authorization[-1] != "Bearer second":
-            await ads.end_streams()
-            await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        ads.end_streams()
+        while await ads.opened.get() != "Bearer second":  # Envoy may not have seen the rename yet
+            ads.end_streams()
 
 
 @pytest.mark.envoy
@@ -138,10 +139,9 @@ async def test_a_control_plane_of_another_name_is_not_trusted(parameters, serve_
     other = Tls(tls.root_file, "other.istio-system.svc")
     envoy = await start_envoy(parameters(control_plane=ControlPlane(address, other)))
     await envoy.wait_started()
+    refusals = "cluster.xds-grpc.ssl.fail_verify_san"
     async with asyncio.timeout(10):
-        while not (await envoy.admin.statistics(r"xds-grpc\.ssl\.fail_verify_san")).get(
-            "cluster.xds-grpc.ssl.fail_verify_san"
-        ):
+        while not (await envoy.admin.statistics(refusals)).get(refusals):  # noqa: ASYNC110 - statistics have no events
             await asyncio.sleep(0.02)
     assert ads.nodes == []
 
@@ -169,7 +169,7 @@ def test_all_sockets_are_on_the_given_host(parameters):
     text = json.dumps(render(chosen)["staticResources"]["listeners"] + [render(chosen)["admin"]])
     assert text.count('"address": "127.10.0.9"') == 4
     assert all(f'"portValue": {port}' in text for port in (1111, 2222, 3333, 15020))
-    assert "0.0.0.0" not in text
+    assert "0.0.0.0" not in text  # noqa: S104
 
 
 def test_it_never_starts_without_configuration(parameters):
@@ -217,7 +217,7 @@ async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, sta
     (tmp_path / "client.pem").write_bytes(client.key_pem + client.chain_pem)
     context = ssl.create_default_context(cadata=certificates.roots_pem.decode())
     name = server.identity.dns_name
-    with pytest.raises(ssl.SSLError):  # TLS 1.3: the refusal of a missing certificate comes with the first read
+    with pytest.raises((ssl.SSLError, ConnectionError)):  # without a certificate of its own
         await greeting(port, context, name)
     context.load_cert_chain(tmp_path / "client.pem")
     assert await greeting(port, context, name) == b"welcome"
