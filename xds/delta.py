@@ -14,7 +14,7 @@ from typing import Final
 from xds.client import Client, Due
 from xds.delivery import Delivery
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
-from xds.nack import culprits
+from xds.nack import culprits, words
 from xds.order import UPDATES, WILDCARD_BY_DEFAULT, Patience
 from xds.push import Push, encode_push
 from xds.request import DeltaRequest
@@ -23,7 +23,6 @@ from xds.subscription import WILDCARD
 from xds.view import View
 
 CHUNK: Final = 512 << 10
-MESSAGE: Final = 2000
 
 
 class DeltaStream:
@@ -87,7 +86,7 @@ class DeltaStream:
         named = culprits(request.error, versions)
         if not named and len(versions) == 1:
             named = frozenset(versions)
-        message = request.error[:MESSAGE]
+        message = words(request.type_url, request.error)
         self._client.nacked(delivery, named, message, now)
         return Nacked(request.type_url, request.nonce, message, tuple((name, versions[name]) for name in sorted(named)))
 

@@ -32,7 +32,7 @@ class Nacked:
     type_url: str
     nonce: str
     message: str
-    """Envoy's words, shortened: it appends a text dump of the resource."""
+    """Envoy's words, without its dump of the resource."""
     culprits: tuple[tuple[str, str], ...]
     """Names and versions held responsible; empty when the error named none and the search goes on."""
 

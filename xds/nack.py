@@ -8,10 +8,27 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+from dragoman.codec import SECRET
+
 # "Error adding/updating listener(s) a: reason\nb: reason", and so for clusters (Envoy: lds_api.cc, cds_api_helper.cc)
 _LISTED: Final = re.compile(r"Error adding/updating (?:listener|cluster)\(s\) ")
-# Validation errors end in a text dump of the resource, whose own name is its first name field.
-_DUMPED: Final = re.compile(r'\b(?:cluster_)?name: "((?:[^"\\]|\\.)*)"')
+# Validation errors begin with a text dump of the resource, whose own name is its first name field.
+_DUMPED: Final = re.compile(r'\A\s*goo\.gle/debug\w*\s[^"]*?\b(?:cluster_)?name: "((?:[^"\\]|\\.)*)"')
+_DUMP: Final = re.compile(r"\A\s*goo\.gle/debug\w*\s.*\n: ", re.DOTALL)
+# "Only unique values for domains are permitted. Duplicate entry of domain x in route r" (Envoy: config_impl.cc)
+_ROUTE: Final = re.compile(r" in route (\S+)\Z")
+_WORDS: Final = 2000
+
+
+def words(type_url: str, message: str) -> str:
+    """Return what an operator needs of the error: not the dump of the resource, whose reason comes after it.
+
+    Nothing of a secret's dump may be kept: it could hold the private key.
+    """
+    reason = _DUMP.sub("", message)
+    if type_url == SECRET and reason is message and "goo.gle/debug" in message:
+        return "the error quotes the secret and is not kept"
+    return reason[:_WORDS]
 
 
 def culprits(message: str, names: Collection[str]) -> frozenset[str]:
@@ -21,9 +38,10 @@ def culprits(message: str, names: Collection[str]) -> frozenset[str]:
         found = _prefixes(message[listed.end() :], names)
         if found:
             return found
-    dumped = _DUMPED.search(message)
-    if dumped is not None and dumped.group(1) in names:
-        return frozenset((dumped.group(1),))
+    for pattern in (_DUMPED, _ROUTE):
+        single = pattern.search(message)
+        if single is not None and single.group(1) in names:
+            return frozenset((single.group(1),))
     return frozenset()
 
 

@@ -29,7 +29,7 @@ class Blocked:
     wanted: Resource
     reason: Rejection | Ref
     good: Resource | None
-    """The newest version that a proxy ACKed: served instead, unless it needs what is withheld."""
+    """The newest version that a proxy ACKed: served instead."""
 
 
 class Quarantine:
@@ -95,6 +95,14 @@ class Trials:
         """Return the newest version that a proxy ACKed."""
         versions = self._versions.get(ref)
         return served if versions is None else versions[0]
+
+    def newest(self) -> list[Resource]:
+        """Return the versions on trial that are being served."""
+        return [resource for versions in self._versions.values() if (resource := versions[-1]) is not None]
+
+    def goods(self) -> list[Resource]:
+        """Return the last good versions of all names on trial."""
+        return [resource for versions in self._versions.values() if (resource := versions[0]) is not None]
 
     def forget(self, ref: Ref) -> None:
         """The name is gone, or back at its last good version."""

@@ -48,6 +48,9 @@ class View:
         self._tables: dict[str, _Table] = {}
         self._blocked: dict[Ref, Blocked] = {}
         self._absent: set[Ref] = set()
+        # Removed, but a last good version refers to it; and those of them that are served again for its sake.
+        self._retired: dict[Ref, Resource] = {}
+        self._restored: set[Ref] = set()
         self._trials = Trials()
         self._quarantine = Quarantine()
         self._followers: dict[Follower, None] = {}
@@ -57,14 +60,21 @@ class View:
 
     def apply(self, changes: Mapping[Ref, Encoded | None]) -> None:
         """Take over a set of changes: new content, or None for a resource that is gone. Followers are told once."""
-        touched = []
+        touched = False
         for ref, encoded in changes.items():
             wanted = None if encoded is None else Resource.of(encoded)
-            if wanted is not self.wanted(ref):
-                touched.append(ref)
-                self._serve(ref, wanted)
+            if wanted is self.wanted(ref):
+                continue
+            touched = True
+            served = self.get(ref)
+            if wanted is None and served is not None:
+                self._retired[ref] = served
+            else:
+                self._retired.pop(ref, None)
+                self._restored.discard(ref)
+            self._serve(ref, wanted)
         if touched:
-            self._settle(touched)
+            self._settle()
             self._notify()
 
     def get(self, ref: Ref) -> Resource | None:
@@ -74,6 +84,8 @@ class View:
 
     def wanted(self, ref: Ref) -> Resource | None:
         """Return what was last applied, served or not."""
+        if ref in self._restored:
+            return None
         blocked = self._blocked.get(ref)
         return self.get(ref) if blocked is None else blocked.wanted
 
@@ -144,7 +156,7 @@ class View:
         wanted = self.wanted(resource.ref)
         if wanted is not None:
             self._serve(resource.ref, wanted)
-            self._settle([resource.ref])
+            self._settle()
             self._notify()
         return True
 
@@ -158,18 +170,19 @@ class View:
         """Serve `wanted`, or the last good in its place; says nothing yet to what refers to it."""
         blocked = self._blocked.pop(ref, None)
         good = self._trials.last_good(ref, self.get(ref)) if blocked is None else blocked.good
-        reason = None if wanted is None else self._objection(wanted)
+        reason = None if wanted is None or wanted is good else self._objection(wanted)
         if wanted is None:
             self._trials.forget(ref)
             served = None
         elif reason is not None:
             self._trials.forget(ref)
             self._blocked[ref] = Blocked(wanted, reason, good)
-            served = good if good is not None and self._objection(good) is None else None
+            served = good
         else:
             served = wanted
-            if wanted is not (self.get(ref) if blocked is None else good):
-                self._trials.begin(self.get(ref) if blocked is None else good, wanted)
+            before = self.get(ref) if blocked is None else good
+            if wanted is not before:
+                self._trials.begin(before, wanted)
         if served is None and wanted is not None:
             self._absent.add(ref)
         else:
@@ -177,31 +190,53 @@ class View:
         self._put(ref, served)
 
     def _objection(self, resource: Resource) -> Rejection | Ref | None:
-        """Return why this version cannot be served: its own rejection, or a resource it needs that is withheld."""
+        """Return why an unproven version cannot be served: its own rejection, or what it needs being withheld."""
         rejection = self._quarantine.find(resource)
-        if rejection is not None:
+        if rejection is not None or not self._absent:
             return rejection
-        if self._absent:
-            return next((ref for ref in sorted(resource.refs) if ref in self._absent and ref != resource.ref), None)
-        return None
+        return min((ref for ref in resource.refs if ref in self._absent), default=None)
 
-    def _settle(self, touched: Iterable[Ref]) -> None:
-        """Let what refers to withheld resources be withheld too, and what waited for restored ones be served.
+    def _settle(self) -> None:
+        """Block what came to need withheld resources, serve what waited for restored ones, and so on.
 
-        Only while something is withheld does this look at more than what changed.
+        References have no cycles (listener, route, cluster, endpoints and secrets), so this ends. It looks at what is
+        blocked or unproven only: a version that was ACKed once stays.
         """
-        if not self._absent and not self._blocked:
-            return
-        pending = set(touched)
-        while pending:
+        settled = not self._absent and not self._blocked
+        while not settled:
             before = set(self._absent)
             for ref, blocked in list(self._blocked.items()):
                 self._serve(ref, blocked.wanted)
-            for table in self._tables.values() if self._absent else ():
-                for resource in list(table.served.values()):
-                    if resource.ref not in self._blocked and not self._absent.isdisjoint(resource.refs):
-                        self._serve(resource.ref, resource)
-            pending = before ^ self._absent
+            for resource in self._trials.newest() if self._absent else ():
+                if not self._absent.isdisjoint(resource.refs):
+                    self._serve(resource.ref, resource)
+            settled = before == self._absent
+        if self._retired:
+            self._restore()
+
+    def _restore(self) -> None:
+        """Bring back what was removed together with a change that was then rejected: its last good needs it."""
+        goods = [blocked.good for blocked in self._blocked.values() if blocked.good is not None]
+        restored = self._retired_for(goods)
+        for ref in self._restored - restored:
+            self._put(ref, None)
+        for ref in restored - self._restored:
+            self._put(ref, self._retired[ref])
+        self._restored = restored
+        # What no unproven change may need any more is let go.
+        needed = restored | self._retired_for(self._trials.goods())
+        self._retired = {ref: resource for ref, resource in self._retired.items() if ref in needed}
+
+    def _retired_for(self, users: Iterable[Resource]) -> set[Ref]:
+        """Return the retired resources that these need, directly or through one another."""
+        found: set[Ref] = set()
+        pending = list(users)
+        while pending:
+            for ref in pending.pop().refs:
+                if ref in self._retired and ref not in found:
+                    found.add(ref)
+                    pending.append(self._retired[ref])
+        return found
 
     def _put(self, ref: Ref, resource: Resource | None) -> None:
         type_url, name = ref

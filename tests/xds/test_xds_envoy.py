@@ -89,9 +89,7 @@ async def test_culprit_is_named_and_the_good_rest_arrives(tmp_path, bad, type_ur
     view = small_mesh()
     async with served(view) as (recorder, _, port, server), real_envoy(port, tmp_path) as envoy:
         await recorder.until(lambda: in_sync(server))
-        view.apply(
-            changes(bad, cluster("b"), endpoints("b", 2), cluster("c"), endpoints("c", 2), listener("m", "r"))
-        )
+        view.apply(changes(bad, cluster("b"), endpoints("b", 2), cluster("c"), endpoints("c", 2), listener("m", "r")))
         await recorder.until_seen("nacked", type_url)
         await recorder.until(lambda: in_sync(server))
         assert {names for _, _, names, _ in recorder.of("nacked")} == {("bad",)}
