@@ -38,6 +38,10 @@ def differences(ours: Descriptor, message: DescriptorProto, enums: dict[str, Enu
     """Yield how our fields differ from Envoy's; fields that only Envoy has are newer and do not count."""
     written = DescriptorProto()
     ours.CopyToProto(written)
+    entries = {nested.name: nested for nested in message.nested_type}
+    for nested in ours.nested_types:
+        if nested.GetOptions().map_entry:
+            yield from differences(nested, entries[nested.name], enums)
     theirs = {field.number: field for field in message.field}
     for field in written.field:
         where = f"{ours.full_name}.{field.name}"
