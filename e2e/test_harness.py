@@ -118,10 +118,10 @@ async def test_a_websocket_stays_open_through_both_envoys(pair: Pair) -> None:
 
 
 async def test_a_refused_websocket_tells_the_status(pair: Pair) -> None:
-    admin_page = pair.client.websocket("http://127.0.0.1:15000/ready")
+    forbidden = pair.client.websocket("http://server/?status=403")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await admin_page.__aenter__()
-    assert refused.value.status == 200
+        await forbidden.__aenter__()
+    assert refused.value.status == 403
 
 
 async def test_grpc_calls_of_the_real_library(pair: Pair) -> None:

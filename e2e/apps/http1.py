@@ -13,10 +13,10 @@ def server(workload: Workload) -> web.Server:
     """A server whose call makes the protocol of one connection."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        websocket = web.WebSocketResponse()
-        if websocket.can_prepare(request):
-            return await _echo_messages(workload, request, websocket)
         response = respond(workload, await _read(request))
+        websocket = web.WebSocketResponse()
+        if response.status == 200 and websocket.can_prepare(request):
+            return await _echo_messages(workload, request, websocket)
         await asyncio.sleep(response.delay_seconds)
         if response.reset and request.transport is not None:
             reset(request.transport)

@@ -31,6 +31,7 @@ ETC = Path("/etc/netns")
 
 PODS = ipaddress.ip_network("10.244.0.0/24")
 GATEWAY = str(next(PODS.hosts()))
+GATEWAY_LINK = "02:00:0a:f4:00:01"
 
 T = TypeVar("T")
 
@@ -102,7 +103,9 @@ class Network:
             await _ip(
                 self.node,
                 "link set lo up",
-                "link add cni0 type bridge",
+                # An address of its own: else it takes the lowest of its ports', which changes as pods come and go, and
+                # pods that know the former one are cut off for seconds.
+                f"link add cni0 address {GATEWAY_LINK} type bridge",
                 f"addr add {GATEWAY}/{PODS.prefixlen} dev cni0",
                 "link set cni0 up",
             )
@@ -147,7 +150,11 @@ class Network:
 
     async def remove(self, namespace: Namespace) -> None:
         """Take a pod off the network. Its programs should have ended before."""
-        await _ip(self.node, f"route del {namespace.address}/32 dev cni0")
+        await _ip(
+            self.node,
+            f"route del {namespace.address}/32 dev cni0",
+            f"neigh flush to {namespace.address} dev cni0",  # the next pod with this address has another link
+        )
         await delete(namespace.name)
         self._namespaces.remove(namespace.name)
 

@@ -5,7 +5,7 @@ For libraries that insist on making their sockets themselves, as gRPC's does.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 from e2e.harness.tcp import TcpConnection
@@ -34,22 +34,25 @@ async def relay(path: Path, connect: Connect) -> AsyncIterator[None]:
 
 
 async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connect: Connect) -> None:
-    # A connection that fails is closed, which is all that the near end could be told.
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        async with connect() as far:
-            ways = {
-                asyncio.create_task(_copy(reader, far.writer)),
-                asyncio.create_task(_copy(far.reader, writer)),
-            }
-            try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    try:
+        # A connection that fails is closed, which is all that the near end could be told.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with connect() as far:
+                await _until_either_ends(_copy(reader, far.writer), _copy(far.reader, writer))
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _until_either_ends(*copies: Coroutine[None, None, None]) -> None:
+    ways = [asyncio.create_task(copy) for copy in copies]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
