@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dragoman.engine.failure import CycleError, Failure, NestingError, TransactionError, failure_of
+from dragoman.engine.failure import ABSENT, CycleError, Failure, NestingError, TransactionError, failure_of
 from dragoman.engine.inputs import Input, K, V
 from dragoman.engine.mount import Mount
 from dragoman.engine.node import Cell, Frame, Node, linked, unlinked
@@ -256,7 +256,7 @@ class Graph:
                 if frame.depth >= MAX_NESTING:
                     raise NestingError(f"queries nest deeper than {MAX_NESTING}")
                 value = node.query.__wrapped__(self, *node.args)
-                equal = value is node.value or bool(value == node.value)
+                equal = value is node.value or (node.value is not ABSENT and bool(value == node.value))
             except (NestingError, RecursionError) as raised:
                 frame.reads.setdefault(self._each_transaction, False)  # it depends on who called: try again then
                 error = raised
@@ -273,6 +273,7 @@ class Graph:
                 self._settle_cycle([*frame.cycle, (node, frame.previous)])
             elif parent is not None:  # always: the head is below
                 node.frame = frame.head
+                node.failure = self._failure_in_cycle(node)
                 parent.needs(frame.head)
                 parent.cycle += frame.cycle
                 parent.cycle.append((node, frame.previous))
@@ -314,8 +315,12 @@ class Graph:
         while (lower := head.node.frame) not in (head, None):  # that frame is done and waits for a lower one
             head = lower
         self._frame.needs(head)
-        calls = frozenset((node.call,))  # all are known once the lowest is done
-        node.failure = Failure(CycleError(calls), node.call, node.value, calls)
+        node.failure = self._failure_in_cycle(node)
+
+    def _failure_in_cycle(self, node: Node) -> Failure:
+        """What other members see of a member; all of them are known once the lowest is done."""
+        calls = frozenset((node.call,))
+        return Failure(CycleError(calls), node.call, node.value, calls)
 
     def _leave_cycle(self, node: Node) -> None:
         if node in self._cyclic:

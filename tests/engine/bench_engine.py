@@ -113,7 +113,9 @@ def main(services: int) -> None:
             change(i)
             taken.append(time.perf_counter() - begin)
         ran = (g.statistics().computed - computed) / times
-        say(f"{label:32} median {statistics.median(taken) * 1e6:9.1f} µs  max {max(taken) * 1e6:9.1f} µs  ran {ran:.1f}")
+        say(
+            f"{label:32} median {statistics.median(taken) * 1e6:9.1f} µs  max {max(taken) * 1e6:9.1f} µs  ran {ran:.1f}"
+        )
 
     begin = time.perf_counter()
     g = mesh(services)

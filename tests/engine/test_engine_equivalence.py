@@ -274,5 +274,7 @@ class Incremental(RuleBasedStateMachine):
         assert numbers.cells == sum(value != of.default for (of, _), value in self.inputs.items())
 
 
-Incremental.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
+Incremental.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=30, deadline=None, report_multiple_bugs=False
+)
 TestIncremental = Incremental.TestCase
