@@ -31,6 +31,32 @@ CODES: Mapping[str, Code] = {
     "DRG0202": Code(_W, "a field or mesh setting that has no effect yet"),
     "DRG0203": Code(_W, "a mesh setting that Istio's MeshConfig does not have"),
     "DRG0204": Code(_W, "a value that has no effect yet, of a field that has one"),
+    # 03xx: the object has the shape of its kind and cannot be meant so
+    "DRG0301": Code(_E, "not a valid name, namespace or host", _SCHEMA),
+    "DRG0302": Code(_E, "not a port", _SCHEMA),
+    "DRG0303": Code(_E, "a duration out of bounds", _SCHEMA),
+    "DRG0304": Code(_E, "not a percentage", _SCHEMA),
+    "DRG0305": Code(_E, "weights that say nothing", _SCHEMA),
+    "DRG0306": Code(_E, "not a regular expression that RE2 reads", _SCHEMA),
+    "DRG0307": Code(_E, "fields of which exactly one, or at most one, must be set", _SCHEMA),
+    "DRG0308": Code(_E, "empty where something is needed", _SCHEMA),
+    "DRG0309": Code(_E, "a duplicate", _SCHEMA),
+    "DRG0310": Code(_E, "not an IP address or CIDR block", _SCHEMA),
+    "DRG0311": Code(_E, "a field that contradicts another one", _SCHEMA),
+    "DRG0312": Code(_E, "not a label", _SCHEMA),
+    "DRG0313": Code(_E, "not a header name", _SCHEMA),
+    "DRG0314": Code(_E, "a value that is not allowed here", _SCHEMA),
+    "DRG0315": Code(_E, "a negative number", _SCHEMA),
+    "DRG0316": Code(_E, "a field that another one requires", _SCHEMA),
+    # 04xx: valid, and probably not what the author wants
+    "DRG0401": Code(_W, "a deprecated field", "IST0002"),
+    "DRG0402": Code(_W, "a rule that is never reached", "IST0130"),
+    "DRG0403": Code(_W, "a match that has no effect", "IST0131"),
+    "DRG0404": Code(_W, "HTTP conditions that decide about TCP traffic", "IST0133"),
+    "DRG0405": Code(_W, "a policy that matches nothing", "IST0167"),
+    "DRG0406": Code(_W, "a field that is ignored in this combination", "IST0133"),
+    "DRG0407": Code(_W, "weak or missing verification in TLS", "IST0128"),
+    "DRG0408": Code(_W, "addresses are needed to tell TCP services apart", "IST0134"),
 }
 
 

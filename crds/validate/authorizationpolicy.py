@@ -1,0 +1,167 @@
+"""AuthorizationPolicy (Istio: ValidateAuthorizationPolicy)."""
+
+import re
+from collections.abc import Iterator
+
+from crds.authorizationpolicy import Action, AuthorizationPolicy, Condition, Operation, Rule, Source
+from crds.codes import problem
+from crds.problem import Problem
+from crds.validate import attachment, bounds
+
+# Istio: pkg/config/security/security.go ValidateAttribute
+_PLAIN_KEYS = frozenset(
+    (
+        "source.ip",
+        "remote.ip",
+        "source.namespace",
+        "source.principal",
+        "source.serviceAccount",
+        "source.trustDomain",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
+        "destination.ip",
+        "destination.port",
+        "connection.sni",
+    )
+)
+_KEYED = re.compile(
+    r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters\.[\w.\-]+)((?:\[[^\[\]]+\])+)"
+)
+_HTTP_KEYS = ("request.",)
+_IP_KEYS = frozenset(("source.ip", "remote.ip", "destination.ip"))
+_HTTP_SOURCES = ("request_principals", "not_request_principals")
+_HTTP_OPERATIONS = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
+
+
+def check(obj: AuthorizationPolicy) -> Iterator[Problem]:
+    spec = obj.spec
+    yield from attachment.policy(obj.namespace, spec.selector, spec.target_ref, spec.target_refs)
+    yield from _action(obj)
+    for index, rule in enumerate(spec.rules):
+        path = f"spec.rules[{index}]"
+        for at, source in enumerate(rule.from_):
+            yield from _source(source.source, f"{path}.from[{at}].source")
+        for at, to in enumerate(rule.to):
+            yield from _operation(to.operation, f"{path}.to[{at}].operation")
+        for at, condition in enumerate(rule.when):
+            yield from _condition(condition, f"{path}.when[{at}]")
+        yield from _layer_hint(rule, spec.action, path)
+
+
+def _action(obj: AuthorizationPolicy) -> Iterator[Problem]:
+    spec = obj.spec
+    if spec.action is Action.CUSTOM:
+        if spec.provider is None or not spec.provider.name:
+            remedy = "name one of the mesh's extensionProviders"
+            yield problem("DRG0316", "spec.provider.name", "CUSTOM needs a provider", remedy)
+        if not spec.rules:
+            yield problem("DRG0308", "spec.rules", "CUSTOM needs rules", "an empty rule, {}, asks about every request")
+    elif spec.provider is not None:
+        yield problem("DRG0311", "spec.provider", "a provider has its place with action CUSTOM only", "remove it")
+    if spec.action in (Action.DENY, Action.AUDIT) and not spec.rules:
+        message = f"a policy without rules matches nothing, so this {spec.action} has no effect"
+        yield problem("DRG0405", "spec.rules", message, "an empty rule, {}, matches every request")
+
+
+def _values(held: Source | Operation, path: str) -> Iterator[Problem]:
+    for name in held.__struct_fields__:
+        field = _json_name(name)
+        for index, value in enumerate(getattr(held, name)):
+            if not value:
+                yield problem("DRG0308", f"{path}.{field}[{index}]", "an empty value matches nothing", "remove it")
+
+
+def _json_name(attribute: str) -> str:
+    head, *rest = attribute.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+def _source(source: Source | None, path: str) -> Iterator[Problem]:
+    if source is None or source == Source():
+        yield problem("DRG0308", path, "the source names nothing", "leave `from` out to match every source")
+        return
+    yield from _values(source, path)
+    for name in ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks"):
+        for index, block in enumerate(getattr(source, name)):
+            if block:
+                yield from bounds.cidr(block, f"{path}.{_json_name(name)}[{index}]")
+    by_account = source.service_accounts or source.not_service_accounts
+    if by_account and (source.principals or source.not_principals or source.namespaces or source.not_namespaces):
+        message = "serviceAccounts exclude principals and namespaces"
+        yield problem("DRG0311", path, message, "a service account names its namespace: namespace/account")
+    for name in ("service_accounts", "not_service_accounts"):
+        for index, account in enumerate(getattr(source, name)):
+            if "*" in account or account.count("/") > 1:
+                where = f"{path}.{_json_name(name)}[{index}]"
+                yield problem("DRG0314", where, f"{account!r} is not account or namespace/account")
+
+
+def _operation(operation: Operation | None, path: str) -> Iterator[Problem]:
+    if operation is None or operation == Operation():
+        yield problem("DRG0308", path, "the operation names nothing", "leave `to` out to match every operation")
+        return
+    yield from _values(operation, path)
+    for name in ("ports", "not_ports"):
+        for index, port in enumerate(getattr(operation, name)):
+            where = f"{path}.{_json_name(name)}[{index}]"
+            if not port.isdecimal():
+                yield problem("DRG0302", where, f"{port!r} is not a port", "ports go from 1 to 65535, no wildcards")
+            else:
+                yield from bounds.port(int(port), where)
+    for name in ("paths", "not_paths"):
+        for index, text in enumerate(getattr(operation, name)):
+            yield from _path(text, f"{path}.{_json_name(name)}[{index}]")
+
+
+def _path(text: str, path: str) -> Iterator[Problem]:
+    """Path templates: `{*}` is one segment, `{**}` any number, at most once (Istio: CheckValidPathTemplate)."""
+    if "{" not in text and "}" not in text:
+        return
+    segments = text.split("/")
+    braced = [segment for segment in segments if "{" in segment or "}" in segment]
+    if any(segment not in ("{*}", "{**}") for segment in braced):
+        yield problem("DRG0314", path, f"{text!r} is not a path template", "{*} or {**} fill a whole segment")
+    elif "{**}" in segments and segments.count("{**}") > 1:
+        yield problem("DRG0314", path, "{**} may stand once")
+    elif "*" in text.replace("{**}", "").replace("{*}", ""):
+        yield problem("DRG0311", path, "a template takes no * outside of braces")
+
+
+def _condition(condition: Condition, path: str) -> Iterator[Problem]:
+    keyed = _KEYED.fullmatch(condition.key)
+    if condition.key not in _PLAIN_KEYS and keyed is None:
+        remedy = "such as request.headers[name], source.ip, request.auth.claims[name], destination.port"
+        yield problem("DRG0314", f"{path}.key", f"{condition.key!r} is not a key of conditions", remedy)
+    if not condition.values and not condition.not_values:
+        yield problem("DRG0308", path, "the condition compares with nothing", "add values or notValues")
+    for field, values in (("values", condition.values), ("notValues", condition.not_values)):
+        for index, value in enumerate(values):
+            where = f"{path}.{field}[{index}]"
+            if not value:
+                yield problem("DRG0308", where, "an empty value matches nothing", "remove it")
+            elif condition.key in _IP_KEYS:
+                yield from bounds.cidr(value, where)
+            elif condition.key == "destination.port" and not (value.isdecimal() and 1 <= int(value) <= 65535):
+                yield problem("DRG0302", where, f"{value!r} is not a port")
+
+
+def _layer_hint(rule: Rule, action: Action | None, path: str) -> Iterator[Problem]:
+    """What becomes of HTTP conditions on ports that carry plain TCP (Istio: pilot/pkg/security/authz/model)."""
+    http = any(
+        any(getattr(source.source, name) for name in _HTTP_SOURCES)
+        for source in rule.from_
+        if source.source is not None
+    )
+    http = http or any(condition.key.startswith(_HTTP_KEYS) for condition in rule.when)
+    operations = [to.operation for to in rule.to if to.operation is not None]
+    http = http or any(getattr(operation, name) for operation in operations for name in _HTTP_OPERATIONS)
+    ports = any(operation.ports for operation in operations) or any(c.key == "destination.port" for c in rule.when)
+    if not http or ports:
+        return
+    if action is Action.DENY:
+        message = "on TCP ports the HTTP conditions fall away: what remains of the rule denies there"
+        yield problem("DRG0404", path, message, "name the HTTP ports in to.operation.ports")
+    elif action in (None, Action.ALLOW):
+        message = "on TCP ports this rule matches nothing, so that the policy denies all traffic there"
+        yield problem("DRG0404", path, message, "name the HTTP ports in to.operation.ports")

@@ -1,0 +1,86 @@
+"""Numbers, durations, percentages, addresses and regular expressions."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+from crds.codes import problem
+from crds.problem import Problem
+from crds.stringmatch import StringMatch
+from crds.validate.names import is_cidr
+
+_MILLISECOND = timedelta(milliseconds=1)
+# What Python's `re` reads and RE2, which Envoy uses, refuses: look-around, backreferences, atomic groups, conditionals,
+# possessive repetition (RE2: wiki/Syntax).
+_NOT_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(?:\(\?(?:[=!>(#]|<[=!]|P=)|\\[1-9]|[*+?}]\+)")
+# What RE2 reads and Python refuses.
+_ONLY_RE2 = re.compile(
+    r"\\[pP](?:\{\^?\w+\}|\w)|\\[QEzC]|\[\[:\^?\w+:\]|\(\?<(?=[A-Za-z_])|\(\?[imsU]*-?[imsU]+\)|\\x\{"
+)
+_REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_RE2_REPEAT_LIMIT = 1000
+
+
+def port(number: int | None, path: str) -> Iterator[Problem]:
+    if number is not None and not 1 <= number <= 65535:
+        yield problem("DRG0302", path, f"{number} is not a port", "ports go from 1 to 65535")
+
+
+def duration(span: timedelta | None, path: str, *, at_least: timedelta = _MILLISECOND) -> Iterator[Problem]:
+    """Istio: agent.ValidateDuration. Envoy's timers count milliseconds: a finer duration would be cut in silence."""
+    if span is None:
+        return
+    if span < at_least:
+        least = "0s" if not at_least else "1ms"
+        yield problem("DRG0303", path, f"the duration must be at least {least}")
+    elif span % _MILLISECOND:
+        yield problem("DRG0303", path, "the duration must be a multiple of 1ms")
+
+
+def percentage(value: float | None, path: str) -> Iterator[Problem]:
+    if value is not None and not 0 <= value <= 100:
+        yield problem("DRG0304", path, f"{value:g} is not a percentage", "percentages go from 0 to 100")
+
+
+def not_negative(value: int | None, path: str) -> Iterator[Problem]:
+    if value is not None and value < 0:
+        yield problem("DRG0315", path, f"{value} is negative")
+
+
+def cidr(text: str, path: str) -> Iterator[Problem]:
+    if not is_cidr(text):
+        yield problem("DRG0310", path, f"{text!r} is neither an IP address nor a CIDR block", "such as 10.0.0.0/8")
+
+
+def regex(pattern: str, path: str) -> Iterator[Problem]:
+    """A pattern that Envoy's engine would refuse, and with it the whole route configuration.
+
+    RE2 itself is not at hand: what only RE2 reads is passed, the rest is compiled by Python, and what only Python
+    reads is refused.
+    """
+    if found := _NOT_RE2.search(pattern):
+        yield problem(
+            "DRG0306", path, f"RE2 has no {found.group().lstrip(chr(92) * 2)!r}", "RE2 has no look-around or \\1"
+        )
+        return
+    for low, high in _REPEAT.findall(pattern):
+        if max(int(low), int(high or 0)) > _RE2_REPEAT_LIMIT:
+            yield problem("DRG0306", path, f"RE2 repeats at most {_RE2_REPEAT_LIMIT} times")
+    if _ONLY_RE2.search(pattern):
+        return
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        yield problem("DRG0306", path, f"not a regular expression: {error}")
+
+
+def string_match(match: StringMatch | None, path: str) -> Iterator[Problem]:
+    if match is None:
+        return
+    given = [name for name in ("exact", "prefix", "regex") if getattr(match, name) is not None]
+    if len(given) > 1:
+        yield problem("DRG0307", path, f"{' and '.join(given)} exclude each other", "keep one of them")
+    if match.prefix == "":
+        yield problem("DRG0308", f"{path}.prefix", "the prefix is empty", "leave the match out to match everything")
+    if match.regex:
+        yield from regex(match.regex, f"{path}.regex")
