@@ -5,7 +5,6 @@ google.protobuf's C runtime. betterproto2's own `bytes()`, `parse()`, `to_dict()
 are 30 to 3000 times slower and wrong in places.
 """
 
-from dragoman.codec import messages as _messages  # noqa: F401 - registers what envoy-data-plane lacks
 from dragoman.codec.canonical_json import InvalidJsonError, decode, from_json, to_json
 from dragoman.codec.construction import STRICT, install_trusted_constructors
 from dragoman.codec.encoded import (

@@ -5,6 +5,7 @@ once per field to do so: tens of milliseconds for a class such as Cluster. Here 
 only when a descriptor is built.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import re
@@ -80,13 +81,13 @@ def message_class(url: str) -> type[Message]:
     """
     # Only what follows the last slash names the type: protobuf.dev, google.protobuf.Any.
     name = url.rpartition("/")[2]
-    found = POOL.url_to_type.get(TYPE_URL_PREFIX + name)
-    if found is None and _FULL_NAME.fullmatch(name):
-        try:
+    key = TYPE_URL_PREFIX + name
+    if key not in POOL.url_to_type and _FULL_NAME.fullmatch(name):
+        with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f"envoy_data_plane.{package_of(name)}")
-        except ModuleNotFoundError:
-            raise UnknownTypeError(url) from None
-        found = POOL.url_to_type.get(TYPE_URL_PREFIX + name)
-    if found is None:
-        raise UnknownTypeError(url)
-    return found
+        if key not in POOL.url_to_type:
+            importlib.import_module("dragoman.codec.messages")
+    try:
+        return POOL.url_to_type[key]
+    except KeyError:
+        raise UnknownTypeError(url) from None

@@ -148,5 +148,9 @@ json = {"typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.h
 url = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 assert to_json(url, from_json(url, json)) == json
 assert router in sys.modules
+
+own = "type.googleapis.com/xds.type.matcher.v3.CelMatcher"
+assert "dragoman.codec.messages" not in sys.modules
+assert to_json(own, from_json(own, {"description": "d"})) == {"description": "d"}
 """
     subprocess.run([sys.executable, "-c", script], check=True)
