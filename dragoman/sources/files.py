@@ -10,11 +10,15 @@ from pathlib import Path
 
 from crds.meta import ObjectKey
 from crds.problem import Problem
-from dragoman.sources import inotify, manifest, problems
+from dragoman.sources import inotify, problems
 from dragoman.sources.change import Batch, Report
-from dragoman.sources.folder import Content, FolderWatch, Tree
-from dragoman.sources.manifest import Manifest
+from dragoman.sources.folder import FolderWatch, Tree
+from dragoman.sources.manifest import Content, Manifest
 from dragoman.sources.registry import Registry
+
+_SMALL = 16 * 1024
+"""Bytes that are parsed on the spot, in some milliseconds. More would keep proxies waiting and goes to a thread; for
+less the thread's own wait for the interpreter lock (5 ms when the loop is busy) would be most of the latency."""
 
 
 class FileSource:
@@ -35,7 +39,7 @@ class FileSource:
 
     def load(self) -> Batch:
         """Every object of the tree. Raises OSError when the root is no directory that can be listed."""
-        return self._apply(Tree(self._root).contents(self._known()))
+        return self._registry.update(self._read(Tree(self._root).contents(self._known())))
 
     async def watch(self) -> AsyncIterator[Batch]:
         """Batches of changes, without end (on systems without inotify: one report, then the end)."""
@@ -49,25 +53,16 @@ class FileSource:
                 except OSError as error:
                     yield Batch(reports=(self._about_root(problems.unreadable(error)),))
                     continue
-                # Parsing a large file takes long enough to keep proxies waiting.
-                if batch := await asyncio.to_thread(self._apply, contents):
+                small = sum(len(content) for content in contents.values() if isinstance(content, bytes)) <= _SMALL
+                manifests = self._read(contents) if small else await asyncio.to_thread(self._read, contents)
+                if batch := self._registry.update(manifests):
                     yield batch
 
     def _known(self) -> list[Path]:
         return [Path(file) for file in self._registry.files]
 
-    def _apply(self, contents: Mapping[Path, Content]) -> Batch:
-        return self._registry.update({str(path): self._manifest(path, content) for path, content in contents.items()})
-
-    def _manifest(self, path: Path, content: Content) -> Manifest | None:
-        before = self._registry.manifest(str(path))
-        match content:
-            case None:
-                return None
-            case OSError():
-                return manifest.unreadable(content, before)
-            case _:
-                return manifest.read(content, before, json=path.suffix == ".json")
+    def _read(self, contents: Mapping[Path, Content]) -> dict[str, Manifest | None]:
+        return self._registry.read({str(path): content for path, content in contents.items()})
 
     def _about_root(self, problem: Problem) -> Report:
         return Report(str(self._root), 1, None, problem, kept_last_good=bool(self._registry.objects))

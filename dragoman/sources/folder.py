@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Self
 
 from dragoman.sources import inotify
+from dragoman.sources.manifest import Content
 
 SUFFIXES = (".yaml", ".yml", ".json")
-
-Content = bytes | OSError | None
-"""What is in a file; None when it is gone; the error when it is there but cannot be read."""
 
 _PARTNER_SECONDS = 0.01
 """The kernel queues both halves of a rename within one system call: this waits out a reader that came in between."""
@@ -51,7 +49,8 @@ def has_writer(path: Path) -> bool:
     """Whether some process has the file open for writing, as far as the kernel lets us know.
 
     A read lease is granted only where there is no writer (fcntl(2), F_SETLEASE); it is given back at once. It is
-    refused for other reasons to whoever neither owns the file nor is privileged, and on file systems without leases.
+    refused for other reasons to whoever neither owns the file nor is privileged, and on file systems without leases:
+    there the events of modification remain, of which a truncation's comes some microseconds after its effect.
     """
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -104,8 +103,9 @@ class Tree:
                     self.files.append(path)
 
     def contents(self, known: Collection[Path]) -> dict[Path, Content]:
-        """Every file of the tree, and of the ``known`` ones those that are gone or out of reach."""
+        """Every file, every folder that cannot be listed, and of the ``known`` files those gone or out of reach."""
         contents: dict[Path, Content] = {path: read(path) for path in self.files}
+        contents.update(self.unreadable)
         for path in known:
             if path not in contents:
                 hidden = next((self.unreadable[parent] for parent in path.parents if parent in self.unreadable), None)

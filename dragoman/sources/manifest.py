@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from crds.validate import validate
 
 from crds.codes import problem
 from crds.decode import decode, kind_of
@@ -18,9 +17,13 @@ from crds.meta import IstioObject, KubernetesObject, ObjectKey
 from crds.problem import Invalid, Problem, Severity
 from crds.registry import KINDS
 from crds.support import unsupported
+from crds.validate import validate
 from dragoman.sources import problems, yaml_documents
 from dragoman.sources.change import Report
 from dragoman.sources.yaml_documents import DocumentError, Text
+
+Content = bytes | OSError | None
+"""What is in a file; None when it is gone; the error when it is there but cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,20 @@ class Manifest:
 EMPTY = Manifest()
 
 
-def read(data: bytes, before: Manifest, *, json: bool = False) -> Manifest:
-    """The manifest of a file that now holds ``data`` and was ``before``."""
+def manifest_of(file: str, content: Content, before: Manifest = EMPTY) -> Manifest | None:
+    """The manifest of a file that was ``before``; None when the file is gone."""
+    match content:
+        case None:
+            return None
+        case OSError():
+            held = {key: replace(claim, presumed=True) for key, claim in before.claims.items()}
+            return Manifest(before.documents, held, problems.unreadable(content))
+        case bytes():
+            documents = _documents(content, file.endswith(".json"), before)
+            return Manifest(documents, _claims(documents, before))
+
+
+def _documents(data: bytes, json: bool, before: Manifest) -> tuple[Document, ...]:
     known = {document.digest: document for document in before.documents}
     documents = []
     for text in yaml_documents.split(data, json=json):
@@ -82,13 +97,7 @@ def read(data: bytes, before: Manifest, *, json: bool = False) -> Manifest:
             documents.append(document if document.line == text.line else replace(document, line=text.line))
         else:
             documents.append(Document(digest, text.line, tuple(_entries(text))))
-    return Manifest(tuple(documents), _claims(documents, before))
-
-
-def unreadable(error: OSError, before: Manifest) -> Manifest:
-    """The manifest of a file that is there but cannot be read: what it held stays in force."""
-    held = {key: replace(claim, presumed=True) for key, claim in before.claims.items()}
-    return Manifest(before.documents, held, problems.unreadable(error))
+    return tuple(documents)
 
 
 def reports(file: str, manifest: Manifest, before: Manifest = EMPTY) -> tuple[Report, ...]:
@@ -142,7 +151,7 @@ def _kept(manifest: Manifest, entry: Entry) -> bool:
     return entry.key in manifest.claims
 
 
-def _claims(documents: list[Document], before: Manifest) -> dict[ObjectKey, Claim]:
+def _claims(documents: tuple[Document, ...], before: Manifest) -> dict[ObjectKey, Claim]:
     claims: dict[ObjectKey, Claim] = {}
     unrecognised = False
     for document in documents:

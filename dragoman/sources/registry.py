@@ -11,7 +11,7 @@ from types import MappingProxyType
 from crds.meta import ObjectKey
 from dragoman.sources import manifest, problems
 from dragoman.sources.change import Batch, Change, Report
-from dragoman.sources.manifest import EMPTY, Claim, Manifest
+from dragoman.sources.manifest import EMPTY, Claim, Content, Manifest
 
 
 class Registry:
@@ -31,9 +31,6 @@ class Registry:
     def files(self) -> tuple[str, ...]:
         return tuple(self._manifests)
 
-    def manifest(self, file: str) -> Manifest:
-        return self._manifests.get(file, EMPTY)
-
     def reports(self) -> tuple[Report, ...]:
         """Everything that is to be said about the files as they are, in their order."""
         said = [report for file, value in self._manifests.items() for report in manifest.reports(file, value)]
@@ -41,8 +38,15 @@ class Registry:
             said.extend(self._conflicts(key))
         return tuple(sorted(said, key=_place))
 
+    def read(self, contents: Mapping[str, Content]) -> dict[str, Manifest | None]:
+        """The manifests of files with these contents. This is the slow part; it changes nothing: a thread may do it."""
+        return {
+            file: manifest.manifest_of(file, content, self._manifests.get(file, EMPTY))
+            for file, content in contents.items()
+        }
+
     def update(self, manifests: Mapping[str, Manifest | None]) -> Batch:
-        """Replace the manifests of some files; None is a file that is gone. All of it is one batch."""
+        """Take in what some files say now, as `read` gave it. All of it is one batch."""
         said: list[Report] = []
         before: dict[ObjectKey, dict[str, Claim]] = {}
         for file, value in manifests.items():

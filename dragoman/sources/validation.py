@@ -1,29 +1,30 @@
 """Judging files without a mesh: what ``dragoman validate`` prints."""
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from crds.problem import Severity
-from dragoman.sources import manifest
 from dragoman.sources.change import Report
 from dragoman.sources.folder import Tree, read
+from dragoman.sources.manifest import Content
 from dragoman.sources.registry import Registry
 
 
 def check(paths: Iterable[Path]) -> list[Report]:
     """Everything there is to say about files and folder trees, by file and line: errors, warnings, what is ignored.
 
-    A file that is named is read whatever its suffix. Raises OSError for a path that cannot be read.
+    A file that is named is read whatever its suffix. Raises FileNotFoundError for a path that is not there.
     """
-    registry = Registry()
-    files = {file for path in paths for file in (Tree(path).files if path.is_dir() else [path])}
-    for path in sorted(files):
-        content = read(path)
-        if isinstance(content, OSError):
-            raise content
+    contents: dict[Path, Content] = {}
+    for path in paths:
+        contents |= Tree(path).contents(()) if path.is_dir() else {path: read(path)}
+    for path, content in contents.items():
         if content is None:
-            raise FileNotFoundError(2, "No such file", str(path))
-        registry.update({str(path): manifest.read(content, manifest.EMPTY, json=path.suffix == ".json")})
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    registry = Registry()
+    registry.update(registry.read({str(path): content for path, content in contents.items()}))
     return list(registry.reports())
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from crds.meta import ObjectKey
 from dragoman.sources import manifest
+from dragoman.sources.change import Batch
 from dragoman.sources.files import FileSource
+from dragoman.sources.manifest import Content
 from dragoman.sources.registry import Registry
 from tests.sources.objects import codes, entry, invalid, join, key, summary
 
@@ -75,6 +77,10 @@ def test_a_problem_of_a_list_item_leads_to_its_line(tmp_path: Path) -> None:
     ]
 
 
+def update(registry: Registry, contents: dict[str, Content]) -> Batch:
+    return registry.update(registry.read(contents))
+
+
 class File:
     """One file whose edits go to a registry."""
 
@@ -82,13 +88,11 @@ class File:
         self.registry, self.name = registry, name
 
     def write(self, *documents: str) -> tuple[dict[str, str], list[str]]:
-        batch = self.registry.update(
-            {self.name: manifest.read(join(*documents).encode(), self.registry.manifest(self.name))}
-        )
+        batch = update(self.registry, {self.name: join(*documents).encode()})
         return summary(batch), codes(batch)
 
     def delete(self) -> tuple[dict[str, str], list[str]]:
-        batch = self.registry.update({self.name: None})
+        batch = update(self.registry, {self.name: None})
         return summary(batch), codes(batch)
 
 
@@ -159,18 +163,17 @@ def test_an_object_that_moves_to_another_file_is_not_dropped() -> None:
     a.write(entry("x"))
     assert b.write(entry("x")) == ({}, ["DRG0005"])
     assert a.write("# moved\n") == ({}, [])
-    empty, moved = manifest.read(b"", registry.manifest("b")), manifest.read(entry("x").encode(), manifest.EMPTY)
-    assert not registry.update({"b": empty, "c": moved})
+    assert not update(registry, {"b": b"", "c": entry("x").encode()})
 
 
 def test_a_file_that_becomes_unreadable_keeps_its_objects() -> None:
     registry = Registry()
     a = File(registry, "a")
     a.write(entry("x"))
-    held = manifest.unreadable(PermissionError(13, "Permission denied"), registry.manifest("a"))
-    assert codes(registry.update({"a": held})) == ["DRG0006"]
+    refused = PermissionError(13, "Permission denied")
+    assert codes(update(registry, {"a": refused})) == ["DRG0006"]
     assert set(registry.objects) == {key("x")}
-    assert codes(registry.update({"a": manifest.unreadable(PermissionError(13, "Permission denied"), held)})) == []
+    assert codes(update(registry, {"a": refused})) == []
     assert a.write(entry("x")) == ({}, [])
 
 
@@ -227,5 +230,12 @@ def test_a_subfolder_that_cannot_be_listed_is_no_deletion(tmp_path: Path, monkey
     monkeypatch.setattr(os, "scandir", refuse)
     (tmp_path / "b.yaml").unlink()
     batch = source.load()
-    assert (summary(batch), codes(batch)) == ({"y": "-"}, ["DRG0006"])
+    assert summary(batch) == {"y": "-"}
+    assert [(Path(report.file).name, report.problem.code, report.kept_last_good) for report in batch.reports] == [
+        ("sub", "DRG0006", False),
+        ("a.yaml", "DRG0006", True),
+    ]
     assert set(source.objects) == {key("x")}
+    monkeypatch.undo()
+    assert not source.load()
+    assert source.reports() == ()
