@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
-from xds.delivery import Delivery, Held, Removal, Unsure, versions_of
-from xds.order import AWAITS, REFERRERS, Patience
+from xds.delivery import NOTHING, Delivery, Held, Removal, Unsure, versions_of, without
+from xds.order import ALONE, AWAITS, REFERRERS, Patience
 from xds.push import Push
 from xds.resource import Resource
 from xds.view import View
@@ -199,7 +199,7 @@ class Client:
                 del delivery.refused[name]
             if gated and not self._may_come(delivery, resource, now, due):
                 continue
-            if size and size + resource.size > limit:
+            if size and (size + resource.size > limit or delivery.type_url in ALONE):
                 break
             size += resource.size
             due.updates.setdefault(view, []).append(resource)
@@ -375,11 +375,17 @@ class Client:
         delivery.last_error = message
         innocent = [resource for resource in push.resources if resource.name not in culprits]
         for resource in push.resources:
-            if resource.name not in delivery.subscription or resource.name in culprits:
+            if resource.name not in delivery.subscription:
                 continue
             before = delivery.behind.get(resource.name)
+            if resource.name in culprits:
+                delivery.behind[resource.name] = without(before, resource.version)
+                continue
             refs = resource.refs if before is None else None if before.refs is None else before.refs | resource.refs
-            delivery.behind[resource.name] = Unsure(versions_of(before) | {resource.version, ""}, refs)
+            # Of the versions before, nothing is one.
+            delivery.behind[resource.name] = Unsure(
+                frozenset((resource.version,)) | (versions_of(before) or {NOTHING}), refs
+            )
         if not culprits:
             half = (len(innocent) + 1) // 2
             groups = (innocent[:half], innocent[half:])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from dragoman.codec import Ref
 from xds.push import Push
@@ -9,13 +10,15 @@ from xds.resource import Resource
 from xds.subscription import Subscription
 from xds.view import View
 
+NOTHING: Final = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
     """The client holds one of these versions: told so by itself on reconnect, or left open by a NACK."""
 
     versions: frozenset[str]
-    """The empty version stands for nothing."""
+    """`NOTHING` among them if it may hold none."""
     refs: frozenset[Ref] | None
     """What any of them refers to; None if that is not known."""
 
@@ -33,6 +36,14 @@ def versions_of(held: Held) -> frozenset[str]:
             return frozenset((held.version,))
         case Unsure():
             return held.versions
+
+
+def without(held: Held, version: str) -> Held:
+    """Return what a client holds once it is known that it does not hold this version."""
+    if not isinstance(held, Unsure):
+        return held
+    versions = held.versions - {version}
+    return Unsure(versions, held.refs) if versions - {NOTHING} else None
 
 
 @dataclass(slots=True)

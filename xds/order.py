@@ -33,6 +33,11 @@ REFERRERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """A resource of the left type is removed only when nothing of the right types that the client holds refers to it."""
 
+ALONE: Final = frozenset((SECRET,))
+"""Types of which a response carries one resource only. Envoy's NACK of a secret does not say which, and asked again it
+ACKs the very bytes it has rejected, because it compares their hash with the last it was given (Envoy: sds_api.cc): the
+culprit could not be found afterwards."""
+
 WILDCARD_BY_DEFAULT: Final = frozenset((CLUSTER, LISTENER))
 """Types whose first request means everything when it names nothing (xDS protocol: legacy wildcard)."""
 
