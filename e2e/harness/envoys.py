@@ -16,11 +16,14 @@ from e2e.harness.capture import PROXY_ID
 from e2e.harness.clients import Client
 from e2e.harness.processes import Process, ProcessError
 
+ADMIN = "http://127.0.0.1:15000"
+"""Where every Envoy's admin interface is, inside its pod: within reach of the pod alone, at Istio's port."""
+
 
 class Envoy:
     """The Envoy of one pod; `async with` starts it and ends it. `stop`, `kill` and `start` may be used in between.
 
-    `bootstrap` is Envoy's own, as JSON. Statistics and the like are asked of its admin interface from inside the pod.
+    `bootstrap` is Envoy's own, as JSON, with the admin interface at `ADMIN`, which is asked from inside the pod.
     """
 
     def __init__(
@@ -41,8 +44,6 @@ class Envoy:
         self._config = directory / f"{name}.bootstrap.json"
         self._log = directory / f"{name}.envoy.log"
         self._process: Process | None = None
-        address = bootstrap["admin"]["address"]["socket_address"]
-        self._admin = f"http://{address['address']}:{address['port_value']}"
 
     @property
     def process(self) -> Process:
@@ -83,14 +84,14 @@ class Envoy:
                 while answer is None or answer.status != 200:
                     self.process.check()
                     with contextlib.suppress(ConnectionError):
-                        answer = await self._client.http(f"{self._admin}/ready")
+                        answer = await self._client.http(f"{ADMIN}/ready")
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise self.process.error(f"is not ready but {answer.text if answer else 'silent'}") from None
 
     async def admin(self, path: str, *, method: str = "GET") -> Answer:
         """The answer of the admin interface. Raises ConnectionError when Envoy is not there."""
-        return await self._client.http(self._admin + path, method=method)
+        return await self._client.http(ADMIN + path, method=method)
 
     async def stats(self, pattern: str = "") -> Mapping[str, int]:
         """Counters and gauges by name; only those that `pattern`, a regular expression, is found in."""
