@@ -1,0 +1,56 @@
+"""A mesh made of ordinary YAML, for tests: documents in, a graph with the world in its cells out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from crds.decode import decode, kind_of
+from crds.meta import ObjectKey
+from dragoman.engine import Graph
+from dragoman.mesh.proxies import OutboundView, ProxyId, View, views_of
+from dragoman.mesh.world import World
+from dragoman.sources.yaml_documents import parse, split
+
+
+class Edit(NamedTuple):
+    key: ObjectKey
+    old: Any
+    new: Any
+
+
+class Mesh:
+    """The world of some YAML, which `apply` and `remove` change as a source would."""
+
+    def __init__(self, text: str = "") -> None:
+        self.world = World()
+        self.graph = Graph()
+        self.apply(text)
+
+    def apply(self, text: str) -> None:
+        self._change(Edit(obj.key, self.world.objects.get(obj.key), obj) for obj in objects(text))
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        key = ObjectKey(kind, namespace, name)
+        self._change([Edit(key, self.world.objects[key], None)])
+
+    def views(self, proxy: str) -> tuple[View, ...]:
+        """The views of a proxy by node id; fails for a pod that the YAML lacks."""
+        id_ = ProxyId.parse(proxy)
+        views = views_of(self.graph, id_.type, id_.namespace, id_.name)
+        assert views, f"no pod {id_.name} in namespace {id_.namespace}"
+        return views
+
+    def outbound(self, proxy: str) -> OutboundView:
+        return next(view for view in self.views(proxy) if isinstance(view, OutboundView))
+
+    def _change(self, edits: Iterable[Edit]) -> None:
+        self.graph.apply(self.world.apply(edits))
+
+
+def objects(text: str) -> Iterator[Any]:
+    """The objects of a multi-document YAML; kinds that no mesh reads are passed over, as sources do."""
+    for document in split(text.encode()):
+        value = parse(document)
+        if value is not None and kind_of(value) is not None:
+            yield decode(value)
