@@ -23,7 +23,7 @@ class Query(Generic[P, T]):
     """
 
     def __init__(self, function: Callable[Concatenate[Graph, P], T]) -> None:
-        self.__wrapped__ = function
+        self.__wrapped__: Callable[..., T] = function
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__

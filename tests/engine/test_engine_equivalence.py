@@ -246,10 +246,11 @@ class Incremental(RuleBasedStateMachine):
     @invariant()
     def edges_agree(self) -> None:
         g = self.g
-        nodes = [node for of_query in g._nodes.values() for node in of_query.values()]
+        nodes: list[Node] = [node for of_query in g._nodes.values() for node in of_query.values()]
         cells = [cell for of_input in g._cells.values() for cell in of_input.values()] + [g._each_transaction]
+        vertices: list[Cell | Node] = [*nodes, *cells]
         forward = {(dep, node) for node in nodes for dep in node.deps}
-        backward = {(vertex, node) for vertex in [*nodes, *cells] for node in vertex.readers}
+        backward = {(vertex, node) for vertex in vertices for node in vertex.readers}
         assert forward == backward
         assert g.statistics().edges == len(forward)
         for node in nodes:
@@ -258,7 +259,7 @@ class Incremental(RuleBasedStateMachine):
             assert node.dirty or not node.watchers or node.value is not ABSENT or node.failure is not None
             assert set(node.watchers) == {mount for mount in self.replicas if node in mount._spots}
         assert len(nodes) == g.statistics().nodes
-        for vertex in [*nodes, *cells[:-1]]:
+        for vertex in vertices[:-1]:
             needed = bool(vertex.readers) or bool(isinstance(vertex, Node) and vertex.watchers)
             present = isinstance(vertex, Cell) and vertex.value is not vertex.input.default
             assert needed or present or vertex in g._loose

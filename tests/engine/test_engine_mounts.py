@@ -21,7 +21,7 @@ def node(g: Graph, name: str) -> int | Tree:
     return Tree(node.call(branch) for branch in branches) if branches else value
 
 
-def calls(**values: object) -> dict[Call[object], object]:
+def calls(**values: object) -> dict[Call[int | Tree], object]:
     return {node.call(name): value for name, value in values.items()}
 
 
