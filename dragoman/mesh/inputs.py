@@ -34,6 +34,7 @@ POD_NAMES = Input[str, tuple[str, ...]]("pods of namespace", default=())
 SERVICES = Input[tuple[str, str], "Service | None"]("service", default=None)
 SERVICE_NAMES = Input[str, tuple[str, ...]]("services of namespace", default=())
 SERVICE_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with services", default=())
+EXTERNAL_NAMES = Input[str, tuple[tuple[str, str], ...]]("ExternalName services that lead to host", default=())
 
 ENDPOINT_SLICES = Input[tuple[str, str], tuple[EndpointSlice, ...]]("endpoint slices of service", default=())
 ENDPOINTS = Input[tuple[str, str], "Endpoints | None"]("endpoints of service", default=None)

@@ -77,6 +77,9 @@ def _service(service: Service) -> Iterator[Placement]:
     yield Placement(inputs.SERVICES, (namespace, name), service, _only)
     yield Placement(inputs.SERVICE_NAMES, namespace, name, _names)
     yield Placement(inputs.SERVICE_NAMESPACES, None, namespace, _names)
+    if service.spec.type == "ExternalName" and service.spec.external_name:
+        target = resolve(service.spec.external_name, namespace)
+        yield Placement(inputs.EXTERNAL_NAMES, target, (namespace, name), _names)
 
 
 def _endpoint_slice(piece: EndpointSlice) -> Iterator[Placement]:
