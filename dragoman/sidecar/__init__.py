@@ -1,6 +1,6 @@
 """Envoy without an agent: its bootstrap, its command line, its process."""
 
-from dragoman.sidecar.address import SocketAddress, StaticAddresses, UnixSocket
+from dragoman.sidecar.address import SocketAddress, StaticAddresses, UnixSocket, parse_address
 from dragoman.sidecar.admin import Admin, AdminError
 from dragoman.sidecar.bootstrap import Bootstrap, render
 from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, Tls, Token, token_secret
@@ -27,6 +27,7 @@ __all__ = [
     "UnixSocket",
     "argv",
     "find_envoy",
+    "parse_address",
     "render",
     "token_secret",
 ]

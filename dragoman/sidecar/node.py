@@ -55,8 +55,9 @@ class NodeId:
 class Node:
     """A proxy's node. Every field but `id` may be left out; the control plane trusts none of them for identity.
 
-    `locality` is `region/zone/subzone`, as far as known. `metadata` adds further keys of Istio's NodeMetadata
-    (Istio: pkg/model/proxy.go), and wins over the fields here.
+    `locality` is `region/zone/subzone`, as far as known; `istio_version` the version of Istio's API that the proxy was
+    made for. `metadata` adds further keys of Istio's NodeMetadata (Istio: pkg/model/proxy.go), and wins over the
+    fields here.
     """
 
     id: NodeId
@@ -68,6 +69,7 @@ class Node:
     locality: str = ""
     interception_mode: InterceptionMode = "REDIRECT"
     http_proxy_port: int | None = None
+    istio_version: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
 
     @property
@@ -99,4 +101,6 @@ class Node:
         }
         if self.http_proxy_port is not None:
             metadata["HTTP_PROXY_PORT"] = str(self.http_proxy_port)  # Istio's NodeMetadata has it as a string
+        if self.istio_version is not None:
+            metadata["ISTIO_VERSION"] = self.istio_version
         return metadata | dict(self.metadata)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +17,17 @@ import aiohttp
 
 from dragoman.sidecar.address import SocketAddress
 from dragoman.sidecar.admin import Admin
+
+# With hot restart off, as here, Envoy no longer asks to be told of its parent's death (Envoy:
+# source/server/hot_restart_impl.cc), and a parent that is killed would leave its Envoys behind. So this asks instead,
+# and becomes Envoy: the setting survives exec (prctl(2), PR_SET_PDEATHSIG is 1). Not a `preexec_fn`, which makes
+# Python fork this whole process, with the threads of gRPC in it.
+_LAUNCHER: Final = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 _POLL_SECONDS: Final = 0.02
 _LOG_TAIL_BYTES: Final = 4096
@@ -28,7 +41,8 @@ class EnvoyProcess:
     """An Envoy that runs with the bootstrap `config`, in `directory`, which holds its `bootstrap.json` and `envoy.log`.
 
     `command` makes the command line from the path of the bootstrap file (see `envoy.argv`). An async context manager:
-    entering starts the process, leaving stops it. Only ever this very process is signalled.
+    entering starts the process, leaving stops it. Only ever this very process is signalled. Should this process die
+    without leaving, Envoy ends too.
     """
 
     def __init__(
@@ -69,27 +83,27 @@ class EnvoyProcess:
     async def start(self) -> None:
         """Fork and execute. Raises `EnvoyProcessError` off the main thread, or when the binary cannot be executed."""
         if threading.current_thread() is not threading.main_thread():
-            # Envoy asks to be killed when the thread that forked it ends (prctl(2), PR_SET_PDEATHSIG), which a
-            # thread of a pool does at any time.
+            # "Parent" means the thread that forked (prctl(2), PR_SET_PDEATHSIG), and a thread of a pool may end at
+            # any time.
             raise EnvoyProcessError("Envoy must be started from the main thread: it ends with the thread that forks it")
         if self._process is not None and self._process.returncode is None:
             raise EnvoyProcessError(f"Envoy runs already, as process {self._process.pid}")
         self.directory.mkdir(parents=True, exist_ok=True)
         config_file = self.directory / "bootstrap.json"
         config_file.write_text(json.dumps(self._config, indent=2))
+        command = self._command(config_file)
+        if not os.access(command[0], os.X_OK):
+            raise EnvoyProcessError(f"cannot execute {command[0]}")
         with self.log_file.open("ab") as log:
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command(config_file),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._environment,
-                    # Ctrl-C in a terminal goes to the whole process group; whoever started this Envoy ends it.
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise EnvoyProcessError(f"cannot execute Envoy: {error}") from error
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                # Ctrl-C in a terminal goes to the whole process group; whoever started this Envoy ends it.
+                start_new_session=True,
+            )
 
     async def wait_live(self, timeout_seconds: float = 30) -> None:
         """Wait until Envoy serves: it has had its first clusters and listeners and they are warm."""

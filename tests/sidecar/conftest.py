@@ -88,19 +88,28 @@ class FixedAds:
         }
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_ADS[1:], handlers),))
 
-    async def _delta(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def push(self, resource: Encoded) -> None:
+        """Send `resource` on the delta stream, unasked."""
+        await self._send(self._delta_stream, resource.type_url, [resource])
+
+    async def _delta(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        self._delta_stream = context
         async for data in self._requests(requests, context):
             request = decode(DeltaDiscoveryRequest, data)
-            if not self._is_subscription(request, bool(request.resource_names_subscribe)):
-                continue
-            found = self._find(request.type_url, request.resource_names_subscribe)
-            yield encode(
+            if self._is_subscription(request, bool(request.resource_names_subscribe)):
+                found = self._find(request.type_url, request.resource_names_subscribe)
+                await self._send(context, request.type_url, found)
+
+    async def _send(self, stream: grpc.aio.ServicerContext, type_url: str, resources: Sequence[Encoded]) -> None:
+        await stream.write(
+            encode(
                 DeltaDiscoveryResponse(
-                    type_url=request.type_url,
+                    type_url=type_url,
                     nonce="n",
-                    resources=[Resource(name=r.name, version=r.version, resource=_any(r)) for r in found],
+                    resources=[Resource(name=r.name, version=r.version, resource=_any(r)) for r in resources],
                 )
             )
+        )
 
     async def _stream(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         async for data in self._requests(requests, context):

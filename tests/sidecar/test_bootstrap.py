@@ -6,6 +6,8 @@ import json
 import random
 import ssl
 import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +20,10 @@ from envoy_data_plane.envoy.config.core.v3 import (
     AggregatedConfigSource,
     ApiVersion,
     ConfigSource,
-    DataSource,
     TransportSocket,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
-from envoy_data_plane.envoy.extensions.filters.network.direct_response.v3 import Config as DirectResponse
+from envoy_data_plane.envoy.extensions.filters.network.echo.v3 import Echo
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CommonTlsContext,
     DownstreamTlsContext,
@@ -35,6 +36,7 @@ from ca.secrets import root_secret, workload_secret
 from dragoman.codec import Encoded, pack
 from dragoman.sidecar import (
     ControlPlane,
+    EnvoyProcess,
     SocketAddress,
     StaticAddresses,
     Tls,
@@ -194,7 +196,7 @@ async def test_statistics_are_trimmed_to_istios_set(parameters, serve_ads, start
 
 @pytest.mark.envoy
 async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, start_envoy, tmp_path):
-    """Both secrets over ADS; the peer is a TLS stack that is not ours, and verifies us by name."""
+    """Both secrets over ADS; the peer is a TLS stack that is not ours, verifies us by name and stays connected."""
     identities = [
         WorkloadIdentity(SpiffeId("cluster.local", "shop", "reviews"), "reviews-v1"),
         WorkloadIdentity(SpiffeId("cluster.local", "shop", "client"), "client-v1"),
@@ -205,28 +207,50 @@ async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, sta
     server, client = (certificates.acquire(identity, "test") for identity in identities)
     chosen = parameters()
     port = SocketAddress(chosen.addresses.admin.host, 8443)
-    _, address = await serve_ads(
+    ads, address = await serve_ads(
         mutual_tls_listener(port), workload_secret(server), root_secret(certificates.roots_pem)
     )
     envoy = await start_envoy(parameters(addresses=chosen.addresses, control_plane=ControlPlane(address)))
     await envoy.wait_live()
+    assert await loaded_serial(envoy) == server.serial
 
-    loaded = json.loads(await envoy.admin.get("/certs"))["certificates"]
-    assert int(loaded[0]["cert_chain"][0]["serial_number"], 16) == server.serial
-
-    (tmp_path / "client.pem").write_bytes(client.key_pem + client.chain_pem)
     context = ssl.create_default_context(cadata=certificates.roots_pem.decode())
     name = server.identity.dns_name
-    with pytest.raises((ssl.SSLError, ConnectionError)):  # without a certificate of its own
-        await greeting(port, context, name)
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+        async with connection(port, context, name) as echo:
+            await echo(b"let me in")
+    (tmp_path / "client.pem").write_bytes(client.key_pem + client.chain_pem)
     context.load_cert_chain(tmp_path / "client.pem")
-    assert await greeting(port, context, name) == b"welcome"
+    async with connection(port, context, name) as old:
+        assert await old(b"before") == b"before"
+        rotated = certificates.rotate(server.identity)
+        await ads.push(workload_secret(rotated))
+        async with asyncio.timeout(10):
+            while await loaded_serial(envoy) != rotated.serial:  # noqa: ASYNC110 - Envoy tells nobody
+                await asyncio.sleep(0.01)
+        async with connection(port, context, name) as new:
+            assert await new(b"anew") == b"anew"
+        assert await old(b"after") == b"after"
+    assert ads.errors == []
 
 
-async def greeting(address: SocketAddress, context: ssl.SSLContext, name: str) -> bytes:
+async def loaded_serial(envoy: EnvoyProcess) -> int:
+    certificate, *_ = json.loads(await envoy.admin.get("/certs"))["certificates"]
+    return int(certificate["cert_chain"][0]["serial_number"], 16)
+
+
+@asynccontextmanager
+async def connection(
+    address: SocketAddress, context: ssl.SSLContext, name: str
+) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]]:
     reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, server_hostname=name)
+
+    async def echo(data: bytes) -> bytes:
+        writer.write(data)
+        return await reader.readexactly(len(data))
+
     try:
-        return await reader.read(100)
+        yield echo
     finally:
         writer.transport.abort()
 
@@ -240,9 +264,8 @@ def mutual_tls_listener(address: SocketAddress) -> Encoded:
             validation_context_sds_secret_config=SdsSecretConfig(name="ROOTCA", sds_config=ads),
         ),
     )
-    answer = DirectResponse(response=DataSource(inline_string="welcome"))
     chain = FilterChain(
         transport_socket=TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context)),
-        filters=[Filter(name="envoy.filters.network.direct_response", typed_config=pack(answer))],
+        filters=[Filter(name="envoy.filters.network.echo", typed_config=pack(Echo()))],
     )
     return Encoded.of(Listener(name="tls", address=address.to_envoy(), filter_chains=[chain]))

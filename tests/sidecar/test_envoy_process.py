@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import stat
+import sys
 
 import pytest
 
@@ -108,3 +109,40 @@ async def test_the_bootstrap_on_disk_is_what_was_given(parameters, tmp_path):
         await envoy.wait_started()
         assert json.loads((tmp_path / "bootstrap.json").read_text()) == render(chosen)
     assert stat.S_ISREG((tmp_path / "envoy.log").stat().st_mode)
+
+
+async def test_envoy_does_not_outlive_a_parent_that_is_killed(parameters, tmp_path):
+    chosen = parameters()
+    (tmp_path / "config.json").write_text(json.dumps(render(chosen)))
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(tmp_path), chosen.addresses.admin.host, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        envoy = os.pidfd_open(int(await parent.stdout.readline()))
+    finally:
+        parent.kill()
+        await parent.wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(envoy, ended.set)
+    try:
+        async with asyncio.timeout(10):
+            await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(envoy)
+        os.close(envoy)
+
+
+PARENT = """
+import asyncio, json, pathlib, sys
+from dragoman.sidecar import EnvoyProcess, SocketAddress, argv, find_envoy
+
+async def main(directory, host):
+    config = json.loads((directory / "config.json").read_text())
+    envoy = EnvoyProcess(lambda path: argv(find_envoy(), path), config, directory, SocketAddress(host, 15000))
+    await envoy.start()
+    await envoy.wait_started()
+    print(envoy.pid, flush=True)
+    await envoy.wait()
+
+asyncio.run(main(pathlib.Path(sys.argv[1]), sys.argv[2]))
+"""

@@ -61,6 +61,7 @@ def test_metadata_is_what_istios_control_plane_reads():
             labels={"app": "reviews", "version": "v1"},
             interception_mode="NONE",
             http_proxy_port=15080,
+            istio_version="1.29.0",
         )
     ) == {
         "NAMESPACE": "shop",
@@ -72,6 +73,7 @@ def test_metadata_is_what_istios_control_plane_reads():
         "MESH_ID": "cluster.local",
         "INTERCEPTION_MODE": "NONE",
         "HTTP_PROXY_PORT": "15080",
+        "ISTIO_VERSION": "1.29.0",
     }
 
 

@@ -1,6 +1,5 @@
 """What a kubelet, a Prometheus and a preStop hook meet at the static listeners of a real Envoy."""
 
-import json
 from contextlib import suppress
 
 import aiohttp
@@ -174,12 +173,6 @@ async def test_two_proxies_on_loopback_addresses_of_their_own(live, parameters, 
     _, first = live
     second = await start_envoy(parameters())
     await second.wait_started()
-    mine, theirs = await bound_addresses(first), await bound_addresses(second)
+    mine, theirs = await first.admin.listening(), await second.admin.listening()
     assert (len(mine), len(theirs)) == (4, 3)
     assert not mine & theirs
-
-
-async def bound_addresses(envoy) -> set[tuple[str, int]]:
-    statuses = json.loads(await envoy.admin.get("/listeners?format=json"))["listener_statuses"]
-    addresses = [status["local_address"]["socket_address"] for status in statuses]
-    return {(address["address"], address["port_value"]) for address in addresses}
