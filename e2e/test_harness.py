@@ -179,20 +179,26 @@ async def test_connections_take_turns_at_the_ready_pods_of_a_service(pair: Pair)
     mesh = pair.mesh
     await mesh.service("turns", {"http": 8080})
     app = EchoApp(http=(8080,))
-    async with mesh.pod("turns", app=app), mesh.pod("turns", app=app, version="v2"):
+    async with mesh.pod("turns", app=app), mesh.pod("turns", app=app, version="v2") as second:
         versions = [(await pair.stranger.http("http://turns:8080/")).echo.version for _ in range(4)]
         assert sorted(versions) == ["v1", "v1", "v2", "v2"]
         async with mesh.pod("turns", app=app, version="v3", wait=False) as unready:
             versions = [(await pair.stranger.http("http://turns:8080/")).echo.version for _ in range(4)]
             assert "v3" not in versions
             assert (await pair.stranger.http(f"http://{unready.address}:8080/")).echo.version == "v3"
+            await mesh.set_ready(unready, True)
+            await mesh.set_ready(second, False)
+            versions = [(await pair.stranger.http("http://turns:8080/")).echo.version for _ in range(4)]
+            assert sorted(versions) == ["v1", "v1", "v3", "v3"]
 
 
 async def test_a_host_beyond_the_cluster_is_reached_by_address_only(pair: Pair) -> None:
-    async with pair.mesh.pod("outside", app=EchoApp(http=(80,)), address="192.0.2.7") as outside:
-        echo = (await pair.client.http("http://192.0.2.7/", headers={"host": "example.com"})).echo
-        assert (echo.workload, echo.host, echo.peer) == ("outside", "example.com", pair.client.address)
-        assert outside.address == "192.0.2.7"
+    address = "192.0.2.7"
+    for name in ("outside", "successor"):  # the second has the address of the first, which is gone
+        async with pair.mesh.pod(name, app=EchoApp(http=(80,)), address=address) as outside:
+            echo = (await pair.client.http(f"http://{address}/", headers={"host": "example.com"}, seconds=1)).echo
+            assert (echo.workload, echo.host, echo.peer) == (name, "example.com", pair.client.address)
+            assert outside.address == address
 
 
 async def test_steady_traffic_sees_an_envoy_restart(pair: Pair) -> None:

@@ -130,13 +130,17 @@ class Mesh:
             if wait:
                 if pod.sidecar is not None:
                     await pod.sidecar.ready()
-                pod.spec = replace(spec, ready=True)
-                await self._add(pod)
+                await self.set_ready(pod, True)
             try:
                 yield pod
             finally:
                 # Kubernetes takes a pod out of its services first, then ends its programs.
                 await self._remove(pod)
+
+    async def set_ready(self, pod: Pod, ready: bool) -> None:
+        """Make a pod an endpoint of its services, or none, as its readiness probe would. Its programs run on."""
+        pod.spec = replace(pod.spec, ready=ready)
+        await self._add(pod)
 
     def logs(self) -> Mapping[str, str]:
         """The ends of the logs of all programs there were, by the name of the program."""

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-TOOLS = ("ip", "iptables-restore", "setpriv")
+TOOLS = ("ip", "iptables-restore", "setpriv", "unshare")
 
 
 @functools.cache
