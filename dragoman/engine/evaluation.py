@@ -138,13 +138,12 @@ class Evaluation:
                     self._leave_cycle(node)
                 self._settle(node, frame.previous, failure, value, equal)
             elif frame.head is frame:
-                self._settle_cycle([*frame.cycle, (node, frame.previous)])
+                self._settle_cycle((*frame.cycle, (node, frame.previous)))
             elif parent is not None:  # always: the head is below
                 node.frame = frame.head
                 node.failure = self._failure_in_cycle(node)
                 parent.needs(frame.head)
-                parent.cycle += frame.cycle
-                parent.cycle.append((node, frame.previous))
+                parent.cycle += (*frame.cycle, (node, frame.previous))
             ended = True
         finally:
             if not ended:  # an interrupt is nobody's outcome: all stay dirty. No calls here, the stack may be full.
@@ -167,7 +166,7 @@ class Evaluation:
         node.dirty = False
         node.frame = None
 
-    def _settle_cycle(self, members: list[tuple[Node, Failure | None]]) -> None:
+    def _settle_cycle(self, members: tuple[tuple[Node, Failure | None], ...]) -> None:
         calls = frozenset(member.call for member, _ in members)
         for member, previous in members:
             failure = Failure(CycleError(calls), member.call, member.value, calls)
@@ -203,12 +202,15 @@ class Evaluation:
         node.consulted = tuple(dep for dep, used in reads.items() if not used) if False in reads.values() else ()
         if deps == old:
             return
-        kept = set(old)
+        kept = frozenset(old)
         for dep in deps:
-            if dep not in kept:
-                if not dep.readers:
-                    self._loose.pop(dep, None)
+            if dep in kept:
+                continue
+            if dep.readers:
                 dep.readers = linked(dep.readers, node)
+            else:
+                dep.readers = (node,)
+                self._loose.pop(dep, None)
         node.deps = deps
         self._edges += len(deps) - len(old)
         for dep in old:

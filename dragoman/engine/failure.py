@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -49,7 +49,7 @@ class Failure:
     """Its last value, or `ABSENT`."""
     origins: frozenset[Call[Any]]
     """The queries that raised the root cause: `call` itself, one that it reads, or all members of a cycle."""
-    location: str = field(default="")
+    location: str = ""
     """Where the root cause was raised, `module.function:line`, in place of the traceback."""
 
     def __eq__(self, other: object) -> bool:

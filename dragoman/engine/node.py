@@ -105,7 +105,7 @@ class Frame:
         self.reads: dict[Cell | Node, bool] = {}  # True: used, False: only consulted
         self.previous = node.failure
         self.head: Frame | None = None  # lowest frame on the stack that this one needs: Tarjan's lowlink
-        self.cycle: list[tuple[Node, Failure | None]] = []  # members of an open cycle, and what they were before
+        self.cycle: tuple[tuple[Node, Failure | None], ...] = ()  # members of an open cycle, and what they were before
 
     def needs(self, head: Frame) -> None:
         if self.head is None or head.depth < self.head.depth:

@@ -13,23 +13,24 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Query(Generic[P, T]):
+class Query(Generic[P, T_co]):
     """A pure function whose outcome is memoised per graph and arguments, and whose reads are recorded.
 
     Arguments are positional and hashable; arguments that are equal are the same call. Values are compared with `==`
     and never mutated: where a new value equals the old one, the old object stays and readers do not run again.
     """
 
-    def __init__(self, function: Callable[Concatenate[Graph, P], T]) -> None:
-        self.__wrapped__: Callable[..., T] = function
+    def __init__(self, function: Callable[Concatenate[Graph, P], T_co]) -> None:
+        self.__wrapped__: Callable[..., T_co] = function
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
 
-    def __call__(self, g: Graph, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, g: Graph, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """The value, recorded as used by the query that reads it.
 
         Raises `QueryFailed` if the query failed: its reader then fails with the same root cause.
@@ -39,10 +40,10 @@ class Query(Generic[P, T]):
         node = g._read(self, args, True)
         if node.failure is not None:
             raise QueryFailed(node.failure)
-        value: T = node.value
+        value: T_co = node.value
         return value
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T_co]:
         """A hashable handle on this query with these arguments; nothing is computed."""
         if kwargs:
             raise TypeError(f"{self.__name__}: arguments of queries are positional")
@@ -57,10 +58,10 @@ def query(function: Callable[Concatenate[Graph, P], T]) -> Query[P, T]:
     return Query(function)
 
 
-class Call(NamedTuple, Generic[T]):
+class Call(NamedTuple, Generic[T_co]):
     """A query and its arguments: what leaves of a mount are named by, and trees are made of."""
 
-    query: Query[..., T]
+    query: Query[..., T_co]
     args: tuple[Any, ...]
 
     def __str__(self) -> str:
