@@ -191,10 +191,8 @@ def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View,
     if found is None:
         return ()
     mode, http_proxy_port = proxy_settings(g, namespace, pod)
-    identity = _identity(found)
-    outbound_labels = projected(
-        found.labels, (*SOURCE_LABEL_KEYS(g, None), *DESTINATION_RULE_LABEL_KEYS(g, namespace))
-    )
+    rules = (*SOURCE_LABEL_KEYS(g, None), *DESTINATION_RULE_LABEL_KEYS(g, namespace))
+    outbound_labels = projected(found.labels, rules)
     bind = found.addresses[0] if mode is Interception.NONE else ""
     seen = projected(found.labels, policy_label_keys(g, namespace))
     if type is ProxyType.ROUTER:
