@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from dragoman.codec.descriptors import TYPES
+from dragoman.codec.runtime import TYPES
 from dragoman.codec.schema import UnknownTypeError
 
 

@@ -3,6 +3,10 @@
 The stock encoder validates every nested message again and looks up every default under `warnings.catch_warnings`; it is
 thirty times slower and depends on global state. The generated functions read the instance's `__dict__` and write fields
 in the order of their numbers and maps in the order of their keys, so that equal messages always have equal bytes.
+
+The order of keys is that of google.protobuf's deterministic serialisation (text ascending, but a prefix after what it
+is a prefix of; numbers descending, unsigned): a resource that was merged with a patch or read from JSON has the same
+bytes, and so the same version, as one that was built.
 """
 
 import struct
@@ -54,7 +58,19 @@ def _seconds_and_nanos(seconds: int, nanos: int) -> bytes:
     return (b"\x08" + signed_varint(seconds) if seconds else b"") + (b"\x10" + signed_varint(nanos) if nanos else b"")
 
 
+def _prefix_last(key: str) -> str:
+    """Sort key by which a text comes after those that it is a prefix of."""
+    return key + "\U0010ffff"
+
+
+def _unsigned(key: int) -> int:
+    """Sort key that puts negative numbers above the positive ones, as their two's complement is."""
+    return key & 0xFFFF_FFFF_FFFF_FFFF
+
+
 _NAMESPACE: Final[dict[str, object]] = {
+    "unsigned": _unsigned,
+    "prefix_last": _prefix_last,
     "varint": varint,
     "signed_varint": signed_varint,
     "zigzag_varint": zigzag_varint,
@@ -123,10 +139,11 @@ def _field(name: str, meta: FieldMetadata) -> list[str]:
     read, framed = f"v = fields[{name!r}]", tag(meta.number, LENGTH_DELIMITED)
     if meta.map_meta:
         key, value = meta.map_meta
+        order = "key=prefix_last" if key.proto_type == "string" else "key=unsigned, reverse=True"
         return [
             read,
             "if v:",
-            "    for k in sorted(v):",
+            f"    for k in sorted(v, {order}):",
             "        x = v[k]",
             f"        e = {_entry(tag(1, _WIRE_TYPES[key.proto_type]), key.proto_type, 'k', None)}",
             f"        e += {_entry(tag(2, _WIRE_TYPES[value.proto_type]), value.proto_type, 'x', value.unwrap)}",

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from betterproto2 import Message
+from dragoman.codec.runtime import TYPES, Types
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
 
 from dragoman.codec import messages, schema
-from dragoman.codec.descriptors import TYPES, Types
 from tests.codec.envoy_descriptors import ENVOY, declarations
 from tests.codec.random_messages import v3_classes
 

@@ -273,7 +273,7 @@ def connection_manager() -> HttpConnectionManager:
         "envoy.filters.http.rbac": authorization(),
         "by-source": by_source_address(),
         "envoy.filters.http.fault": HttpFault(),
-        "envoy.filters.http.router": Router(start_child_span=True),
+        "envoy.filters.http.router": Router(suppress_envoy_headers=True),
     }
     return HttpConnectionManager(
         stat_prefix="inbound",
