@@ -150,6 +150,19 @@ def test_rubbish_in_a_bundle(tmp_path, root, changes, complaint):
         load(plugged_in(tmp_path / "cacerts", root, **changes))
 
 
+def test_a_file_that_cannot_be_read(tmp_path, root):
+    directory = plugged_in(tmp_path / "cacerts", root)
+    (directory / "root-cert.pem").unlink()
+    (directory / "root-cert.pem").mkdir()
+    with pytest.raises(RootStoreError, match=r"cannot read .*root-cert\.pem: Is a directory"):
+        load(directory)
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    with pytest.raises(RootStoreError, match="is not a directory"):
+        load(tmp_path / "nothing")
+
+
 def test_a_key_of_another_authority(tmp_path, root, now):
     other = key_pem(new_root("cluster.local", now=now))
     with pytest.raises(RootStoreError, match="does not belong"):

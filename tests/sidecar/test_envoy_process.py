@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dragoman.sidecar import ControlPlane, EnvoyProcess, EnvoyProcessError, argv, find_envoy, render
+from dragoman.sidecar import AdminError, ControlPlane, EnvoyProcess, EnvoyProcessError, argv, find_envoy, render
 
 pytestmark = pytest.mark.envoy
 
@@ -93,6 +93,25 @@ async def test_what_ignores_sigterm_is_killed(parameters, tmp_path):
         while "started" not in envoy.log_tail():  # noqa: ASYNC110 - a log file has no events
             await asyncio.sleep(0.01)
     assert await envoy.stop(timeout_seconds=0.2) == -signal.SIGKILL
+
+
+async def test_before_it_is_started_there_is_nothing_to_wait_for(parameters, tmp_path):
+    envoy = process(parameters(), tmp_path)
+    assert envoy.log_tail() == ""
+    for attempt in (envoy.wait, envoy.wait_live):
+        with pytest.raises(EnvoyProcessError, match="has not been started"):
+            await attempt()
+
+
+async def test_admin_passes_on_envoys_refusal(parameters, tmp_path):
+    async with process(parameters(), tmp_path) as envoy:
+        await envoy.wait_started()
+        with pytest.raises(AdminError, match=r"GET /nothing: 404 invalid path"):
+            await envoy.admin.get("/nothing")
+        with pytest.raises(AdminError, match=r"GET /drain_listeners: 405"):
+            await envoy.admin.get("/drain_listeners")
+        dump = await envoy.admin.config_dump()
+        assert any(config["@type"].endswith("BootstrapConfigDump") for config in dump["configs"])
 
 
 async def test_drain_keeps_it_running(parameters, serve_ads, tmp_path):
