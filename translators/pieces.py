@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dragoman.codec import Message, Ref, encode, frame
+from betterproto2 import Message
+
+from dragoman.codec import Ref, encode, frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
+from crds.meta import ObjectKey
+from crds.virtualservice import VirtualService
 from dragoman.codec import CLUSTER
 from dragoman.engine import ABSENT, Failure, Graph, attempt, query
 from dragoman.mesh.exports import visible
-from dragoman.mesh.inputs import EXTERNAL_NAMES, VIRTUAL_SERVICES
+from dragoman.mesh.inputs import EXTERNAL_NAMES, OBJECTS
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.rules import RuleKeys, merged_rule, virtual_service
 from dragoman.mesh.services import Port, Service, service, service_of
@@ -88,8 +90,8 @@ RoutePieces = tuple[tuple[Piece, bool], ...]
 @query
 def virtual_service_routes(g: Graph, client: Client, namespace: str, name: str, gateway: str, port: int) -> RoutePieces:
     """Routes of a VirtualService for requests to `port` at `client`, by `gateway`: `mesh`, or `namespace/name`."""
-    found = VIRTUAL_SERVICES(g, (namespace, name))
-    if found is None:
+    found = OBJECTS(g, ObjectKey("VirtualService", namespace, name))
+    if not isinstance(found, VirtualService):
         return ()
     origin = Origin(port, gateway, client.namespace, client.labels)
     retries = mesh_config(g).default_http_retry_policy

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crds.gateway import Gateway, Server
+from crds.servertls import ServerTLSMode
 from crds.virtualservice import VirtualService
-from dragoman.engine import Graph, query
+from dragoman.engine import Graph, consult, query
 from dragoman.mesh.exports import exports, visible
 from dragoman.mesh.hosts import matches, resolve
-from dragoman.mesh.inputs import GATEWAYS, SERVICE_NAMES, VIRTUAL_SERVICES_BY_GATEWAY
+from dragoman.mesh.inputs import GATEWAYS, SERVICE_NAMES, VIRTUAL_SERVICES_BY_GATEWAY, chosen
 from dragoman.mesh.labels import Labels, selects
+from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.services import service, target_port_of
 from dragoman.mesh.settings import mesh_config
 
@@ -40,7 +42,7 @@ class BoundServer:
 @query
 def gateways_of(g: Graph, labels: Labels) -> tuple[Gateway, ...]:
     """Gateways whose selector matches a gateway workload, oldest first."""
-    return tuple(gateway for gateway in GATEWAYS(g, None) if selects(gateway.spec.selector, labels))
+    return tuple(chosen(g, gateway) for gateway in consult(g, GATEWAYS, None) if selects(gateway.spec.selector, labels))
 
 
 @query
@@ -84,8 +86,8 @@ def virtual_services_of(g: Graph, gateway: str) -> tuple[VirtualService, ...]:
     default = mesh_config(g).default_virtual_service_export_to
     owner = gateway.split("/", 1)[0]
     return tuple(
-        candidate
-        for candidate in VIRTUAL_SERVICES_BY_GATEWAY(g, gateway)
+        chosen(g, candidate)
+        for candidate in consult(g, VIRTUAL_SERVICES_BY_GATEWAY, gateway)
         if visible(exports(candidate.spec.export_to, candidate.metadata.namespace, default), owner)
     )
 
@@ -108,3 +110,20 @@ def hosts_served(bound: BoundServer, virtual_service: VirtualService) -> tuple[s
             elif matches(host, pattern):
                 found[pattern] = None
     return tuple(found)
+
+
+@query
+def credentials_of(g: Graph, view: GatewayView) -> tuple[str, ...]:
+    """SDS names of the credentials that a gateway's servers use."""
+    names: dict[str, None] = {}
+    for bound in servers_of(g, view.namespace, view.labels, view.ports):
+        tls = bound.server.tls
+        if tls is None:
+            continue
+        listed = tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
+        names.update(dict.fromkeys(f"kubernetes://{name}" for name in listed))
+        if tls.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL):
+            authority = tls.ca_cert_credential_name or next((f"{name}-cacert" for name in listed), None)
+            if authority is not None:
+                names[f"kubernetes://{authority}"] = None
+    return tuple(names)

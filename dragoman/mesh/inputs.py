@@ -7,6 +7,8 @@ Istio's order, oldest first (Istio: pilot/pkg/model/config.go, configCompareByCr
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.destinationrule import DestinationRule
 from crds.gateway import Gateway
@@ -17,11 +19,16 @@ from crds.kubernetes.namespace import Namespace
 from crds.kubernetes.node import Node
 from crds.kubernetes.pod import Pod
 from crds.kubernetes.service import Service
+from crds.meta import IstioObject, ObjectKey
 from crds.peerauthentication import PeerAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
-from dragoman.engine import Input
+from dragoman.engine import Graph, Input
 
+
+OBJECTS = Input[ObjectKey, "IstioObject | None"]("object", default=None)
+"""Each Istio object by itself. Cells that hold several are only consulted; who picks one reads it here, so that
+provenance names the objects that were picked and no others."""
 
 MESH_CONFIG_MAPS = Input[str, "ConfigMap | None"]("mesh config map of namespace", default=None)
 
@@ -43,7 +50,6 @@ VIRTUAL_SERVICES_BY_HOST = Input[str, tuple[VirtualService, ...]]("virtual servi
 VIRTUAL_SERVICES_BY_GATEWAY = Input[str, tuple[VirtualService, ...]]("virtual services by gateway", default=())
 VIRTUAL_SERVICE_HOSTS = Input[str, tuple[str, ...]]("mesh hosts of virtual services in namespace", default=())
 VIRTUAL_SERVICE_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with virtual services", default=())
-VIRTUAL_SERVICES = Input[tuple[str, str], "VirtualService | None"]("virtual service", default=None)
 
 SOURCE_LABEL_KEYS = Input[None, tuple[str, ...]]("label keys read by sourceLabels", default=())
 
@@ -54,3 +60,11 @@ GATEWAYS = Input[None, tuple[Gateway, ...]]("gateways", default=())
 SIDECARS = Input[str, tuple[Sidecar, ...]]("sidecars of namespace", default=())
 PEER_AUTHENTICATIONS = Input[str, tuple[PeerAuthentication, ...]]("peer authentications of namespace", default=())
 AUTHORIZATION_POLICIES = Input[str, tuple[AuthorizationPolicy, ...]]("authorization policies of namespace", default=())
+
+T = TypeVar("T", bound=IstioObject)
+
+
+def chosen(g: Graph, obj: T) -> T:
+    """`obj`, found in a cell that was only consulted, as a part of what is being made."""
+    OBJECTS(g, obj.key)
+    return obj

@@ -11,8 +11,14 @@ import enum
 
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.peerauthentication import MutualTLSMode, PeerAuthentication
-from dragoman.engine import Graph, query
-from dragoman.mesh.inputs import AUTHORIZATION_POLICIES, PEER_AUTHENTICATIONS, SERVICE_NAMES, SIDECARS
+from dragoman.engine import Graph, consult, query
+from dragoman.mesh.inputs import (
+    AUTHORIZATION_POLICIES,
+    PEER_AUTHENTICATIONS,
+    SERVICE_NAMES,
+    SIDECARS,
+    chosen,
+)
 from dragoman.mesh.labels import Labels, projected, selects
 from dragoman.mesh.services import service
 from dragoman.mesh.settings import root_namespace
@@ -36,8 +42,9 @@ def _match_labels(policy: PeerAuthentication | AuthorizationPolicy) -> dict[str,
 def namespace_mtls_mode(g: Graph, namespace: str) -> MtlsMode:
     """The mode of a namespace without regard to workload policies: what clients can know of a service."""
     for scope in dict.fromkeys((namespace, root_namespace(g))):
-        for policy in PEER_AUTHENTICATIONS(g, scope):
+        for policy in consult(g, PEER_AUTHENTICATIONS, scope):
             if not _match_labels(policy):
+                chosen(g, policy)
                 mode = _written(policy.spec.mtls.mode if policy.spec.mtls is not None else None)
                 if mode is not None:
                     return mode
@@ -49,9 +56,9 @@ def namespace_mtls_mode(g: Graph, namespace: str) -> MtlsMode:
 def _workload_policy(g: Graph, namespace: str, labels: Labels) -> PeerAuthentication | None:
     if namespace == root_namespace(g):
         return None  # a selector in the root namespace has no meaning for PeerAuthentication
-    for policy in PEER_AUTHENTICATIONS(g, namespace):
+    for policy in consult(g, PEER_AUTHENTICATIONS, namespace):
         if _match_labels(policy) and selects(_match_labels(policy), labels):
-            return policy
+            return chosen(g, policy)
     return None
 
 
@@ -77,7 +84,7 @@ def port_mtls_modes(g: Graph, namespace: str, labels: Labels) -> tuple[tuple[int
 
 def mtls_mode(g: Graph, namespace: str, labels: Labels, port: int) -> MtlsMode:
     """The mode of one workload port."""
-    seen = projected(labels, policy_label_keys(g, namespace))
+    seen = projected(labels, consult(g, policy_label_keys, namespace))
     found = dict(port_mtls_modes(g, namespace, seen)).get(port)
     return found if found is not None else workload_mtls_mode(g, namespace, seen)
 
@@ -87,9 +94,9 @@ def authorization_policies(g: Graph, namespace: str, labels: Labels) -> tuple[Au
     """Policies that select a workload: the root namespace's first, then its own namespace's, oldest first in each."""
     scopes = dict.fromkeys((root_namespace(g), namespace))
     return tuple(
-        policy
+        chosen(g, policy)
         for scope in scopes
-        for policy in AUTHORIZATION_POLICIES(g, scope)
+        for policy in consult(g, AUTHORIZATION_POLICIES, scope)
         if not _targets_something(policy) and selects(_match_labels(policy), labels)
     )
 
@@ -104,15 +111,15 @@ def policy_label_keys(g: Graph, namespace: str) -> frozenset[str]:
     """Label keys that some selector reads on workloads of a namespace: the only ones that make classes differ."""
     keys: set[str] = set()
     for scope in dict.fromkeys((root_namespace(g), namespace)):
-        for policy in PEER_AUTHENTICATIONS(g, scope):
+        for policy in consult(g, PEER_AUTHENTICATIONS, scope):
             keys.update(_match_labels(policy))
-        for authorization in AUTHORIZATION_POLICIES(g, scope):
+        for authorization in consult(g, AUTHORIZATION_POLICIES, scope):
             keys.update(_match_labels(authorization))
-    for sidecar in SIDECARS(g, namespace):
+    for sidecar in consult(g, SIDECARS, namespace):
         if sidecar.spec.workload_selector is not None:
             keys.update(sidecar.spec.workload_selector.labels)
     for name in SERVICE_NAMES(g, namespace):
-        found = service(g, namespace, name)
+        found = consult(g, service, namespace, name)
         if found is not None:
             keys.update(key for key, _ in found.selector)
     return frozenset(keys)

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import yaml
 
 from crds.sidecar import OutboundTrafficPolicyMode, Sidecar
-from dragoman.engine import Graph, query
+from dragoman.engine import Graph, consult, query
 from dragoman.mesh.hosts import DOMAIN, resolve
-from dragoman.mesh.inputs import DESTINATION_RULE_LABEL_KEYS, GATEWAYS, SIDECARS, SOURCE_LABEL_KEYS
+from dragoman.mesh.inputs import DESTINATION_RULE_LABEL_KEYS, GATEWAYS, SIDECARS, SOURCE_LABEL_KEYS, chosen
 from dragoman.mesh.labels import Labels, projected, selects
 from dragoman.mesh.policies import policy_label_keys
 from dragoman.mesh.services import EVERYTHING, Egress
 from dragoman.mesh.settings import mesh_config, root_namespace
-from dragoman.mesh.workloads import Interception, Workload, workload
+from dragoman.mesh.workloads import Interception, workload
 
 
 class ProxyType(enum.StrEnum):
@@ -99,8 +99,6 @@ class InboundView(NamedTuple):
     """The workload's own address where nothing captures traffic and the proxy must bind it; empty otherwise."""
     http_proxy_port: int
     """Port of the HTTP proxy listener, 0 for none (Istio: MeshConfig.proxyHttpPort, HTTP_PROXY_PORT)."""
-    identity: tuple[tuple[str, str], ...]
-    """Names for metrics that are the same for the whole class: workload, canonical service and revision, app, version."""
 
 
 class GatewayView(NamedTuple):
@@ -111,7 +109,6 @@ class GatewayView(NamedTuple):
     service_account: str
     ports: tuple[tuple[str, int], ...]
     bind: str
-    identity: tuple[tuple[str, str], ...]
 
 
 View = OutboundView | InboundView | GatewayView
@@ -121,15 +118,15 @@ View = OutboundView | InboundView | GatewayView
 def sidecar_of(g: Graph, namespace: str, labels: Labels) -> Sidecar | None:
     """The Sidecar resource of a workload: by selector, else of the namespace, else of the root namespace, oldest first
     (Istio: pilot/pkg/model/push_context.go, getSidecarScope)."""
-    own = SIDECARS(g, namespace)
+    own = consult(g, SIDECARS, namespace)
     for sidecar in own:
         selector = sidecar.spec.workload_selector
         if selector is not None and selector.labels and selects(selector.labels, labels):
-            return sidecar
+            return chosen(g, sidecar)
     for level in dict.fromkeys((namespace, root_namespace(g))):
-        for sidecar in SIDECARS(g, level):
+        for sidecar in consult(g, SIDECARS, level):
             if sidecar.spec.workload_selector is None or not sidecar.spec.workload_selector.labels:
-                return sidecar
+                return chosen(g, sidecar)
     return None
 
 
@@ -181,7 +178,7 @@ def proxy_settings(g: Graph, namespace: str, pod: str) -> tuple[Interception, in
 @query
 def gateway_label_keys(g: Graph) -> frozenset[str]:
     """Label keys that some Gateway's selector reads."""
-    return frozenset(key for gateway in GATEWAYS(g, None) for key in gateway.spec.selector)
+    return frozenset(key for gateway in consult(g, GATEWAYS, None) for key in gateway.spec.selector)
 
 
 @query
@@ -196,11 +193,11 @@ def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View,
     bind = found.addresses[0] if mode is Interception.NONE else ""
     seen = projected(found.labels, policy_label_keys(g, namespace))
     if type is ProxyType.ROUTER:
-        keys = (*gateway_label_keys(g), *policy_label_keys(g, namespace))
+        keys = (*gateway_label_keys(g), *policy_label_keys(g, namespace), *rules)
         return (
             OutboundView(type, namespace, EVERYTHING, False, Interception.NONE, outbound_labels),
             GatewayView(
-                namespace, projected(found.labels, keys), found.service_account, found.ports, bind, identity
+                namespace, projected(found.labels, keys), found.service_account, found.ports, bind
             ),
         )
     return (
@@ -220,18 +217,5 @@ def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View,
             mode,
             bind,
             http_proxy_port,
-            identity,
         ),
-    )
-
-
-def _identity(found: Workload) -> tuple[tuple[str, str], ...]:
-    """Names by which metrics call a workload (Istio: standard metric labels)."""
-    return (
-        ("app", found.label("app") or found.canonical_name),
-        ("canonical_revision", found.canonical_revision),
-        ("canonical_service", found.canonical_name),
-        ("namespace", found.namespace),
-        ("version", found.label("version") or found.canonical_revision),
-        ("workload", found.name),
     )

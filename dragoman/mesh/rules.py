@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from crds.destinationrule import DestinationRule, Subset, TrafficPolicy
+from crds.destinationrule import DestinationRule, Subset
+from crds.meta import ObjectKey
+from crds.trafficpolicy import TrafficPolicy
 from crds.virtualservice import VirtualService
-from dragoman.engine import Graph, query
+from dragoman.engine import Graph, consult, query
 from dragoman.mesh.exports import PUBLIC, exports, visible
 from dragoman.mesh.hosts import wildcards_of
-from dragoman.mesh.inputs import DESTINATION_RULES, VIRTUAL_SERVICES_BY_HOST
+from dragoman.mesh.inputs import DESTINATION_RULES, OBJECTS, VIRTUAL_SERVICES_BY_HOST, chosen
 from dragoman.mesh.labels import Labels, selects
 from dragoman.mesh.settings import mesh_config, root_namespace
 
@@ -27,13 +29,13 @@ def virtual_service(g: Graph, client: str, host: str) -> VirtualService | None:
     for pattern in (host, *wildcards_of(host)):
         ranked = [
             (_closeness(exported, candidate.metadata.namespace, client), index, candidate)
-            for index, candidate in enumerate(VIRTUAL_SERVICES_BY_HOST(g, pattern))
+            for index, candidate in enumerate(consult(g, VIRTUAL_SERVICES_BY_HOST, pattern))
             if visible(
                 exported := exports(candidate.spec.export_to, candidate.metadata.namespace, default), client
             )
         ]
         if ranked:
-            return min(ranked, key=lambda entry: entry[:2])[2]
+            return chosen(g, min(ranked, key=lambda entry: entry[:2])[2])
     return None
 
 
@@ -56,35 +58,29 @@ class Rule:
         return next((subset for subset in self.subsets if subset.name == name), None)
 
 
+RuleKeys = tuple[tuple[str, str], ...]
+"""`(namespace, name)` of the DestinationRules that together hold for a host, oldest first; none where there is none."""
+
+
 @query
-def destination_rule(g: Graph, client: str, labels: Labels, provider: str, host: str) -> Rule | None:
-    """The rule for `host`, of a service in namespace `provider`, as a proxy of namespace `client` sees it.
+def destination_rules(g: Graph, client: str, labels: Labels, provider: str, host: str) -> RuleKeys:
+    """The rules for `host`, of a service in namespace `provider`, as a proxy of namespace `client` sees them.
 
     The first level that has a match wins, without inheritance: the client's namespace, the service's, the root
     (Istio: pilot/pkg/model/push_context.go, destinationRule). A rule for selected workloads beats one for all.
+    Clients in different namespaces for whom the same rules hold share everything that is made from them.
     """
     root = root_namespace(g)
     default = mesh_config(g).default_destination_rule_export_to
-    if client != root:
-        found = _most_specific(g, client, host, client, default, labels)
-        if found is not None:
-            return found
-    for level in dict.fromkeys((provider, root)):
-        found = _most_specific(g, level, host, client, default, labels)
-        if found is not None:
-            return found
-    return None
-
-
-def _most_specific(
-    g: Graph, level: str, host: str, client: str, default: Iterable[str], labels: Labels
-) -> Rule | None:
-    for pattern in (host, *wildcards_of(host)):
-        rules = tuple(_applicable(DESTINATION_RULES(g, (level, pattern)), level, client, default, labels))
-        if rules:
-            selected = tuple(rule for rule in rules if rule.spec.workload_selector is not None)
-            return _merged(selected or rules)
-    return None
+    own = () if client == root else (client,)
+    for level in dict.fromkeys((*own, provider, root)):
+        for pattern in (host, *wildcards_of(host)):
+            listed = consult(g, DESTINATION_RULES, (level, pattern))
+            rules = tuple(_applicable(listed, level, client, default, labels))
+            if rules:
+                selected = tuple(rule for rule in rules if rule.spec.workload_selector is not None)
+                return tuple((rule.namespace, rule.name) for rule in selected or rules)
+    return ()
 
 
 def _applicable(
@@ -98,12 +94,16 @@ def _applicable(
             yield rule
 
 
-def _merged(rules: tuple[DestinationRule, ...]) -> Rule:
-    """Subsets add up, the first of a name stays; the policy is that of the oldest rule that has one."""
+@query
+def merged_rule(g: Graph, keys: RuleKeys) -> Rule | None:
+    """Several rules of one host as one: subsets add up, the first of a name stays; the policy is that of the oldest
+    rule that has one (Istio: pilot/pkg/model/destination_rule.go, mergeDestinationRule)."""
+    found = [rule for key in keys if (rule := OBJECTS(g, ObjectKey("DestinationRule", *key))) is not None]
+    if not found:
+        return None
     subsets: dict[str, Subset] = {}
-    for rule in rules:
+    for rule in found:
         for subset in rule.spec.subsets:
             subsets.setdefault(subset.name, subset)
-    policy = next((rule.spec.traffic_policy for rule in rules if rule.spec.traffic_policy is not None), None)
-    first = rules[0].metadata
-    return Rule(policy, tuple(subsets.values()), first.name, first.namespace)
+    policy = next((rule.spec.traffic_policy for rule in found if rule.spec.traffic_policy is not None), None)
+    return Rule(policy, tuple(subsets.values()), found[0].name, found[0].namespace)

@@ -21,7 +21,7 @@ from crds.kubernetes.namespace import Namespace
 from crds.kubernetes.node import Node
 from crds.kubernetes.pod import Pod
 from crds.kubernetes.service import Service
-from crds.meta import ObjectKey, age_order
+from crds.meta import IstioObject, ObjectKey, age_order
 from crds.peerauthentication import PeerAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
@@ -99,9 +99,8 @@ def _pod(pod: Pod) -> Iterator[Placement]:
 
 
 def _virtual_service(virtual_service: VirtualService) -> Iterator[Placement]:
-    namespace, name = virtual_service.metadata.namespace, virtual_service.metadata.name
+    namespace = virtual_service.namespace
     spec = virtual_service.spec
-    yield Placement(inputs.VIRTUAL_SERVICES, (namespace, name), virtual_service, _only)
     for gateway in spec.gateways or (MESH_GATEWAY,):
         if gateway == MESH_GATEWAY:
             hosts = tuple(dict.fromkeys(resolve(host, namespace) for host in spec.hosts))
@@ -201,7 +200,10 @@ class World:
 
     def _places(self, obj: Any) -> Iterable[Placement]:
         places = _PLACES.get(type(obj))
-        return places(obj) if places is not None else ()
+        if places is None:
+            return ()
+        itself = (Placement(inputs.OBJECTS, obj.key, obj, _only),) if isinstance(obj, IstioObject) else ()
+        return (*itself, *places(obj))
 
     def _value(self, cell: Cell) -> Any:
         placements = self._cells[cell]

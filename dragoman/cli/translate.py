@@ -1,0 +1,41 @@
+"""`dragoman translate`: what a proxy would get, without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman.cli.output import Format, fail, write
+from dragoman.mesh.proxies import ProxyId, ProxyIdError
+from dragoman.offline import UnknownPodError, load, translated
+from dragoman.sources.validation import has_errors
+
+
+def translate(
+    config: Annotated[Path, typer.Option("--config", help="Folder of YAML.", exists=True, file_okay=False)],
+    proxy: Annotated[str, typer.Option("--proxy", help="Node id: type~ip~pod.namespace~domain.")],
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Say which objects each part was made from.")
+    ] = False,
+    output: Annotated[Format, typer.Option("-o", "--output", help="How to print it.")] = Format.json,
+) -> None:
+    """Print the listeners, clusters, routes and endpoints that a proxy would get, as canonical protobuf JSON.
+
+    Exit codes: 0 done, 1 unknown pod or errors in the configuration (the rest is printed all the same), 2 wrong usage.
+    """
+    try:
+        id_ = ProxyId.parse(proxy)
+    except ProxyIdError as error:
+        raise fail(str(error), 2) from None
+    mesh = load(config)
+    for report in mesh.reports:
+        typer.echo(f"{report.problem.severity}: {report}", err=True)
+    try:
+        document = translated(mesh, id_, provenance=provenance)
+    except UnknownPodError as error:
+        raise fail(str(error)) from None
+    write(document, output)
+    if has_errors(mesh.reports):
+        raise typer.Exit(1)

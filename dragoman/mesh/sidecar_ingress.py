@@ -1,0 +1,75 @@
+"""Where a sidecar listens for its application and how it reaches it, as a Sidecar resource says (`ingress`).
+
+Istio API: Sidecar.ingress; pilot/pkg/networking/core/listener_inbound.go. Where nothing captures traffic and no Sidecar
+speaks of ports, the ports of the workload's services are bound on the workload's own address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crds.sidecar import CaptureMode
+from dragoman.engine import Graph, query
+from dragoman.mesh.inbound import InboundPort, inbound_ports
+from dragoman.mesh.protocol import named_protocol
+from dragoman.mesh.proxies import InboundView, sidecar_of
+from dragoman.mesh.workloads import Interception
+
+OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - Istio's spelling of "the pod's own address" in defaultEndpoint
+LOOPBACK = "127.0.0.1"
+
+
+class EndpointError(ValueError):
+    """A `defaultEndpoint` that is neither `address:port` nor `unix:///path`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngressPort:
+    """One port to listen on. `bind` is empty where traffic is captured; `endpoint` is the application's address and
+    port (an empty address: the one that was dialled), or a Unix socket's path and 0; None: just what was dialled."""
+
+    number: int
+    bind: str
+    port: InboundPort
+    endpoint: tuple[str, int] | None
+
+
+@query
+def ingress_ports(g: Graph, view: InboundView) -> tuple[IngressPort, ...]:
+    """Ports of the Sidecar resource in their order, else the services' ports of an uncaptured workload."""
+    sidecar = sidecar_of(g, view.namespace, view.labels)
+    services = {port.number: port for port in inbound_ports(g, view.namespace, view.labels, view.ports)}
+    by_service_port = {port.service_port: port for port in services.values()}
+    uncaptured = view.mode is Interception.NONE
+    if sidecar is None or not sidecar.spec.ingress:
+        if not uncaptured:
+            return ()
+        return tuple(IngressPort(n, view.bind, port, (LOOPBACK, n)) for n, port in services.items())
+    found = []
+    for written in sidecar.spec.ingress:
+        number = written.port.number or 0
+        known = services.get(number) or by_service_port.get(number)
+        protocol = named_protocol(written.port.protocol or "") if written.port.protocol else None
+        port = InboundPort(
+            number,
+            known.service_port if known is not None else number,
+            protocol or (known.protocol if known is not None else named_protocol("")),
+            view.namespace,
+            known.service if known is not None else "",
+            known.host if known is not None else "",
+        )
+        alone = uncaptured or written.capture_mode is CaptureMode.NONE
+        bind = (written.bind or view.bind) if alone else ""
+        found.append(IngressPort(number, bind, port, _endpoint(written.default_endpoint, view.bind or "")))
+    return tuple(found)
+
+
+def _endpoint(written: str | None, own: str) -> tuple[str, int] | None:
+    if not written:
+        return None
+    if written.startswith("unix://"):
+        return written.removeprefix("unix://"), 0
+    address, colon, port = written.rpartition(":")
+    if not colon or not port.isdigit():
+        raise EndpointError(f"defaultEndpoint {written!r}: expected address:port or unix:///path")
+    return (own if address == OWN_ADDRESS else address), int(port)

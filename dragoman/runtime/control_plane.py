@@ -1,0 +1,178 @@
+"""The control plane as one object: load, serve, follow changes, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from ca.authority import DEFAULT_LIFETIME, Authority
+from ca.workload_certificates import WorkloadCertificates
+from dragoman.engine import Graph, Transaction
+from dragoman.mesh.world import World
+from dragoman.runtime.credentials import Credentials
+from dragoman.runtime.identities import Identities
+from dragoman.runtime.mounted_views import MountedViews
+from dragoman.runtime.sessions import ProxySession, Sessions
+from dragoman.sources.change import Batch
+from xds import Limits, Node, Observer, Peer, Refused, XdsServer
+
+log = structlog.get_logger(__name__)
+
+SLICE_SECONDS = 0.005
+"""Longest stretch the engine computes before streams get their turn."""
+
+LONGEST_PAUSE = 0.1
+"""Longest pause after a push, in seconds: while a storm lasts, changes coalesce and the latest wins."""
+
+_FORGET_EVERY = 10.0
+"""Seconds between searches for what nobody observes any more."""
+
+
+class Source(Protocol):
+    """Where objects come from."""
+
+    def load(self) -> Batch: ...
+    def watch(self) -> AsyncIterator[Batch]: ...
+
+
+class ControlPlane:
+    """Everything that runs. `on_batch` is told of each batch when its changes are in force."""
+
+    def __init__(
+        self,
+        source: Source,
+        authority: Authority,
+        *,
+        observer: Observer | None = None,
+        limits: Limits | None = None,
+        certificate_lifetime: timedelta = DEFAULT_LIFETIME,
+        on_batch: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
+        self.graph = Graph()
+        self.world = World()
+        self.mounted = MountedViews()
+        certificates = WorkloadCertificates(
+            authority, lambda: datetime.now(UTC), random.Random(), lifetime=certificate_lifetime  # noqa: S311 - jitter
+        )
+        self.identities = Identities(certificates)
+        self.credentials = Credentials(self.world.objects)
+        self.sessions = Sessions(self.mounted, self.identities, self.credentials)
+        self.server = XdsServer(self._connect, observer=observer, limits=limits)
+        self.ready = False
+        self._source = source
+        self._on_batch = on_batch
+        self._turn = asyncio.Lock()
+        self._pending: list[Batch] = []
+        self._arrived = asyncio.Event()
+
+    async def load(self) -> Batch:
+        """The first full load: nothing is served before it, or a restart would look like removals."""
+        started = time.perf_counter()
+        batch = await asyncio.to_thread(self._source.load)
+        await self._take_in([batch])
+        gc.collect()
+        # What is loaded stays: keep the collector from walking it at every pass (Python: gc.freeze).
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 50)
+        self.ready = True
+        log.info("loaded", objects=len(self.world.objects), seconds=round(time.perf_counter() - started, 3))
+        return batch
+
+    async def run(self) -> None:
+        """Follow the source and renew certificates until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._apply())
+            tasks.create_task(self.identities.renew())
+            tasks.create_task(self._forget())
+
+    async def _follow(self) -> None:
+        async for batch in self._source.watch():
+            self._pending.append(batch)
+            self._arrived.set()
+
+    async def _apply(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batches, self._pending = self._pending, []
+            started = time.perf_counter()
+            await self._take_in(batches)
+            # A lone change goes out at once; a storm costs at most half of the time (no fixed debounce).
+            await asyncio.sleep(min(time.perf_counter() - started, LONGEST_PAUSE))
+
+    async def _take_in(self, batches: Iterable[Batch]) -> None:
+        listed = list(batches)
+        changes = [change for batch in listed for change in batch.changes]
+        async with self._turn:
+            tx = self.graph.transaction()
+            for cell in self.world.apply(changes):
+                tx.set(*cell)
+            await self._finish(tx, frozenset(change.key for change in changes))
+        for batch in listed:
+            self._on_batch(batch)
+
+    async def _finish(self, tx: Transaction, keys: frozenset[Any] = frozenset()) -> None:
+        """Run a transaction in slices and hand out what it changed; sessions whose facts changed follow at once."""
+        for _ in tx.run(SLICE_SECONDS):
+            await asyncio.sleep(0)
+        self._publish(tx, keys)
+        moved = self.sessions.moved(tx.changed)
+        settled = [session for session in moved if session.views]
+        if settled:
+            await self._settle(settled)
+
+    def _publish(self, tx: Transaction, keys: frozenset[Any]) -> None:
+        for mounted, call, failure in self.mounted.publish(tx.changed):
+            log.error("resource failed", view=mounted.view.name, resource=str(call), error=str(failure.error))
+        self.credentials.publish(tx.changed, keys)
+
+    async def _settle(self, sessions: Iterable[ProxySession]) -> None:
+        """Give sessions the views that their facts call for now."""
+        tx = self.graph.transaction()
+        followers = []
+        for session in sessions:
+            try:
+                self.sessions.settle(session, tx)
+            except Refused as refusal:
+                # The pod went: its proxy keeps what it has until its own end, as its last requests still drain.
+                log.info("proxy without a pod", proxy=session.proxy_id, reason=refusal.message)
+                continue
+            followers.append(session)
+        for _ in tx.run(SLICE_SECONDS):
+            await asyncio.sleep(0)
+        self._publish(tx, frozenset())
+        for session in followers:
+            if session.on_views_changed is not None:
+                session.on_views_changed()
+
+    async def _connect(self, node: Node, peer: Peer) -> ProxySession:
+        async with self._turn:
+            tx = self.graph.transaction()
+            session = self.sessions.admit(node, peer, tx)
+            try:
+                for _ in tx.run(SLICE_SECONDS):
+                    await asyncio.sleep(0)
+                self._publish(tx, frozenset())
+                settling = self.graph.transaction()
+                self.sessions.settle(session, settling)
+                for _ in settling.run(SLICE_SECONDS):
+                    await asyncio.sleep(0)
+                self._publish(settling, frozenset())
+            except BaseException:
+                session.close()
+                raise
+            return session
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_EVERY)
+            async with self._turn:
+                self.graph.forget_unobserved(time.monotonic())

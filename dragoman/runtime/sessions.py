@@ -1,0 +1,156 @@
+"""Connected proxies: who they are, which views they hold, and how that follows their pods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import structlog
+
+from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
+from dragoman.engine import Failure, Graph, Mount, Transaction, Tree, query
+from dragoman.mesh.identities import PodIdentity, identity_of
+from dragoman.mesh.proxies import GatewayView, ProxyId, ProxyIdError, ProxyType, View as ViewKey, views_of
+from dragoman.runtime.credentials import Credentials
+from dragoman.runtime.identities import Identities
+from dragoman.runtime.mounted_views import MountedViews
+from xds import Node, Peer, Refused, View
+
+log = structlog.get_logger(__name__)
+
+
+@query
+def facts_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> Tree:
+    """What decides what a pod's proxy gets."""
+    return Tree((views_of.call(type, namespace, pod), identity_of.call(namespace, pod)))
+
+
+class ProxySession:
+    """One connected proxy (`xds.Session`)."""
+
+    __slots__ = ("_sessions", "facts", "gateway", "identity", "keys", "node", "on_views_changed", "proxy", "views")
+
+    def __init__(self, sessions: Sessions, proxy: ProxyId, node: Node, facts: Mount) -> None:
+        self._sessions = sessions
+        self.proxy = proxy
+        self.node = node
+        self.facts = facts
+        self.keys: tuple[ViewKey, ...] = ()
+        self.identity: WorkloadIdentity | None = None
+        self.gateway: GatewayView | None = None
+        self.views: tuple[View, ...] = ()
+        self.on_views_changed: Callable[[], None] | None = None
+
+    @property
+    def proxy_id(self) -> str:
+        return self.proxy.short
+
+    def close(self) -> None:
+        self._sessions.close(self)
+
+
+class Sessions:
+    """All connected proxies.
+
+    Keys go only to a peer that nobody else can listen to, until callers prove who they are: over plaintext beyond
+    loopback a proxy gets its configuration and no certificate.
+    """
+
+    def __init__(self, mounted: MountedViews, identities: Identities, credentials: Credentials) -> None:
+        self._mounted = mounted
+        self._identities = identities
+        self._credentials = credentials
+        self._sessions: dict[ProxySession, bool] = {}
+        self._by_facts: dict[Mount, ProxySession] = {}
+
+    def __iter__(self) -> Iterator[ProxySession]:
+        return iter(self._sessions)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def admit(self, node: Node, peer: Peer, tx: Transaction) -> ProxySession:
+        """A session without views, whose facts the transaction looks up; `settle` gives it views in the next one."""
+        try:
+            proxy = ProxyId.parse(node.id)
+        except ProxyIdError as error:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+        facts = tx.mount(facts_of.call(proxy.type, proxy.namespace, proxy.name))
+        session = ProxySession(self, proxy, node, facts)
+        self._sessions[session] = peer.local
+        self._by_facts[facts] = session
+        return session
+
+    def settle(self, session: ProxySession, tx: Transaction) -> None:
+        """Give a session the views that its facts call for; takes new ones before it lets go of old ones.
+
+        Raises `Refused` for a pod that does not exist (any more).
+        """
+        keys, pod_identity = self._read(session)
+        if not keys or pod_identity is None:
+            raise Refused(
+                grpc.StatusCode.NOT_FOUND,
+                f"no pod {session.proxy.namespace}/{session.proxy.name} with an address is known: "
+                "is its Pod object there?",
+            )
+        identity = _workload_identity(pod_identity)
+        before, identity_before, credentials_before = session.keys, session.identity, session.gateway
+        views = [self._mounted.acquire(key, tx) for key in keys]
+        session.keys = keys
+        if self._sessions[session]:
+            session.identity = identity
+            views.append(self._identities.acquire(session.identity, session))
+            session.gateway = next((key for key in keys if isinstance(key, GatewayView)), None)
+            if session.gateway is not None:
+                views.append(self._credentials.acquire(session.gateway, tx))
+        session.views = tuple(views)
+        # Holding an identity twice is holding it once, so only one that was replaced is let go.
+        replaced = identity_before if identity_before != session.identity else None
+        self._let_go(session, before, replaced, credentials_before)
+
+    def moved(self, changed: tuple[Mount, ...]) -> list[ProxySession]:
+        """Sessions whose facts a transaction changed."""
+        return [self._by_facts[mount] for mount in changed if mount in self._by_facts]
+
+    def close(self, session: ProxySession) -> None:
+        """Forget a session and what only it held."""
+        if session not in self._sessions:
+            return
+        del self._sessions[session], self._by_facts[session.facts]
+        session.facts.close()
+        self._let_go(session, session.keys, session.identity, session.gateway)
+        session.views = ()
+
+    def _let_go(
+        self,
+        session: ProxySession,
+        keys: tuple[ViewKey, ...],
+        identity: WorkloadIdentity | None,
+        gateway: GatewayView | None,
+    ) -> None:
+        for key in keys:
+            self._mounted.release(key)
+        if gateway is not None:
+            self._credentials.release(gateway)
+        if identity is not None:
+            self._identities.release(identity, session)
+
+    def _read(self, session: ProxySession) -> tuple[tuple[ViewKey, ...], PodIdentity | None]:
+        keys: tuple[ViewKey, ...] = ()
+        identity: PodIdentity | None = None
+        for call, value in session.facts.leaves().items():
+            found: Any = value.last_good if isinstance(value, Failure) else value
+            if call.query is views_of and isinstance(found, tuple):
+                keys = found
+            elif call.query is identity_of and isinstance(found, PodIdentity):
+                identity = found
+        return keys, identity
+
+
+def _workload_identity(found: PodIdentity) -> WorkloadIdentity:
+    try:
+        spiffe = SpiffeId(found.trust_domain, found.namespace, found.service_account)
+        return WorkloadIdentity(spiffe, found.workload)
+    except InvalidIdentityError as error:
+        raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f"no certificate can name this pod: {error}") from None

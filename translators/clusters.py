@@ -1,0 +1,175 @@
+"""Outbound clusters: one per service port and subset, and the two that stand for everything else.
+
+Istio: pilot/pkg/networking/core/cluster.go, cluster_builder.go.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterCommonLbConfig,
+    ClusterDiscoveryType,
+    ClusterEdsClusterConfig,
+    ClusterLbPolicy,
+)
+from envoy_data_plane.envoy.config.core.v3 import Metadata
+from envoy_data_plane.envoy.type.v3 import Percent
+
+from dragoman.codec import ENDPOINT, Encoded, Ref, struct
+from dragoman.engine import Graph, query
+from dragoman.mesh.endpoints import service_accounts
+from dragoman.mesh.policies import MtlsMode, namespace_mtls_mode
+from dragoman.mesh.rules import Rule, RuleKeys, merged_rule
+from dragoman.mesh.services import Port, Service, service
+from dragoman.mesh.settings import mesh_config
+from translators import alpn, upstream_tls
+from translators.circuit_breakers import circuit_breakers, connection_options
+from translators.config_sources import ADS
+from translators.load_balancers import balance, is_passthrough
+from translators.names import BLACK_HOLE, PASSTHROUGH, outbound_cluster, outbound_sni, stat_name
+from translators.outlier_detection import outlier_detection
+from translators.protocol_options import (
+    follows_client,
+    passthrough_options,
+    protocol_options,
+    speaks_http2,
+)
+from translators.traffic_policies import PolicyInForce, policy_in_force
+
+
+@query
+def outbound_cluster_of(
+    g: Graph, namespace: str, name: str, number: int, subset: str, rules: RuleKeys, dials_directly: bool
+) -> Encoded | None:
+    """The cluster of one port and subset of a service under the given DestinationRules.
+
+    `dials_directly`: a captured sidecar reaches a headless service at the address its application dialled; a gateway or
+    an uncaptured sidecar has no such address and balances over endpoints instead.
+    """
+    found = service(g, namespace, name)
+    port = found.port(number) if found is not None else None
+    if found is None or port is None:
+        return None
+    rule = merged_rule(g, rules)
+    if subset and (rule is None or rule.subset(subset) is None):
+        return None
+    policy = policy_in_force(rule, subset, number)
+    cluster, refs = _cluster(found, port, subset, policy, dials_directly)
+    cluster.connect_timeout = _connect_timeout(policy) or mesh_config(g).connect_timeout
+    cluster.metadata = _metadata(found, port, subset, rule)
+    refs |= _transport(g, cluster, found, port, subset, policy)
+    return Encoded.of(cluster, refs=refs)
+
+
+def _cluster(
+    found: Service, port: Port, subset: str, policy: PolicyInForce, dials_directly: bool
+) -> tuple[Cluster, frozenset[Ref]]:
+    name = outbound_cluster(port.number, subset, found.host)
+    cluster = Cluster(
+        name=name,
+        alt_stat_name=stat_name(name),
+        circuit_breakers=circuit_breakers(policy.connection_pool, policy.retry_budget),
+        upstream_connection_options=connection_options(policy.connection_pool),
+    )
+    refs: frozenset[Ref] = frozenset()
+    if (found.headless and dials_directly) or is_passthrough(policy.load_balancer):
+        cluster.type = ClusterDiscoveryType.ORIGINAL_DST
+        cluster.lb_policy = ClusterLbPolicy.CLUSTER_PROVIDED
+    else:
+        cluster.type = ClusterDiscoveryType.EDS
+        cluster.eds_cluster_config = ClusterEdsClusterConfig(eds_config=ADS, service_name=name)
+        balance(cluster, policy.load_balancer)
+        refs = frozenset({(ENDPOINT, name)})
+    cluster.common_lb_config = ClusterCommonLbConfig()
+    if policy.outlier_detection is not None:
+        cluster.outlier_detection = outlier_detection(policy.outlier_detection)
+        # Istio: minHealthPercent 0, the default, switches Envoy's panic mode off.
+        least = policy.outlier_detection.min_health_percent or 0
+        cluster.common_lb_config.healthy_panic_threshold = Percent(value=float(least))
+    protocol_options(cluster, port.protocol, policy.connection_pool)
+    return cluster, refs
+
+
+def _connect_timeout(policy: PolicyInForce) -> timedelta | None:
+    tcp = policy.connection_pool.tcp if policy.connection_pool is not None else None
+    return tcp.connect_timeout if tcp is not None else None
+
+
+def _metadata(found: Service, port: Port, subset: str, rule: Rule | None) -> Metadata:
+    """What telemetry and tools read off a cluster (Istio: `istio` filter metadata)."""
+    istio: dict[str, object] = {
+        "default_original_port": port.number,
+        "host": found.host,
+        "services": [{"host": found.host, "name": found.name, "namespace": found.namespace}],
+    }
+    if rule is not None:
+        istio["config"] = (
+            f"/apis/networking.istio.io/v1/namespaces/{rule.namespace}/destination-rule/{rule.name}"
+        )
+    if subset:
+        istio["subset"] = subset
+    return Metadata(filter_metadata={"istio": struct(istio)})
+
+
+def _transport(
+    g: Graph, cluster: Cluster, found: Service, port: Port, subset: str, policy: PolicyInForce
+) -> frozenset[Ref]:
+    offer = alpn.offered(port.protocol)
+    if speaks_http2(port.protocol, policy.connection_pool):
+        offer = alpn.HTTP2
+    elif follows_client(port.protocol, policy.connection_pool):
+        offer = alpn.TCP  # requests offer their own protocol, see translators.alpn
+    sni = outbound_sni(port.number, subset, found.host)
+    if policy.tls is not None:
+        return upstream_tls.written(
+            cluster,
+            policy.tls,
+            sni=sni,
+            alpn=offer,
+            identities=_identities(g, found),
+            http2=speaks_http2(port.protocol, policy.connection_pool),
+            credentials=False,
+        )
+    if not mesh_config(g).enable_auto_mtls or cluster.type is ClusterDiscoveryType.ORIGINAL_DST:
+        return frozenset()
+    if namespace_mtls_mode(g, found.namespace) is MtlsMode.DISABLE:
+        return frozenset()
+    return upstream_tls.automatic(cluster, sni, offer, _identities(g, found))
+
+
+def _identities(g: Graph, found: Service) -> tuple[str, ...]:
+    domain = mesh_config(g).trust_domain
+    return tuple(
+        f"spiffe://{domain}/ns/{namespace}/sa/{account}"
+        for namespace, account in service_accounts(g, found.namespace, found.name)
+    )
+
+
+@query
+def black_hole_cluster(g: Graph) -> Encoded:
+    """A cluster without endpoints: where traffic goes that must not go anywhere."""
+    return Encoded.of(
+        Cluster(
+            name=BLACK_HOLE,
+            alt_stat_name=stat_name(BLACK_HOLE),
+            type=ClusterDiscoveryType.STATIC,
+            connect_timeout=mesh_config(g).connect_timeout,
+        )
+    )
+
+
+@query
+def passthrough_cluster(g: Graph) -> Encoded:
+    """The address the application dialled, in whatever protocol it speaks."""
+    cluster = Cluster(
+        name=PASSTHROUGH,
+        alt_stat_name=stat_name(PASSTHROUGH),
+        type=ClusterDiscoveryType.ORIGINAL_DST,
+        lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
+        connect_timeout=mesh_config(g).connect_timeout,
+        circuit_breakers=circuit_breakers(None, None),
+    )
+    passthrough_options(cluster)
+    return Encoded.of(cluster)

@@ -1,0 +1,106 @@
+"""Clusters to the application behind a sidecar (Istio: pilot/pkg/networking/core/cluster.go, buildInboundClusters)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterLbPolicy,
+    ClusterOriginalDstLbConfig,
+)
+from envoy_data_plane.envoy.config.core.v3 import Address, BindConfig, Metadata, Pipe, SocketAddress
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+
+from crds.meshconfig import InboundTrafficPolicyMode
+from dragoman.codec import Encoded, struct
+from dragoman.engine import Graph, query
+from dragoman.mesh.inbound import InboundPort
+from dragoman.mesh.settings import mesh_config
+from dragoman.mesh.workloads import Interception
+from translators.circuit_breakers import circuit_breakers
+from translators.names import INBOUND_PASSTHROUGH, inbound_cluster, stat_name
+from translators.protocol_options import passthrough_options, protocol_options
+
+INBOUND_SOURCE = "127.0.0.6"
+"""The address the sidecar calls its application from: capture rules let it through (Istio: istio-iptables)."""
+
+_FOR_EVER = timedelta(days=60)
+"""Envoy's longest cleanup interval in use by Istio: the one host of an inbound cluster never goes away."""
+
+
+@query
+def inbound_cluster_of(
+    g: Graph, port: InboundPort, endpoint: tuple[str, int] | None, mode: Interception
+) -> Encoded:
+    """The cluster of one workload port: the given address (empty: the one that was dialled) and port, or just what was
+    dialled."""
+    mesh = mesh_config(g)
+    name = inbound_cluster(port.number)
+    if endpoint is None and mesh.inbound_traffic_policy.mode is InboundTrafficPolicyMode.LOCALHOST:
+        endpoint = ("127.0.0.1", port.number)
+    cluster = Cluster(
+        name=name,
+        alt_stat_name=stat_name(name),
+        connect_timeout=mesh.connect_timeout,
+        circuit_breakers=circuit_breakers(None, None),
+        metadata=_metadata(port),
+    )
+    if endpoint is None or not endpoint[0]:
+        cluster.type = ClusterDiscoveryType.ORIGINAL_DST
+        cluster.lb_policy = ClusterLbPolicy.CLUSTER_PROVIDED
+        cluster.cleanup_interval = _FOR_EVER
+        if endpoint is not None:
+            cluster.original_dst_lb_config = ClusterOriginalDstLbConfig(upstream_port_override=endpoint[1])
+        if mode is not Interception.TPROXY:
+            cluster.upstream_bind_config = _bound_to_inbound_source()
+    else:
+        cluster.type = ClusterDiscoveryType.STATIC
+        cluster.load_assignment = ClusterLoadAssignment(
+            cluster_name=name,
+            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=_address(endpoint)))])],
+        )
+    protocol_options(cluster, port.protocol, None)
+    return Encoded.of(cluster)
+
+
+def _metadata(port: InboundPort) -> Metadata:
+    istio: dict[str, object] = {"default_original_port": port.service_port}
+    if port.host:
+        istio["host"] = port.host
+        istio["services"] = [{"host": port.host, "name": port.service, "namespace": port.namespace}]
+    return Metadata(filter_metadata={"istio": struct(istio)})
+
+
+def _address(endpoint: tuple[str, int]) -> Address:
+    address, port = endpoint
+    if not port:
+        return Address(pipe=Pipe(path=address))
+    return Address(socket_address=SocketAddress(address=address, port_value=port))
+
+
+def _bound_to_inbound_source() -> BindConfig:
+    return BindConfig(source_address=SocketAddress(address=INBOUND_SOURCE, port_value=0))
+
+
+@query
+def inbound_passthrough_cluster(g: Graph, mode: Interception) -> Encoded:
+    """The address that was dialled, on ports that no service names."""
+    cluster = Cluster(
+        name=INBOUND_PASSTHROUGH,
+        alt_stat_name=stat_name(INBOUND_PASSTHROUGH),
+        type=ClusterDiscoveryType.ORIGINAL_DST,
+        lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
+        connect_timeout=mesh_config(g).connect_timeout,
+        circuit_breakers=circuit_breakers(None, None),
+    )
+    if mode is not Interception.TPROXY:
+        cluster.upstream_bind_config = _bound_to_inbound_source()
+    passthrough_options(cluster)
+    return Encoded.of(cluster)

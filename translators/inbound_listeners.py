@@ -1,0 +1,225 @@
+"""Listeners for traffic to a workload: `virtualInbound` where it is captured, one per port where it is not.
+
+Istio: pilot/pkg/networking/core/listener_inbound.go.
+"""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, TrafficDirection
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
+
+from dragoman.codec import CLUSTER, LISTENER, Encoded, Ref
+from dragoman.engine import Graph, query
+from dragoman.mesh.inbound import InboundPort, inbound_ports
+from dragoman.mesh.policies import MtlsMode, port_mtls_modes, workload_mtls_mode
+from dragoman.mesh.protocol import Protocol
+from dragoman.mesh.proxies import InboundView
+from dragoman.mesh.settings import mesh_config
+from dragoman.mesh.sidecar_ingress import IngressPort, ingress_ports
+from dragoman.mesh.workloads import Interception
+from translators import alpn, authorization, listener_filters, telemetry
+from translators.filter_chains import TLS, Chain, chains, inspects_http, inspects_tls
+from translators.http_connection_managers import inbound_manager, inbound_routes
+from translators.names import (
+    BLACK_HOLE,
+    INBOUND_PASSTHROUGH,
+    VIRTUAL_INBOUND,
+    inbound_cluster,
+    listener,
+    wildcard_listener,
+)
+from translators.pieces import Piece, joined
+from translators.tcp_proxies import tcp_proxy
+from translators.tls import MESH_SECRETS, mesh_downstream
+
+_FILTER_CHAINS = 3
+"""Field number of Listener.filter_chains."""
+
+CAPTURE_ALL = 0
+"""The port number that stands for every port no service names."""
+
+
+@query
+def port_mode(g: Graph, view: InboundView, port: int) -> MtlsMode:
+    """The mTLS mode of a workload port."""
+    listed = dict(port_mtls_modes(g, view.namespace, view.labels))
+    return listed.get(port) or workload_mtls_mode(g, view.namespace, view.labels)
+
+
+@query
+def captured_ports(g: Graph, view: InboundView) -> tuple[InboundPort, ...]:
+    """Ports with filter chains of their own: those of services and of the Sidecar resource, and those that only a
+    port-level mTLS setting names."""
+    found = {port.number: port for port in inbound_ports(g, view.namespace, view.labels, view.ports)}
+    for written in ingress_ports(g, view):
+        found[written.number] = written.port
+    return tuple(found[number] for number in sorted(found))
+
+
+@query
+def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
+    """The listener that receives everything that iptables redirects from outside."""
+    mesh = mesh_config(g)
+    ports = captured_ports(g, view)
+    levels = dict(port_mtls_modes(g, view.namespace, view.labels))
+    unnamed = sorted(set(levels) - {port.number for port in ports})
+    pieces = [_loop_guard(g, mesh.proxy_inbound_listen_port)]
+    pieces += [passthrough_chains(g, view, number) for number in (CAPTURE_ALL, *unnamed)]
+    pieces += [port_chains(g, view, port) for port in ports]
+    tables = {port.number: chains(port_mode(g, view, port.number), port.protocol) for port in ports}
+    tables |= {number: chains(levels[number], Protocol.AUTO) for number in unnamed}
+    filters = [listener_filters.original_destination()]
+    if view.mode is Interception.TPROXY:
+        filters.append(listener_filters.original_source())
+    filters.append(listener_filters.tls_inspector(p for p, table in tables.items() if not inspects_tls(table)))
+    filters.append(listener_filters.http_inspector(p for p, table in tables.items() if not inspects_http(table)))
+    head = Listener(
+        name=VIRTUAL_INBOUND,
+        address=_address("0.0.0.0", mesh.proxy_inbound_listen_port),  # noqa: S104 - inside the pod's own network
+        traffic_direction=TrafficDirection.INBOUND,
+        transparent=True if view.mode is Interception.TPROXY else None,
+        listener_filters=filters,
+        listener_filters_timeout=mesh.protocol_detection_timeout,
+        continue_on_listener_filters_timeout=True,
+    )
+    return _listener(VIRTUAL_INBOUND, head, joined(_FILTER_CHAINS, _split(pieces)))
+
+
+@query
+def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
+    """The listener of one port of an uncaptured workload, on an address of its own."""
+    mesh = mesh_config(g)
+    table = chains(port_mode(g, view, written.number), written.port.protocol)
+    filters = []
+    if inspects_tls(table):
+        filters.append(listener_filters.tls_inspector())
+    if inspects_http(table):
+        filters.append(listener_filters.http_inspector())
+    name = listener(written.bind, written.number)
+    head = Listener(
+        name=name,
+        address=_address(written.bind, written.number),
+        traffic_direction=TrafficDirection.INBOUND,
+        listener_filters=filters,
+        listener_filters_timeout=mesh.protocol_detection_timeout if filters else None,
+        continue_on_listener_filters_timeout=bool(filters),
+    )
+    return _listener(name, head, joined(_FILTER_CHAINS, _split([port_chains(g, view, written.port)])))
+
+
+Chains = tuple[Piece, ...]
+
+
+@query
+def port_chains(g: Graph, view: InboundView, port: InboundPort) -> Chains:
+    """The filter chains of one workload port."""
+    match_port = None if view.mode is Interception.NONE else port.number
+    return tuple(
+        _chain(g, view, port, chain, wildcard_listener(port.number), match_port, inbound_cluster(port.number))
+        for chain in chains(port_mode(g, view, port.number), port.protocol)
+    )
+
+
+@query
+def passthrough_chains(g: Graph, view: InboundView, number: int) -> Chains:
+    """The filter chains of ports no service names (`CAPTURE_ALL`) or only a port-level mTLS setting does."""
+    port = InboundPort(number, number, Protocol.AUTO, view.namespace, "", "")
+    return tuple(
+        _chain(
+            g,
+            view,
+            port,
+            chain,
+            f"{VIRTUAL_INBOUND}-catchall-http" if chain.http else VIRTUAL_INBOUND,
+            number or None,
+            INBOUND_PASSTHROUGH,
+        )
+        for chain in chains(port_mode(g, view, number), Protocol.AUTO)
+    )
+
+
+def _chain(
+    g: Graph,
+    view: InboundView,
+    port: InboundPort,
+    chain: Chain,
+    name: str,
+    match_port: int | None,
+    cluster: str,
+) -> Piece:
+    refs: set[Ref] = {(CLUSTER, cluster)}
+    message = FilterChain(
+        name=name,
+        filter_chain_match=FilterChainMatch(
+            destination_port=match_port,
+            transport_protocol=chain.transport,
+            application_protocols=list(chain.alpn),
+        ),
+        filters=_http(g, view, port, cluster) if chain.http else _tcp(g, view, port, chain, cluster),
+    )
+    if chain.terminates:
+        message.transport_socket = mesh_downstream(alpn.SERVED, _peers(g, view, port, chain))
+        refs |= MESH_SECRETS
+    return Piece.of(message, refs)
+
+
+def _peers(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> authorization.PeerNames:
+    """Who may complete the handshake: where only bytes are passed, policies decide it before the first of them."""
+    if chain.http:
+        return authorization.mesh_peers(g)
+    return authorization.tcp_peers(g, view.namespace, view.labels, port.number)
+
+
+def _http(g: Graph, view: InboundView, port: InboundPort, cluster: str) -> list[Filter]:
+    mesh = mesh_config(g)
+    prefix = f"inbound_{wildcard_listener(port.number)};" if port.number else "InboundPassthroughCluster;"
+    return [
+        inbound_manager(
+            mesh,
+            prefix,
+            inbound_routes(port.service_port, cluster, port.protocol),
+            (*telemetry.peer_filters(), *authorization.http_filters(g, view.namespace, view.labels)),
+            telemetry.http_access_logs(mesh, telemetry.INBOUND),
+        )
+    ]
+
+
+def _tcp(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str) -> list[Filter]:
+    mesh = mesh_config(g)
+    return [
+        *authorization.network_filters(g, view.namespace, view.labels, port.number),
+        tcp_proxy(
+            cluster,
+            [(cluster, 1)],
+            telemetry.tcp_access_logs(mesh, telemetry.INBOUND),
+            after_handshake=chain.terminates and chain.transport == TLS,
+        ),
+    ]
+
+
+def _loop_guard(g: Graph, port: int) -> Chains:
+    """Traffic that dials the proxy's own port would come back to it for ever."""
+    mesh = mesh_config(g)
+    return (
+        Piece.of(
+            FilterChain(
+                name=f"{VIRTUAL_INBOUND}-blackhole",
+                filter_chain_match=FilterChainMatch(destination_port=port),
+                filters=[tcp_proxy(BLACK_HOLE, [(BLACK_HOLE, 1)], telemetry.error_logs(mesh))],
+            ),
+            {(CLUSTER, BLACK_HOLE)},
+        ),
+    )
+
+
+def _split(groups: list[Chains]) -> list[Piece]:
+    return [piece for group in groups for piece in group]
+
+
+def _listener(name: str, head: Listener, tail: Piece) -> Encoded:
+    start = Piece.of(head)
+    return Encoded.of_payload(LISTENER, name, start.payload + tail.payload, refs=tail.refs)
+
+
+def _address(address: str, port: int) -> Address:
+    return Address(socket_address=SocketAddress(address=address, port_value=port))

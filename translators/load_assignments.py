@@ -1,0 +1,109 @@
+"""Endpoints of outbound clusters, by locality (Istio: pilot/pkg/xds/endpoints/endpoint_builder.go)."""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.core.v3 import Address, HealthStatus, Locality, Metadata, SocketAddress
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint as EndpointMessage,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+
+from dragoman.codec import ENDPOINT, Encoded, struct
+from dragoman.engine import Graph, query
+from dragoman.mesh.endpoints import Endpoint, Health, endpoints
+from dragoman.mesh.labels import Labels, labels_of
+from dragoman.mesh.rules import RuleKeys, merged_rule
+from dragoman.mesh.services import service
+from translators.names import outbound_cluster
+from translators.pieces import Piece, joined
+from translators.upstream_tls import TLS_MODE
+
+_ENDPOINTS = 2
+"""Field number of ClusterLoadAssignment.endpoints."""
+
+CLUSTER_ID = "Kubernetes"
+"""Name of the cluster in telemetry, Istio's default for a single one."""
+
+
+@query
+def subset_labels(g: Graph, rules: RuleKeys, subset: str) -> Labels:
+    """Labels that endpoints of a subset carry; a rule's other fields do not reach its endpoints."""
+    rule = merged_rule(g, rules) if subset else None
+    found = rule.subset(subset) if rule is not None else None
+    return labels_of(found.labels) if found is not None else frozenset()
+
+
+@query
+def load_assignment(
+    g: Graph, namespace: str, name: str, number: int, subset: str, labels: Labels
+) -> Encoded | None:
+    """The endpoints of one cluster: those of the port, narrowed to the subset's labels.
+
+    A service without endpoints has an empty assignment: an undelivered one would hold back every later answer.
+    """
+    found = service(g, namespace, name)
+    port = found.port(number) if found is not None else None
+    if found is None or port is None:
+        return None
+    assigned = _assigned(g, namespace, name, port.name, labels)
+    cluster = outbound_cluster(number, subset, found.host)
+    head = Piece.of(ClusterLoadAssignment(cluster_name=cluster))
+    return Encoded.of_payload(ENDPOINT, cluster, head.payload + assigned.payload)
+
+
+@query
+def _assigned(g: Graph, namespace: str, name: str, port_name: str, labels: Labels) -> Piece:
+    """The localities of an assignment without its name: subsets and ports that select the same share the bytes."""
+    chosen = [e for e in endpoints(g, namespace, name, port_name) if labels <= e.labels]
+    healthy = [e for e in chosen if e.health is Health.HEALTHY]
+    # Draining endpoints serve only where nothing else is left (Kubernetes: "serving terminating endpoints").
+    shown = healthy or [e for e in chosen if e.health is Health.DRAINING]
+    by_locality: dict[tuple[str, str, str], list[Endpoint]] = {}
+    for endpoint in shown:
+        place = endpoint.locality
+        by_locality.setdefault((place.region, place.zone, place.subzone), []).append(endpoint)
+    return joined(
+        _ENDPOINTS,
+        (
+            Piece.of(
+                LocalityLbEndpoints(
+                    locality=Locality(region=region, zone=zone, sub_zone=subzone) if region or zone else None,
+                    load_balancing_weight=len(members),
+                    lb_endpoints=[_lb_endpoint(member) for member in members],
+                )
+            )
+            for (region, zone, subzone), members in sorted(by_locality.items())
+        ),
+    )
+
+
+def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:
+    return LbEndpoint(
+        endpoint=EndpointMessage(
+            address=Address(
+                socket_address=SocketAddress(address=endpoint.address, port_value=endpoint.port)
+            )
+        ),
+        health_status=HealthStatus.HEALTHY,
+        load_balancing_weight=1,
+        metadata=_metadata(endpoint),
+    )
+
+
+def _metadata(endpoint: Endpoint) -> Metadata | None:
+    """What picks the transport (Envoy: `envoy.transport_socket_match`) and names the workload in telemetry."""
+    found = {}
+    if endpoint.mtls:
+        found["envoy.transport_socket_match"] = struct({TLS_MODE: "istio"})
+    if endpoint.workload:
+        names = (
+            endpoint.workload,
+            endpoint.namespace,
+            endpoint.canonical_name,
+            endpoint.canonical_revision,
+            CLUSTER_ID,
+        )
+        found["istio"] = struct({"workload": ";".join(names)})
+    return Metadata(filter_metadata=found) if found else None

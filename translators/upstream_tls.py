@@ -1,0 +1,107 @@
+"""TLS of connections to a service: what a DestinationRule says, else automatic mutual TLS.
+
+Istio: pilot/pkg/networking/core/cluster_tls.go.
+"""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterTransportSocketMatch
+from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CertificateValidationContextSystemRootCerts,
+    CommonTlsContext,
+    CommonTlsContextCombinedCertificateValidationContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    TlsCertificate,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+
+from crds.clienttls import ClientTLSMode, ClientTLSSettings
+from dragoman.codec import SECRET, Ref, struct
+from translators.tls import MESH_SECRETS, PLAINTEXT, mesh_upstream, sds, upstream_socket
+
+TLS_MODE = "tlsMode"
+"""Key in an endpoint's `envoy.transport_socket_match` metadata that says it speaks the mesh's TLS."""
+
+
+def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
+    """Mutual TLS to the endpoints that speak it, plaintext to the others, endpoint by endpoint."""
+    cluster.transport_socket_matches = [
+        ClusterTransportSocketMatch(
+            name="tlsMode-istio",
+            match=struct({TLS_MODE: "istio"}),
+            transport_socket=mesh_upstream(sni, alpn, identities),
+        ),
+        ClusterTransportSocketMatch(name="tlsMode-disabled", match=struct({}), transport_socket=PLAINTEXT),
+    ]
+    return MESH_SECRETS
+
+
+def written(
+    cluster: Cluster,
+    settings: ClientTLSSettings,
+    *,
+    sni: str,
+    alpn: tuple[str, ...],
+    identities: tuple[str, ...],
+    http2: bool,
+    credentials: bool,
+) -> frozenset[Ref]:
+    """What a DestinationRule's `tls` says. `credentials`: whether this proxy may use a Secret by name (gateways)."""
+    match settings.mode:
+        case None | ClientTLSMode.DISABLE:
+            return frozenset()
+        case ClientTLSMode.ISTIO_MUTUAL:
+            cluster.transport_socket = mesh_upstream(
+                settings.sni or sni, alpn, settings.subject_alt_names or identities
+            )
+            return MESH_SECRETS
+    if settings.credential_name and not credentials:
+        # Istio drops the TLS context here: a sidecar may not read Secrets, and plaintext is what is left of it.
+        return frozenset()
+    socket, refs = _originated(settings, http2)
+    cluster.transport_socket = socket
+    return refs
+
+
+def _originated(settings: ClientTLSSettings, http2: bool) -> tuple[TransportSocket, frozenset[Ref]]:
+    names = [
+        SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+        for name in settings.subject_alt_names
+        for kind in (SubjectAltNameMatcherSanType.DNS, SubjectAltNameMatcherSanType.URI)
+    ]
+    validation = CertificateValidationContext(match_typed_subject_alt_names=names)
+    context = CommonTlsContext(alpn_protocols=["h2"] if http2 else [])
+    refs: set[Ref] = set()
+    mutual = settings.mode is ClientTLSMode.MUTUAL
+    if settings.credential_name:
+        name = f"kubernetes://{settings.credential_name}"
+        context.combined_validation_context = CommonTlsContextCombinedCertificateValidationContext(
+            default_validation_context=validation, validation_context_sds_secret_config=sds(f"{name}-cacert")
+        )
+        refs.add((SECRET, f"{name}-cacert"))
+        if mutual:
+            context.tls_certificate_sds_secret_configs = [sds(name)]
+            refs.add((SECRET, name))
+    else:
+        if not settings.insecure_skip_verify:
+            path = settings.ca_certificates
+            validation.trusted_ca = DataSource(filename=path) if path and path != "system" else None
+            if validation.trusted_ca is None:
+                validation.system_root_certs = CertificateValidationContextSystemRootCerts()
+        context.validation_context = validation
+        if mutual:
+            context.tls_certificates = [
+                TlsCertificate(
+                    certificate_chain=DataSource(filename=settings.client_certificate or ""),
+                    private_key=DataSource(filename=settings.private_key or ""),
+                )
+            ]
+    upstream = UpstreamTlsContext(common_tls_context=context, sni=settings.sni or "")
+    if not settings.sni:
+        upstream.auto_host_sni = True
+        upstream.auto_sni_san_validation = not settings.subject_alt_names and not settings.insecure_skip_verify
+    return upstream_socket(upstream), frozenset(refs)
