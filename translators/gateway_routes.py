@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHo
 
 from crds.servertls import ServerTLSMode
 from dragoman.codec import ROUTE, Encoded
-from dragoman.engine import ABSENT, Failure, Graph, attempt, query
+from dragoman.engine import ABSENT, Call, Failure, Graph, attempt, query
 from dragoman.mesh.gateways import BoundServer, hosts_served, servers_of, virtual_services_of
 from dragoman.mesh.protocol import Protocol, named_protocol
 from dragoman.mesh.proxies import GatewayView
@@ -44,7 +44,7 @@ class GatewayHost(NamedTuple):
 def gateway_route_name(bound: BoundServer) -> str | None:
     """The route configuration of a server, None where it takes no HTTP apart: TCP, or TLS passed through.
 
-    Plain HTTP goes by the workload's port, HTTPS by the server (Istio: pilot/pkg/model/gateway.go, gatewayRDSRouteName).
+    Plain HTTP goes by the workload's port, HTTPS by the server (Istio: model/gateway.go, gatewayRDSRouteName).
     """
     server = bound.server
     bind = f".{server.bind}" if server.bind else ""
@@ -61,6 +61,13 @@ def gateway_route_names(g: Graph, view: GatewayView) -> tuple[str, ...]:
     """The route configurations that a gateway's listeners name, in order of its servers."""
     bound = servers_of(g, view.namespace, view.labels, view.ports)
     return tuple(dict.fromkeys(name for name in map(gateway_route_name, bound) if name is not None))
+
+
+def gateway_virtual_host_calls(g: Graph, view: GatewayView, name: str) -> Iterator[tuple[str, Call[Piece | None]]]:
+    """The virtual hosts of a route configuration by name, as calls: provenance is asked of these, not of the whole."""
+    client = Client(view.namespace, view.labels)
+    for host in gateway_hosts(g, view, name):
+        yield f"{host.host}:{host.port}", gateway_virtual_host.call(client, host)
 
 
 @query

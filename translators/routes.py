@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
 from crds.virtualservice import VirtualService
 from dragoman.codec import ROUTE, Encoded
-from dragoman.engine import Graph, query
+from dragoman.engine import Call, Graph, consult, query
 from dragoman.mesh.hosts import DOMAIN, matches, resolve
 from dragoman.mesh.inputs import VIRTUAL_SERVICE_HOSTS, VIRTUAL_SERVICE_NAMESPACES
 from dragoman.mesh.proxies import OutboundView
@@ -93,6 +93,21 @@ def _shared(g: Graph, view: OutboundView, port: int) -> Iterator[Piece]:
     yield joined(VIRTUAL_HOSTS, (catch_all(view.allow_any),))
 
 
+def virtual_host_calls(g: Graph, view: OutboundView, name: str) -> Iterator[tuple[str, Call[Piece | None]]]:
+    """The virtual hosts of a route configuration by name, as calls: provenance is asked of these, not of the whole."""
+    client = Client(view.namespace, view.labels)
+    host, _, port = name.rpartition(":")
+    if host:
+        yield name, virtual_host.call(client, host, int(port), ("*",))
+        return
+    scope = Scope(view.namespace, view.egress, ALL_PORTS if name == HTTP_PROXY_ROUTE else int(port))
+    chunks = [(provider, False) for provider in rule_namespaces(g, view.egress)]
+    chunks += [(provider, True) for provider in provider_namespaces(g, view.egress)]
+    for chunk in chunks:
+        for entry in _entries(g, scope, *chunk):
+            yield f"{entry[0]}:{entry[1]}", virtual_host.call(client, *entry)
+
+
 def _of_one(g: Graph, view: OutboundView, host: str, port: int) -> Piece:
     """A listener that serves one service only: whatever host a request names, it is for that service."""
     found = service_of(g, host)
@@ -112,27 +127,28 @@ def rule_namespaces(g: Graph, egress: Egress) -> tuple[str, ...]:
 @query
 def service_chunk(g: Graph, client: Client, scope: Scope, provider: str) -> Piece:
     """The virtual hosts of one namespace's services, in order of name."""
-    return _chunk(g, client, scope, service_members(g, scope, provider), lost_domains(g, scope, provider, True))
+    return _chunk(g, client, scope, provider, True)
 
 
 @query
 def rule_chunk(g: Graph, client: Client, scope: Scope, provider: str) -> Piece:
     """The virtual hosts that VirtualServices of one namespace add: for hosts that are no service."""
-    return _chunk(g, client, scope, rule_members(g, scope, provider), lost_domains(g, scope, provider, False))
+    return _chunk(g, client, scope, provider, False)
 
 
-def _chunk(
-    g: Graph, client: Client, scope: Scope, members: tuple[Member, ...], lost: frozenset[tuple[Member, str]]
-) -> Piece:
-    pieces = []
-    for member in members:
+def _chunk(g: Graph, client: Client, scope: Scope, provider: str, services: bool) -> Piece:
+    pieces = (virtual_host(g, client, *entry) for entry in _entries(g, scope, provider, services))
+    return joined(VIRTUAL_HOSTS, (piece for piece in pieces if piece is not None))
+
+
+def _entries(g: Graph, scope: Scope, provider: str, services: bool) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Host, port and domains of each virtual host of a chunk."""
+    lost = consult(g, lost_domains, scope, provider, services)
+    for member in service_members(g, scope, provider) if services else rule_members(g, scope, provider):
         domains = _domains(g, scope, member)
         if lost:
             domains = tuple(domain for domain in domains if (member, domain) not in lost)
-        piece = virtual_host(g, client, member.host, member.port, domains)
-        if piece is not None:
-            pieces.append(piece)
-    return joined(VIRTUAL_HOSTS, pieces)
+        yield member.host, member.port, domains
 
 
 @query
