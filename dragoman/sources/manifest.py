@@ -113,10 +113,11 @@ def reports(file: str, manifest: Manifest, before: Manifest = EMPTY) -> tuple[Re
         for finding in entry.findings
         if finding.problem.severity is Severity.INFO
     }
+    twice_before = _twice(before)
     again = tuple(
         Report(file, line, key, problems.defined_twice(f"line {first}"))
         for key, (first, line) in _twice(manifest).items()
-        if key not in _twice(before)
+        if key not in twice_before
     )
     return again + tuple(
         Report(file, document.line + finding.line, entry.key, finding.problem, _kept(manifest, entry))

@@ -53,8 +53,8 @@ class Follower:
         self._beacon += 1
         seen = len(self.batches)
         host = f"beacon{self._beacon}.example"
-        replace(self.root / "~beacon.yaml", entry("~beacon", host))
-        while getattr(getattr(self.objects.get(key("~beacon")), "spec", None), "host", "") != host:
+        replace(self.root / "~beacon.yaml", entry("beacon", host))
+        while getattr(getattr(self.objects.get(key("beacon")), "spec", None), "host", "") != host:
             await self.next()
         return self.batches[seen:]
 
@@ -64,12 +64,12 @@ class Follower:
         changes: dict[str, str] = {}
         for batch in await self.settle():
             changes |= summary(batch)
-        changes.pop("~beacon", None)
+        changes.pop("beacon", None)
         return changes
 
     @property
     def hosts(self) -> dict[str, str]:
-        return {k.name: o.spec.host for k, o in self.objects.items() if k.name != "~beacon"}  # type: ignore[attr-defined]
+        return {k.name: o.spec.host for k, o in self.objects.items() if k.name != "beacon"}  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         await self._watch.aclose()  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ async def test_an_object_that_moves_between_files_within_a_batch_changes_nothing
     async with following(tmp_path) as mesh:
         (tmp_path / "a.yaml").write_text(entry("x"))
         (tmp_path / "b.yaml").write_text(entry("y"))
-        assert [summary(batch) for batch in await mesh.settle()] == [{"~beacon": "beacon2.example"}]
+        assert [summary(batch) for batch in await mesh.settle()] == [{"beacon": "beacon2.example"}]
 
 
 async def test_a_half_written_file_is_not_an_empty_mesh(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ async def test_the_root_itself_may_be_replaced(tmp_path: Path) -> None:
         gone = await mesh.next()
         assert (summary(gone), codes(gone), gone.reports[0].kept_last_good) == ({}, ["DRG0006"], True)
         os.rename(tmp_path / "next", root)
-        assert summary(await mesh.next()) == {"a": "two.example", "b": "-", "~beacon": "-"}
+        assert summary(await mesh.next()) == {"a": "two.example", "b": "-", "beacon": "-"}
         assert await mesh.after(lambda: (root / "a.yaml").write_text(entry("a", "three.example"))) == {
             "a": "three.example"
         }
