@@ -192,13 +192,15 @@ async def test_connections_take_turns_at_the_ready_pods_of_a_service(pair: Pair)
             assert sorted(versions) == ["v1", "v1", "v3", "v3"]
 
 
-async def test_a_host_beyond_the_cluster_is_reached_by_address_only(pair: Pair) -> None:
-    address = "192.0.2.7"
-    for name in ("outside", "successor"):  # the second has the address of the first, which is gone
-        async with pair.mesh.pod(name, app=EchoApp(http=(80,)), address=address) as outside:
-            echo = (await pair.client.http(f"http://{address}/", headers={"host": "example.com"}, seconds=1)).echo
-            assert (echo.workload, echo.host, echo.peer) == (name, "example.com", pair.client.address)
-            assert outside.address == address
+async def test_a_host_beyond_the_cluster(pair: Pair) -> None:
+    for _ in range(2):  # the second has the name and the address of the first, which is gone
+        async with pair.mesh.host("api.example.com", "192.0.2.7", app=EchoApp(http=(80,))):
+            echo = (await pair.client.http("http://api.example.com/", seconds=1)).echo
+            assert (echo.workload, echo.host) == ("api.example.com", "api.example.com")
+            assert echo.peer == pair.client.address
+            assert not list(pair.mesh.configuration.folder.glob("*.pod.api*"))
+    with pytest.raises(ConnectionError):
+        await pair.client.http("http://api.example.com/")
 
 
 async def test_steady_traffic_sees_an_envoy_restart(pair: Pair) -> None:

@@ -14,11 +14,17 @@ class Configuration:
         self.folder = folder
 
     def apply(self, *objects: str | Mapping[str, Any]) -> None:
-        """Create or replace objects: YAML texts of one or more documents, or objects as they are."""
+        """Create or replace objects: YAML texts of one or more documents, or objects as they are.
+
+        An object that is there already, and the same, is left alone.
+        """
         for each in _documents(objects):
             path = self._path(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace"))
+            text = yaml.safe_dump(dict(each), sort_keys=False)
+            if path.exists() and path.read_text() == text:
+                continue
             draft = path.with_suffix(".draft")  # a name that is no YAML file's, so that nobody reads the half of it
-            draft.write_text(yaml.safe_dump(dict(each), sort_keys=False))
+            draft.write_text(text)
             draft.replace(path)
 
     def delete(self, kind: str, name: str, namespace: str | None = "default") -> None:

@@ -44,6 +44,7 @@ class Mesh:
         self._cluster_addresses = map(str, SERVICES.hosts())
         self._services: dict[tuple[str, str], ServiceSpec] = {}
         self._pods: dict[str, Pod] = {}
+        self._hosts_beyond: dict[str, str] = {}
         self._all_pods: list[Pod] = []
         self._replicas: collections.Counter[str] = collections.Counter()
         self._namespaces: set[str] = set()
@@ -90,20 +91,19 @@ class Mesh:
         service_account: str | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
-        address: str | None = None,
         wait: bool = True,
     ) -> AsyncIterator[Pod]:
         """A pod of the workload `name`, running and ready; at the end of the block it is deleted as Kubernetes would.
 
         `sidecar=True` captures its traffic with an Envoy that has the mesh's bootstrap; a function makes another one.
-        The service account is named like the workload unless given. An `address` outside the pod range makes it a
-        host beyond the cluster. Without `wait` the Envoy need not be ready, and the pod is no endpoint.
+        The service account is named like the workload unless given. Without `wait` the Envoy need not be ready, and
+        the pod is no endpoint.
         """
         bootstrap = self._bootstrap_of(sidecar)
         self._replicas[f"{name}-{version}"] += 1
         pod_name = f"{name}-{version}-{self._replicas[f'{name}-{version}']}"
         async with contextlib.AsyncExitStack() as stack:
-            place = await self.network.add(f"{namespace}-{pod_name}", address=address)
+            place = await self.network.add(f"{namespace}-{pod_name}")
             stack.push_async_callback(self.network.remove, place)
             spec = PodSpec(
                 pod_name,
@@ -124,9 +124,7 @@ class Mesh:
                 pod.sidecar = Envoy(pod_name, pod, bootstrap(spec), self.directory)
                 await stack.enter_async_context(pod.sidecar)
             if app is not None:
-                log = self.directory / f"{pod_name}.application.log"
-                pod.application = await apps.start(app, place, name, version, log)
-                stack.push_async_callback(pod.application.stop)
+                await self._start(app, pod, stack)
             if wait:
                 if pod.sidecar is not None:
                     await pod.sidecar.ready()
@@ -136,6 +134,24 @@ class Mesh:
             finally:
                 # Kubernetes takes a pod out of its services first, then ends its programs.
                 await self._remove(pod)
+
+    @contextlib.asynccontextmanager
+    async def host(self, name: str, address: str, *, app: App) -> AsyncIterator[Pod]:
+        """A host beyond the cluster, with a name that all resolve and an address that is no pod's (192.0.2.0/24)."""
+        async with contextlib.AsyncExitStack() as stack:
+            place = await self.network.add(name, address=address)
+            stack.push_async_callback(self.network.remove, place)
+            spec = PodSpec(name, "", address, "", {"app": name, "version": "v1"})
+            pod = Pod(spec, place, self._resolver(""))
+            self._all_pods.append(pod)
+            await self._start(app, pod, stack)
+            self._hosts_beyond[name] = address
+            await self._endpoints_changed()
+            try:
+                yield pod
+            finally:
+                del self._hosts_beyond[name]
+                await self._endpoints_changed()
 
     async def set_ready(self, pod: Pod, ready: bool) -> None:
         """Make a pod an endpoint of its services, or none, as its readiness probe would. Its programs run on."""
@@ -154,6 +170,12 @@ class Mesh:
                 )
             return self.sidecars
         return sidecar or None
+
+    async def _start(self, app: App, pod: Pod, stack: contextlib.AsyncExitStack) -> None:
+        log = self.directory / f"{pod.spec.name}.application.log"
+        labels = pod.spec.labels
+        pod.application = await apps.start(app, pod.namespace, labels["app"], labels["version"], log)
+        stack.push_async_callback(pod.application.stop)
 
     async def _add(self, pod: Pod) -> None:
         self._pods[pod.spec.name] = pod
@@ -183,7 +205,7 @@ class Mesh:
         await service_proxy.program(self.network.node, endpoints)
 
     def _hosts(self, namespace: str) -> dict[str, str]:
-        hosts: dict[str, str] = {}
+        hosts = dict(self._hosts_beyond)
         for service in self._services.values():
             ready = (pod.address for pod in self._pods.values() if pod.spec.ready and service.selects(pod.spec))
             address = service.address or next(ready, None)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,7 +107,7 @@ async def start(
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("a program dies with the thread that started it (PR_SET_PDEATHSIG): use the main thread")
-    launcher = ("ip", "netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", *identity(uid))
+    launcher = ("ip", "netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", *identity(uid, Path(argv[0])))
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *launcher,
@@ -123,20 +122,20 @@ async def start(
     return Process(name, process, log)
 
 
-def identity(uid: int) -> tuple[str, ...]:
-    """The arguments with which setpriv(1) becomes user and group `uid`."""
+def identity(uid: int, program: Path) -> tuple[str, ...]:
+    """The arguments with which setpriv(1) becomes user and group `uid` to run a program."""
     if uid == 0:
         return ()
     become = ("--reuid", str(uid), "--regid", str(uid), "--clear-groups")
-    if _everyone_may_enter():
+    if _everyone_may_enter(program):
         return become
-    # A clone below /root or in a private temporary folder: without the right to search those folders no other user
-    # could start the programs that lie there.
+    # A clone or an interpreter below /root or in a private temporary folder: without the right to search those folders
+    # no other user could start what lies there.
     return (*become, "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
 
 
 @functools.cache
-def _everyone_may_enter() -> bool:
+def _everyone_may_enter(program: Path) -> bool:
     search_by_others = 0o001
-    folders = {*ROOT.parents, ROOT, *Path(sys.prefix).resolve().parents, *Path(sys.executable).resolve().parents}
+    folders = {ROOT, *ROOT.parents, *program.absolute().parents, *program.resolve().parents}
     return all(folder.stat().st_mode & search_by_others for folder in folders)
