@@ -9,13 +9,14 @@ from envoy_data_plane.envoy.config.metrics.v3 import HistogramBucketSettings, St
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 
 # Istio: pkg/bootstrap/config.go, requiredEnvoyStatsMatcherInclusionPrefixes and …Suffixes. `istio` are the metrics of
-# the stats access logger; the readiness of warming resources is read from the two managers.
+# the stats access logger; the readiness of warming resources is read from the two managers. `sds.` is ours: without an
+# agent, Envoy alone knows whether it took a certificate.
 _PREFIXES: Final = (
     "cluster_manager",
     "listener_manager",
     "server",
     "cluster.xds-grpc",
-    "sds",
+    "sds.",
     "wasm",
     "component",
     "reporter=",

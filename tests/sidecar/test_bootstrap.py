@@ -232,6 +232,8 @@ async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, sta
             assert await new(b"anew") == b"anew"
         assert await old(b"after") == b"after"
     assert ads.errors == []
+    counts = await envoy.admin.statistics("sds.default.update_")
+    assert (counts["sds.default.update_success"], counts["sds.default.update_rejected"]) == (2, 0)
 
 
 async def loaded_serial(envoy: EnvoyProcess) -> int:
