@@ -6,6 +6,8 @@ import gc
 import weakref
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from dragoman.engine import (
     ABSENT,
@@ -252,6 +254,31 @@ def test_a_cycle_is_the_same_wherever_it_is_entered(first: Query[[int], int]) ->
         failure = attempt(g, member, 0)
         assert isinstance(failure, Failure)
         assert failure.origins == {optimistic.call(0), pessimistic.call(0)}
+
+
+@query
+def keen(g: Graph, n: int) -> int:
+    """Asks all that follow, whatever becomes of them."""
+    return sum(isinstance(attempt(g, keen, following), Failure) for following in NEXT(g, n))
+
+
+@settings(deadline=None)
+@given(
+    graph=st.dictionaries(st.integers(0, 5), st.lists(st.integers(0, 5), max_size=4).map(tuple)),
+    order=st.permutations(range(6)),
+)
+@example(graph={0: (1, 2), 1: (2, 0), 2: (1,)}, order=list(range(6)))  # 2 waits for 1, which waits for 0
+def test_cycles_are_the_strongly_connected_components(graph: dict[int, tuple[int, ...]], order: list[int]) -> None:
+    reached = {n: set(graph.get(n, ())) for n in range(6)}
+    for _ in range(6):
+        for n in range(6):
+            reached[n] |= {further for following in reached[n] for further in reached[following]}
+    g = Graph()
+    g.update({(NEXT, n): following for n, following in graph.items()})
+    for n in order:
+        outcome = attempt(g, keen, n)
+        members = {keen.call(m) for m in reached[n] if n in reached[m]}
+        assert (outcome.origins if isinstance(outcome, Failure) else set()) == members
 
 
 def test_deep_meshes_nest() -> None:
