@@ -5,6 +5,7 @@ No control plane: the Envoys have bootstraps of their own.
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from e2e.harness import EchoApp, Mesh, Pod, Port, ProcessError, ServiceSpec, namespaces
+from e2e.harness import Command, EchoApp, Mesh, Pod, Port, ProcessError, ServiceSpec, namespaces
 from e2e.harness.capture import INBOUND_SOURCE, PROXY_ID
 from e2e.harness.commands import run
 from e2e.static_sidecars import INBOUND_MARK, OUTBOUND_MARK, static_sidecar
@@ -201,6 +202,24 @@ async def test_a_host_beyond_the_cluster(pair: Pair) -> None:
             assert not list(pair.mesh.configuration.folder.glob("*.pod.api*"))
     with pytest.raises(ConnectionError):
         await pair.client.http("http://api.example.com/")
+
+
+async def test_programs_of_pods_call_one_another_by_name(pair: Pair) -> None:
+    mesh = pair.mesh
+    for name in ("catalog", "prices"):
+        await mesh.service(name, {"http": 8080}, namespace="shop")
+    async with (
+        mesh.pod("prices", app=shop("prices"), namespace="shop", sidecar=True),
+        mesh.pod("catalog", app=shop("catalog"), namespace="shop", sidecar=True),
+    ):
+        page = (await pair.stranger.http("http://catalog.shop:8080/")).json
+    assert page["upstreams"]["prices"]["version"] == "v1"
+
+
+def shop(service: str) -> Command:
+    """One of the demo's sample services."""
+    module = (sys.executable, "-m", "dragoman.demo.shop")
+    return Command((*module, "--service", service, "--address", "0.0.0.0:8080"), ports=(8080,))
 
 
 async def test_steady_traffic_sees_an_envoy_restart(pair: Pair) -> None:
