@@ -50,7 +50,9 @@ def _classes_in(name: str) -> list[type[DataMessage]]:
     """Return the class of a top-level message and those of all messages nested in it."""
     outer = schema.message_class(name)
     prefix = schema.type_url(outer) + "."
-    return [outer, *(cls for url, cls in schema.POOL.url_to_type.items() if url.startswith(prefix))]
+    # A copy, because another thread may import a module, and so register classes, meanwhile.
+    registered = list(schema.POOL.url_to_type.items())
+    return [outer, *(cls for url, cls in registered if url.startswith(prefix))]
 
 
 class _Reachable:

@@ -1,11 +1,18 @@
 """Trusted constructors behave as the validating ones do for right arguments, and can be left out."""
 
+import copy
+import dataclasses
 import os
 import subprocess
 import sys
 
 import pytest
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterLbPolicy
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterEdsClusterConfig,
+    ClusterLbPolicy,
+)
 from envoy_data_plane.envoy.config.core.v3 import Address, ConfigSource, SelfConfigSource
 from envoy_data_plane.google.protobuf import Duration
 
@@ -37,6 +44,14 @@ def test_a_field_called_self_and_positional_arguments() -> None:
     source = SelfConfigSource()
     assert ConfigSource(self=source).self is source
     assert Duration(1, 2) == Duration(seconds=1, nanos=2)
+
+
+def test_copies_are_equal_and_apart() -> None:
+    original = Cluster(name="a", eds_cluster_config=ClusterEdsClusterConfig(service_name="s"))
+    for copied in (copy.deepcopy(original), dataclasses.replace(original)):
+        assert encode(copied) == encode(original)
+        copied.name = "b"
+    assert original.name == "a"
 
 
 STRICT_ONLY = """

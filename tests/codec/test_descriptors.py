@@ -3,14 +3,15 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from betterproto2 import Message
-from dragoman.codec.runtime import TYPES, Types
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
 
 from dragoman.codec import messages, schema
+from dragoman.codec.runtime import TYPES, Types
 from tests.codec.envoy_descriptors import ENVOY, declarations
 from tests.codec.random_messages import v3_classes
 
@@ -134,6 +135,14 @@ def test_types_built_in_any_order_are_the_same(classes: list[type[Message]]) -> 
         forwards.message_class(name).DESCRIPTOR.CopyToProto(one)
         backwards.message_class(name).DESCRIPTOR.CopyToProto(other)
         assert one == other
+
+
+def test_types_are_built_by_several_threads_at_once(classes: list[type[Message]]) -> None:
+    types, names = Types(), [schema.full_name(cls) for cls in classes[::20]]
+    with ThreadPoolExecutor(8) as threads:
+        built = list(threads.map(types.message_class, names * 3))
+    assert [cls.DESCRIPTOR.full_name for cls in built] == names * 3
+    assert built[: len(names)] == built[len(names) : 2 * len(names)]
 
 
 def test_a_type_inside_an_any_is_imported_when_it_is_read() -> None:
