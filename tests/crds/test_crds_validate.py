@@ -1,0 +1,677 @@
+"""Semantic validation: each rule with the code and the path it reports."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from crds import decode
+from crds.codes import CODES
+from crds.meta import IstioObject
+from crds.problem import Severity
+from crds.registry import ISTIO_KINDS
+from crds.validate import validate
+
+
+def built(kind: str, spec: str, name: str = "a") -> Any:
+    api_version = ISTIO_KINDS[kind].resource.api_version()
+    doc = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": yaml.safe_load(spec)}
+    return decode(doc)
+
+
+def found(kind: str, spec: str) -> list[tuple[str, str]]:
+    return [(problem.code, problem.path) for problem in validate(built(kind, spec))]
+
+
+def route(text: str) -> str:
+    return f"{{hosts: [a], http: [{{{text}}}]}}"
+
+
+TO_A = "route: [{destination: {host: a}}]"
+
+BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
+    # VirtualService
+    ("VirtualService", "{hosts: [a]}", [("DRG0308", "spec")]),
+    ("VirtualService", "{hosts: ['*'], http: [{route: [{destination: {host: a}}]}]}", [("DRG0301", "spec.hosts[0]")]),
+    ("VirtualService", f"{{hosts: [a_b..c], http: [{{{TO_A}}}]}}", [("DRG0301", "spec.hosts[0]")]),
+    ("VirtualService", f"{{hosts: [a, a], http: [{{{TO_A}}}]}}", [("DRG0309", "spec.hosts[1]")]),
+    ("VirtualService", f"{{gateways: [x], http: [{{{TO_A}}}]}}", [("DRG0311", "spec.gateways")]),
+    ("VirtualService", f"{{hosts: [a], gateways: [a/b/c], http: [{{{TO_A}}}]}}", [("DRG0301", "spec.gateways[0]")]),
+    ("VirtualService", f"{{hosts: [a], exportTo: ['*', b], http: [{{{TO_A}}}]}}", [("DRG0311", "spec.exportTo[0]")]),
+    ("VirtualService", f"{{hosts: [a], exportTo: [B!], http: [{{{TO_A}}}]}}", [("DRG0301", "spec.exportTo[0]")]),
+    ("VirtualService", route("name: nothing"), [("DRG0307", "spec.http[0]")]),
+    ("VirtualService", route(f"{TO_A}, redirect: {{uri: /b}}"), [("DRG0307", "spec.http[0]")]),
+    (
+        "VirtualService",
+        route("redirect: {uri: /b}, rewrite: {uri: /c}, fault: {abort: {httpStatus: 500}}"),
+        [("DRG0311", "spec.http[0].fault"), ("DRG0311", "spec.http[0].rewrite")],
+    ),
+    (
+        "VirtualService",
+        route("route: [{destination: {host: a}, weight: 0}, {destination: {host: b}}]"),
+        [("DRG0305", "spec.http[0].route")],
+    ),
+    (
+        "VirtualService",
+        route("route: [{destination: {host: a}, weight: -1}]"),
+        [("DRG0315", "spec.http[0].route[0].weight")],
+    ),
+    (
+        "VirtualService",
+        route("route: [{destination: {host: '*', subset: v_1, port: {number: 70000}}}]"),
+        [
+            ("DRG0301", "spec.http[0].route[0].destination.host"),
+            ("DRG0301", "spec.http[0].route[0].destination.subset"),
+            ("DRG0302", "spec.http[0].route[0].destination.port.number"),
+        ],
+    ),
+    ("VirtualService", route(f"{TO_A}, timeout: 0.5ms"), [("DRG0303", "spec.http[0].timeout")]),
+    ("VirtualService", route(f"{TO_A}, timeout: 1500us"), [("DRG0303", "spec.http[0].timeout")]),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{uri: {{regex: '(a'}}}}]"),
+        [("DRG0306", "spec.http[0].match[0].uri.regex")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{uri: {{regex: '(?=a)b'}}}}]"),
+        [("DRG0306", "spec.http[0].match[0].uri.regex")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{uri: {{regex: '(a)\\1'}}}}]"),
+        [("DRG0306", "spec.http[0].match[0].uri.regex")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{uri: {{exact: /a, prefix: /b}}}}]"),
+        [("DRG0307", "spec.http[0].match[0].uri")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{uri: {{prefix: ''}}}}]"),
+        [("DRG0308", "spec.http[0].match[0].uri.prefix")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{headers: {{'x y': {{}}}}}}]"),
+        [("DRG0313", "spec.http[0].match[0].headers[x y]")],
+    ),
+    ("VirtualService", route(f"{TO_A}, match: [{{port: 0}}]"), [("DRG0302", "spec.http[0].match[0].port")]),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{sourceLabels: {{app: 'a b'}}}}]"),
+        [("DRG0312", "spec.http[0].match[0].sourceLabels[app]")],
+    ),
+    (
+        "VirtualService",
+        route("redirect: {redirectCode: 200, uri: /a}"),
+        [("DRG0314", "spec.http[0].redirect.redirectCode")],
+    ),
+    ("VirtualService", route("redirect: {redirectCode: 301}"), [("DRG0308", "spec.http[0].redirect")]),
+    ("VirtualService", route("redirect: {scheme: ftp}"), [("DRG0314", "spec.http[0].redirect.scheme")]),
+    ("VirtualService", route("directResponse: {status: 99}"), [("DRG0314", "spec.http[0].directResponse.status")]),
+    ("VirtualService", route(f"{TO_A}, rewrite: {{}}"), [("DRG0308", "spec.http[0].rewrite")]),
+    (
+        "VirtualService",
+        route(f"{TO_A}, rewrite: {{uriRegexRewrite: {{match: '[', rewrite: a}}}}"),
+        [("DRG0306", "spec.http[0].rewrite.uriRegexRewrite.match")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, retries: {{attempts: 0, retryOn: 5xx}}"),
+        [("DRG0316", "spec.http[0].retries.attempts")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, retries: {{attempts: 1, retryOn: '5xx,503,often'}}"),
+        [("DRG0314", "spec.http[0].retries.retryOn")],
+    ),
+    ("VirtualService", route(f"{TO_A}, fault: {{}}"), [("DRG0308", "spec.http[0].fault")]),
+    (
+        "VirtualService",
+        route(f"{TO_A}, fault: {{delay: {{percentage: {{value: 101}}}}, abort: {{httpStatus: 99}}}}"),
+        [
+            ("DRG0308", "spec.http[0].fault.delay"),
+            ("DRG0304", "spec.http[0].fault.delay.percentage.value"),
+            ("DRG0314", "spec.http[0].fault.abort.httpStatus"),
+        ],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, fault: {{abort: {{grpcStatus: NOPE}}}}"),
+        [("DRG0314", "spec.http[0].fault.abort.grpcStatus")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, corsPolicy: {{allowMethods: [FETCH]}}"),
+        [("DRG0314", "spec.http[0].corsPolicy.allowMethods[0]")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, mirror: {{host: b}}, mirrors: [{{destination: {{host: c}}}}]"),
+        [("DRG0307", "spec.http[0]")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, headers: {{response: {{set: {{':authority': a}}}}}}"),
+        [("DRG0313", "spec.http[0].headers.response.set[:authority]")],
+    ),
+    ("VirtualService", "{hosts: [a], tls: [{route: [{destination: {host: a}}]}]}", [("DRG0308", "spec.tls[0].match")]),
+    (
+        "VirtualService",
+        "{hosts: [a.b], tls: [{match: [{sniHosts: [c.d]}], route: [{destination: {host: a}}]}]}",
+        [("DRG0311", "spec.tls[0].match[0].sniHosts[0]")],
+    ),
+    (
+        "VirtualService",
+        "{hosts: [a], tcp: [{match: [{destinationSubnets: [10.0.0.0/40]}]}]}",
+        [("DRG0310", "spec.tcp[0].match[0].destinationSubnets[0]"), ("DRG0308", "spec.tcp[0].route")],
+    ),
+    ("VirtualService", f"{{hosts: [a], http: [{{{TO_A}}}, {{{TO_A}}}]}}", [("DRG0402", "spec.http[1]")]),
+    (
+        "VirtualService",
+        (
+            f"{{hosts: [a], http: [{{match: [{{uri: {{exact: /a}}}}], {TO_A}}}, {{match: [{{uri: {{exact: "
+            f"/a}}}}], {TO_A}}}]}}"
+        ),
+        [("DRG0403", "spec.http[1].match[0]")],
+    ),
+    ("VirtualService", "{http: [{delegate: {name: b}}]}", [("DRG0311", "spec.http[0].delegate")]),
+    # DestinationRule
+    ("DestinationRule", "{host: a b}", [("DRG0301", "spec.host")]),
+    ("DestinationRule", "{host: a, trafficPolicy: {}}", [("DRG0308", "spec.trafficPolicy")]),
+    ("DestinationRule", "{host: a, subsets: [{name: v1}, {name: v1}]}", [("DRG0309", "spec.subsets[1].name")]),
+    (
+        "DestinationRule",
+        "{host: a, subsets: [{name: 'v 1', labels: {a: 'b c'}}]}",
+        [("DRG0301", "spec.subsets[0].name"), ("DRG0312", "spec.subsets[0].labels[a]")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {connectionPool: {}}}",
+        [("DRG0308", "spec.trafficPolicy.connectionPool")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {connectionPool: {tcp: {maxConnections: -1, connectTimeout: 0s}}}}",
+        [
+            ("DRG0315", "spec.trafficPolicy.connectionPool.tcp.maxConnections"),
+            ("DRG0303", "spec.trafficPolicy.connectionPool.tcp.connectTimeout"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {connectionPool: {http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}}}}",
+        [("DRG0311", "spec.trafficPolicy.connectionPool.http.useClientProtocol")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: true}}}}",
+        [("DRG0307", "spec.trafficPolicy.loadBalancer")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {}}}}",
+        [("DRG0307", "spec.trafficPolicy.loadBalancer.consistentHash")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 100}}}}}",
+        [("DRG0314", "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 50}}]}}}}",
+        [("DRG0305", "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: a}]}}}}",
+        [("DRG0311", "spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0]")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {outlierDetection: {interval: 0s, maxEjectionPercent: 101, consecutiveErrors: 1}}}",
+        [
+            ("DRG0303", "spec.trafficPolicy.outlierDetection.interval"),
+            ("DRG0304", "spec.trafficPolicy.outlierDetection.maxEjectionPercent"),
+            ("DRG0401", "spec.trafficPolicy.outlierDetection.consecutiveErrors"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}",
+        [("DRG0316", "spec.trafficPolicy.tls.clientCertificate"), ("DRG0316", "spec.trafficPolicy.tls.privateKey")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, credentialName: b}}}",
+        [("DRG0311", "spec.trafficPolicy.tls")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true}}}",
+        [("DRG0407", "spec.trafficPolicy.tls.insecureSkipVerify")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}, {port: {number: 80}}, {}]}}",
+        [
+            ("DRG0309", "spec.trafficPolicy.portLevelSettings[1].port.number"),
+            ("DRG0308", "spec.trafficPolicy.portLevelSettings[2].port.number"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, subsets: [{name: v, trafficPolicy: {tunnel: {protocol: GET, targetHost: b, targetPort: 0}}}]}",
+        [
+            ("DRG0314", "spec.subsets[0].trafficPolicy.tunnel.protocol"),
+            ("DRG0302", "spec.subsets[0].trafficPolicy.tunnel.targetPort"),
+        ],
+    ),
+    # Gateway
+    ("Gateway", "{}", [("DRG0308", "spec.servers")]),
+    (
+        "Gateway",
+        "{servers: [{port: {number: 0, name: a, protocol: FOO}, hosts: []}]}",
+        [
+            ("DRG0302", "spec.servers[0].port.number"),
+            ("DRG0314", "spec.servers[0].port.protocol"),
+            ("DRG0308", "spec.servers[0].hosts"),
+        ],
+    ),
+    (
+        "Gateway",
+        "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*']}]}",
+        [("DRG0316", "spec.servers[0].tls")],
+    ),
+    (
+        "Gateway",
+        "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE}}]}",
+        [("DRG0316", "spec.servers[0].tls.serverCertificate"), ("DRG0316", "spec.servers[0].tls.privateKey")],
+    ),
+    (
+        "Gateway",
+        (
+            "{servers: [{port: {number: 443, name: a, protocol: TLS}, hosts: ['*'], tls: {mode: MUTUAL, "
+            "serverCertificate: a, privateKey: b}}]}"
+        ),
+        [("DRG0316", "spec.servers[0].tls.caCertificates")],
+    ),
+    (
+        "Gateway",
+        (
+            "{servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], tls: {mode: SIMPLE, "
+            "credentialName: a}}]}"
+        ),
+        [("DRG0311", "spec.servers[0].tls")],
+    ),
+    (
+        "Gateway",
+        (
+            "{servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: [a/b/c]}, {port: {number: 81, name: "
+            "a, protocol: TCP}, hosts: ['n/*'], bind: here}]}"
+        ),
+        [
+            ("DRG0301", "spec.servers[0].hosts[0]"),
+            ("DRG0309", "spec.servers[1].port.name"),
+            ("DRG0310", "spec.servers[1].bind"),
+        ],
+    ),
+    (
+        "Gateway",
+        (
+            "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, "
+            "credentialName: a, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}}]}"
+        ),
+        [("DRG0311", "spec.servers[0].tls.minProtocolVersion")],
+    ),
+    # Sidecar
+    ("Sidecar", "{}", [("DRG0308", "spec")]),
+    ("Sidecar", "{egress: [{hosts: [a.b]}]}", [("DRG0301", "spec.egress[0].hosts[0]")]),
+    ("Sidecar", "{egress: [{hosts: ['*/*']}, {hosts: ['./*']}]}", [("DRG0309", "spec.egress[1]")]),
+    ("Sidecar", "{egress: [{hosts: ['*/*'], captureMode: NONE}]}", [("DRG0316", "spec.egress[0].port")]),
+    ("Sidecar", "{egress: [{hosts: [], port: {number: 80, protocol: HTTP}}]}", [("DRG0308", "spec.egress[0].hosts")]),
+    (
+        "Sidecar",
+        "{workloadSelector: {labels: {app: '*'}}, egress: [{hosts: ['~/*']}]}",
+        [("DRG0312", "spec.workloadSelector.labels[app]")],
+    ),
+    (
+        "Sidecar",
+        (
+            "{ingress: [{port: {number: 80, protocol: HTTP}, defaultEndpoint: '10.0.0.1:80'}, {port: {number: "
+            "80, protocol: HTTP}, bind: a}]}"
+        ),
+        [
+            ("DRG0314", "spec.ingress[0].defaultEndpoint"),
+            ("DRG0309", "spec.ingress[1].port.number"),
+            ("DRG0310", "spec.ingress[1].bind"),
+        ],
+    ),
+    (
+        "Sidecar",
+        "{outboundTrafficPolicy: {egressProxy: {host: a}}}",
+        [("DRG0316", "spec.outboundTrafficPolicy.egressProxy.port")],
+    ),
+    # PeerAuthentication
+    ("PeerAuthentication", "{portLevelMtls: {80: {mode: STRICT}}}", [("DRG0316", "spec.selector")]),
+    (
+        "PeerAuthentication",
+        "{selector: {matchLabels: {a: b}}, portLevelMtls: {0: {}}}",
+        [("DRG0302", "spec.portLevelMtls[0]")],
+    ),
+    # AuthorizationPolicy
+    ("AuthorizationPolicy", "{action: CUSTOM, rules: [{}]}", [("DRG0316", "spec.provider.name")]),
+    ("AuthorizationPolicy", "{provider: {name: a}, rules: [{}]}", [("DRG0311", "spec.provider")]),
+    ("AuthorizationPolicy", "{action: DENY}", [("DRG0405", "spec.rules")]),
+    ("AuthorizationPolicy", "{selector: {}, targetRefs: [{kind: Service, name: a}]}", [("DRG0307", "spec")]),
+    ("AuthorizationPolicy", "{targetRef: {kind: Deployment, group: apps, name: a}}", [("DRG0314", "spec.targetRef")]),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{from: [{}], to: [{operation: {}}]}]}",
+        [("DRG0308", "spec.rules[0].from[0].source"), ("DRG0308", "spec.rules[0].to[0].operation")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{from: [{source: {principals: ['']}}]}]}",
+        [("DRG0308", "spec.rules[0].from[0].source.principals[0]")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{from: [{source: {ipBlocks: [10.0.0.0/33]}}]}]}",
+        [("DRG0310", "spec.rules[0].from[0].source.ipBlocks[0]")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{from: [{source: {serviceAccounts: [a], namespaces: [b]}}]}]}",
+        [("DRG0311", "spec.rules[0].from[0].source")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{to: [{operation: {ports: ['80*', '70000']}}]}]}",
+        [("DRG0302", "spec.rules[0].to[0].operation.ports[0]"), ("DRG0302", "spec.rules[0].to[0].operation.ports[1]")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{to: [{operation: {ports: ['80'], paths: ['/a{*}']}}]}]}",
+        [("DRG0314", "spec.rules[0].to[0].operation.paths[0]")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{when: [{key: source.nam, values: [a]}]}]}",
+        [("DRG0314", "spec.rules[0].when[0].key")],
+    ),
+    ("AuthorizationPolicy", "{rules: [{when: [{key: source.namespace}]}]}", [("DRG0308", "spec.rules[0].when[0]")]),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{when: [{key: destination.port, values: [http]}, {key: source.ip, values: [a]}]}]}",
+        [("DRG0302", "spec.rules[0].when[0].values[0]"), ("DRG0310", "spec.rules[0].when[1].values[0]")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}",
+        [("DRG0404", "spec.rules[0]")],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{when: [{key: 'request.headers[x]', values: [a]}]}]}",
+        [("DRG0404", "spec.rules[0]")],
+    ),
+    # ServiceEntry
+    (
+        "ServiceEntry",
+        "{hosts: ['*'], ports: [{number: 80, name: http, protocol: HTTP}]}",
+        [("DRG0301", "spec.hosts[0]")],
+    ),
+    (
+        "ServiceEntry",
+        "{hosts: ['*.a'], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}",
+        [("DRG0311", "spec.hosts[0]")],
+    ),
+    (
+        "ServiceEntry",
+        "{hosts: [a.b], resolution: DYNAMIC_DNS, ports: [{number: 443, name: tls, protocol: TLS}]}",
+        [("DRG0311", "spec.hosts[0]")],
+    ),
+    (
+        "ServiceEntry",
+        (
+            "{hosts: [a.b], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}, {number: 80, "
+            "name: http, protocol: FOO}], endpoints: [{address: c.d, ports: {other: 1}}]}"
+        ),
+        [
+            ("DRG0314", "spec.ports[1].protocol"),
+            ("DRG0309", "spec.ports[1].number"),
+            ("DRG0309", "spec.ports[1].name"),
+            ("DRG0310", "spec.endpoints[0].address"),
+            ("DRG0314", "spec.endpoints[0].ports[other]"),
+        ],
+    ),
+    ("ServiceEntry", "{hosts: [a.b], endpoints: [{address: 1.2.3.4}]}", [("DRG0311", "spec.endpoints")]),
+    (
+        "ServiceEntry",
+        "{hosts: [a.b], resolution: STATIC, endpoints: [{address: 1.2.3.4}], workloadSelector: {labels: {a: b}}}",
+        [("DRG0307", "spec")],
+    ),
+    ("ServiceEntry", "{hosts: [a.b], resolution: DNS, addresses: [10.0.0.0/8]}", [("DRG0311", "spec.addresses[0]")]),
+    (
+        "ServiceEntry",
+        "{hosts: [a.b], ports: [{number: 5432, name: tcp, protocol: TCP}]}",
+        [("DRG0408", "spec.addresses")],
+    ),
+    # the others
+    ("WorkloadEntry", "{}", [("DRG0308", "spec.address")]),
+    (
+        "WorkloadEntry",
+        "{address: 'unix://a', ports: {http: 80}}",
+        [("DRG0310", "spec.address"), ("DRG0311", "spec.ports")],
+    ),
+    (
+        "WorkloadGroup",
+        "{template: {address: 1.2.3.4}, probe: {}}",
+        [("DRG0311", "spec.template.address"), ("DRG0307", "spec.probe")],
+    ),
+    (
+        "RequestAuthentication",
+        "{jwtRules: [{issuer: a, jwks: '[]', jwksUri: 'ftp://a'}]}",
+        [
+            ("DRG0307", "spec.jwtRules[0]"),
+            ("DRG0314", "spec.jwtRules[0].jwksUri"),
+            ("DRG0314", "spec.jwtRules[0].jwks"),
+        ],
+    ),
+    ("Telemetry", "{tracing: [{customTags: {a: {}}}]}", [("DRG0307", "spec.tracing[0].customTags[a]")]),
+    (
+        "Telemetry",
+        "{metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE, value: b}, c: {}}}]}]}",
+        [
+            ("DRG0311", "spec.metrics[0].overrides[0].tagOverrides[a].value"),
+            ("DRG0316", "spec.metrics[0].overrides[0].tagOverrides[c].value"),
+        ],
+    ),
+    (
+        "WasmPlugin",
+        "{url: 's3://a', vmConfig: {env: [{name: a}, {name: a}]}}",
+        [("DRG0314", "spec.url"), ("DRG0309", "spec.vmConfig.env[1].name")],
+    ),
+    ("TrafficExtension", "{}", [("DRG0307", "spec")]),
+    (
+        "EnvoyFilter",
+        "{configPatches: [{}]}",
+        [("DRG0316", "spec.configPatches[0].applyTo"), ("DRG0316", "spec.configPatches[0].patch.operation")],
+    ),
+    (
+        "EnvoyFilter",
+        "{configPatches: [{applyTo: CLUSTER, match: {listener: {}}, patch: {operation: REMOVE}}]}",
+        [("DRG0311", "spec.configPatches[0].match.listener")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "expected"), BAD)
+def test_reported_with_code_and_path(kind: str, spec: str, expected: list[tuple[str, str]]) -> None:
+    assert found(kind, spec) == expected
+
+
+GOOD: list[tuple[str, str]] = [
+    ("VirtualService", "{hosts: ['*'], gateways: [shop/gate], http: [{route: [{destination: {host: a}}]}]}"),
+    (
+        "VirtualService",
+        "{hosts: ['*.example.com', 10.0.0.1, reviews], exportTo: [., other], http: [{redirect: {scheme: https}}]}",
+    ),
+    ("VirtualService", "{http: [{route: [{destination: {host: a}, weight: 100}]}]}"),
+    (
+        "VirtualService",
+        route(
+            f"{TO_A}, match: [{{uri: {{regex: '(?i)/\\pL+/\\d{{2,5}}[^/]*'}}, headers: {{':method': {{exact: "
+            f"GET}}, x: {{regex: '*'}}, '@request.auth.claims.group': {{exact: a}}}}}}]"
+        ),
+    ),
+    ("VirtualService", route(f"{TO_A}, retries: {{attempts: 0}}")),
+    (
+        "VirtualService",
+        route(
+            f"{TO_A}, retries: {{attempts: 3, retryOn: 'gateway-error, connect-failure,503', perTryTimeout: 2s}}, "
+            f"fault: {{delay: {{fixedDelay: 2s, percentage: {{value: 0.1}}}}}}"
+        ),
+    ),
+    (
+        "VirtualService",
+        route(
+            "directResponse: {status: 200, body: {string: hello}}, fault: {abort: {httpStatus: 500, percentage: "
+            "{value: 50}}}"
+        ),
+    ),
+    (
+        "VirtualService",
+        route(
+            f"{TO_A}, headers: {{request: {{set: {{':authority': b, Host: c}}, remove: [x]}}}}, rewrite: "
+            f"{{authority: b}}, mirrors: [{{destination: {{host: b}}, percentage: {{value: 1}}}}]"
+        ),
+    ),
+    (
+        "VirtualService",
+        (
+            "{hosts: ['*.b.c'], tls: [{match: [{port: 443, sniHosts: [a.b.c]}], route: [{destination: {host: "
+            "a}}]}], tcp: [{route: [{destination: {host: a}}]}]}"
+        ),
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: '*.local', exportTo: ['*'], trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: "
+            "{name: a, ttl: 0s}}, warmup: {duration: 30s, aggression: 1.5}}, connectionPool: {tcp: {idleTimeout: "
+            "0s}}, tls: {mode: SIMPLE}}}"
+        ),
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: a, subsets: [{name: v1, labels: {version: v1}}, {name: all}], trafficPolicy: "
+            "{outlierDetection: {consecutive5xxErrors: 5}, portLevelSettings: [{port: {number: 80}, "
+            "loadBalancer: {simple: ROUND_ROBIN}}]}}"
+        ),
+    ),
+    (
+        "Gateway",
+        (
+            "{selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: http}, "
+            "hosts: ['*/*', ./a.b], tls: {httpsRedirect: true}}, {port: {number: 443, name: https, protocol: "
+            "HTTPS}, hosts: ['*.a.b'], tls: {mode: SIMPLE, credentialName: a}}]}"
+        ),
+    ),
+    ("Gateway", "{servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}]}"),
+    ("Sidecar", "{egress: [{hosts: ['./*', istio-system/*, ~other/a.b]}]}"),
+    (
+        "Sidecar",
+        (
+            "{ingress: [{port: {number: 9080, protocol: HTTP, name: http}, bind: 127.10.0.2, captureMode: NONE, "
+            "defaultEndpoint: '127.10.0.2:8080'}], egress: [{port: {number: 80, protocol: HTTP}, bind: "
+            "127.0.0.1, captureMode: NONE, hosts: ['*/*']}]}"
+        ),
+    ),
+    ("PeerAuthentication", "{mtls: {mode: STRICT}}"),
+    ("AuthorizationPolicy", "{}"),
+    ("AuthorizationPolicy", "{action: DENY, rules: [{}]}"),
+    (
+        "AuthorizationPolicy",
+        "{action: CUSTOM, provider: {name: a}, rules: [{to: [{operation: {paths: ['/admin/{*}/x/{**}']}}]}]}",
+    ),
+    (
+        "AuthorizationPolicy",
+        (
+            "{rules: [{from: [{source: {principals: [cluster.local/ns/a/sa/b], notNamespaces: [c]}}], to: "
+            "[{operation: {methods: [GET], ports: ['80']}}], when: [{key: 'request.auth.claims[a][b]', "
+            "notValues: [c]}]}]}"
+        ),
+    ),
+    (
+        "ServiceEntry",
+        "{hosts: [a.b], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}",
+    ),
+    ("ServiceEntry", "{hosts: ['*.a.b'], resolution: DYNAMIC_DNS, ports: [{number: 443, name: tls, protocol: TLS}]}"),
+    (
+        "ServiceEntry",
+        (
+            "{hosts: [db], addresses: [240.0.0.1], resolution: STATIC, ports: [{number: 5432, name: tcp, "
+            "protocol: TCP}], endpoints: [{address: 10.0.0.1, ports: {tcp: 5433}}, {address: 'unix:///run/db'}]}"
+        ),
+    ),
+    (
+        "RequestAuthentication",
+        (
+            "{jwtRules: [{issuer: 'https://a', jwksUri: 'https://a/keys', fromHeaders: [{name: x-jwt, prefix: "
+            "'Bearer '}]}]}"
+        ),
+    ),
+    (
+        "EnvoyFilter",
+        (
+            "{configPatches: [{applyTo: HTTP_FILTER, match: {context: ANY, listener: {}}, patch: {operation: "
+            "INSERT_BEFORE, value: {name: a}}}]}"
+        ),
+    ),
+    ("WasmPlugin", "{url: 'oci://a/b:1'}"),
+    ("TrafficExtension", "{lua: {inlineCode: 'x = 1'}}"),
+    ("WorkloadGroup", "{template: {ports: {http: 80}}, probe: {httpGet: {port: 80}}}"),
+    ("ProxyConfig", "{concurrency: 2}"),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec"), GOOD)
+def test_what_istio_accepts_is_accepted(kind: str, spec: str) -> None:
+    obj = built(kind, spec)
+    assert isinstance(obj, IstioObject)
+    assert validate(obj) == ()
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    spec = "{hosts: ['a b', c], http: [{timeout: 0s, route: [{destination: {host: '*'}}]}, {}]}"
+    assert [code for code, _ in found("VirtualService", spec)] == [
+        "DRG0301",
+        "DRG0301",
+        "DRG0303",
+        "DRG0307",
+        "DRG0402",
+    ]
+
+
+def test_names_and_labels_of_every_object() -> None:
+    doc = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "A_b", "labels": {"-": "x", "a": "b/c"}}}
+    paths = [problem.path for problem in validate(decode(doc))]
+    assert paths == ["metadata.name", "metadata.labels[-]", "metadata.labels[a]"]
+
+
+def test_warnings_do_not_forbid() -> None:
+    (problem,) = validate(built("AuthorizationPolicy", "{action: DENY}"))
+    assert problem.severity is Severity.WARNING
+    assert problem.remedy
+
+
+def test_every_code_in_use_is_in_the_table() -> None:
+    used = {code for _, _, expected in BAD for code, _ in expected}
+    assert used <= set(CODES)
+    # The table holds nothing that no rule reports.
+    assert {code for code in CODES if code.startswith(("DRG03", "DRG04"))} - used <= {"DRG0406"}
