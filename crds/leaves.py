@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
-
 from crds.shape import ListOf, MapOf, Message, Shape, child, is_leaf
 
 
@@ -23,16 +21,13 @@ def set_leaves(
 ) -> Iterator[Leaf]:
     """Every leaf that differs from its default, in the order of the models."""
     match shape:
-        case Message(cls):
-            for info in msgspec.structs.fields(cls):
-                held = getattr(value, info.name)
-                default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
-                if held is None or held == default:
+        case Message(_, _, fields):
+            for field in fields.values():
+                held = getattr(value, field.attribute)
+                if held is None or held == field.default:
                     continue
-                inner = shape.fields[info.encode_name].shape
-                yield from set_leaves(
-                    held, inner, child(path, info.encode_name), child(template, info.encode_name), keys
-                )
+                inner, within = child(path, field.name), child(template, field.name)
+                yield from set_leaves(held, field.shape, inner, within, keys)
         case _ if is_leaf(shape):
             yield Leaf(path, template, value, keys)
         case ListOf(item):

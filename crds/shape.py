@@ -11,11 +11,12 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`name` is the JSON name, `attribute` the Python one."""
+    """`name` is the JSON name, `attribute` the Python one; `default` is None for required fields."""
 
     name: str
     attribute: str
     required: bool
+    default: Any
     shape: "Shape"
 
 
@@ -56,7 +57,7 @@ def shape_of(hint: Any) -> Shape:
     """The shape of a type annotation; `X | None` is the shape of X."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         fields = (
-            Field(info.encode_name, info.name, info.required, shape_of(info.type))
+            Field(info.encode_name, info.name, info.required, _default(info), shape_of(info.type))
             for info in msgspec.structs.fields(hint)
         )
         strict = hint.__struct_config__.forbid_unknown_fields
@@ -70,6 +71,12 @@ def shape_of(hint: Any) -> Shape:
     if origin is dict and arguments[1] is not Any:
         return MapOf(arguments[0], shape_of(arguments[1]))
     return Scalar(hint)
+
+
+def _default(info: msgspec.structs.FieldInfo) -> Any:
+    if info.default_factory is not msgspec.NODEFAULT:
+        return info.default_factory()
+    return None if info.default is msgspec.NODEFAULT else info.default
 
 
 def message_of(cls: type[msgspec.Struct]) -> Message:

@@ -175,4 +175,5 @@ def test_age_order() -> None:
         named("b", "n0", "2025-01-01T01:00:00+00:00"),
         named("b", "n1", "2025-01-01T01:00:00"),
     ]
-    assert sorted(ordered[::-1], key=age_order) == ordered
+    shuffled = [ordered[index] for index in (3, 5, 0, 2, 4, 1)]
+    assert sorted(shuffled, key=age_order) == ordered
