@@ -31,6 +31,24 @@ class Due:
         self.deadline = when if self.deadline is None else min(self.deadline, when)
 
 
+@dataclass(slots=True)
+class Uses:
+    """Names of one type that a client still needs."""
+
+    replaced: set[str] = field(default_factory=set)
+    """Because something refers to them that the client holds until an update is ACKed."""
+    removed: set[str] = field(default_factory=set)
+    """Because something refers to them that is to be removed first."""
+    unknown: bool = False
+    """Something refers to nobody knows what: any name may be needed."""
+
+    def add(self, names: set[str], type_url: str, refs: frozenset[Ref] | None) -> None:
+        if refs is None:
+            self.unknown = True
+        else:
+            names.update(name for kind, name in refs if kind == type_url)
+
+
 class Client:
     """Delivery state of all types of one stream, over several views whose names are disjoint."""
 
@@ -165,8 +183,7 @@ class Client:
 
     def _collect(self, delivery: Delivery, names: Iterable[str], now: float, limit: int) -> Due:
         due = Due()
-        in_use: frozenset[str] | None = frozenset()
-        in_use_known = False
+        in_use: Uses | None = None
         size = 0
         gated = self._gated(delivery.type_url)
         for name in names:
@@ -182,8 +199,8 @@ class Client:
                 if any(view.withheld((delivery.type_url, name)) for view in self.views):
                     # Wanted, but rejected: what the client has is better than nothing.
                     continue
-                if not in_use_known:
-                    in_use, in_use_known = self._in_use(delivery.type_url), True
+                if in_use is None:
+                    in_use = self._in_use(delivery.type_url)
                 if self._may_go(delivery, name, in_use, now, due):
                     due.removed.append(name)
                 continue
@@ -248,30 +265,27 @@ class Client:
             return None
         return False
 
-    def _in_use(self, type_url: str) -> frozenset[str] | None:
-        """Return the names of this type that something the client holds, and shall not keep, refers to.
+    def _in_use(self, type_url: str) -> Uses:
+        """Return what refers to names of this type: things the client holds that are to be replaced or removed.
 
-        What it holds and shall keep is served by the views, whose content refers to what they serve. None means any.
+        What it holds and shall keep is served by the views, whose content refers to what they serve.
         """
-        names: set[str] = set()
+        uses = Uses()
         for referrer in REFERRERS.get(type_url, ()):
             other = self.types.get(referrer)
             if other is None:
                 continue
             for name, refs in other.held_refs():
                 removal = other.removals.get(name)
-                if referrer == ROUTE and removal is not None and removal.free_since is not None:
-                    # No listener uses it, so it uses nothing: its clusters need not wait until its own time is over.
-                    continue
-                if refs is None:
-                    return None
-                names.update(ref[1] for ref in refs if ref[0] == type_url)
+                if removal is None:
+                    uses.add(uses.replaced, type_url, refs)
+                elif referrer != ROUTE or removal.free_since is None:
+                    uses.add(uses.removed, type_url, refs)
+                # Else no listener uses the route, so it uses nothing: its clusters need not wait until it has gone.
             if referrer == LISTENER:
                 for refs in self._still_warming():
-                    if refs is None:
-                        return None
-                    names.update(ref[1] for ref in refs if ref[0] == type_url)
-        return frozenset(names)
+                    uses.add(uses.replaced, type_url, refs)
+        return uses
 
     def _still_warming(self) -> list[frozenset[Ref] | None]:
         """Return what the predecessors of warming listeners refer to.
@@ -290,9 +304,13 @@ class Client:
         other = self.types.get(ref[0])
         return other is not None and ref[1] in other.subscription and ref[1] not in other.behind
 
-    def _may_go(self, delivery: Delivery, name: str, in_use: frozenset[str] | None, now: float, due: Due) -> bool:
+    def _may_go(self, delivery: Delivery, name: str, uses: Uses, now: float, due: Due) -> bool:
         removal = delivery.removals.setdefault(name, Removal(now))
-        if in_use is None or name in in_use:
+        if name in uses.removed:
+            # It goes after what refers to it, which has its own deadline.
+            removal.since, removal.free_since = now, None
+            return False
+        if uses.unknown or name in uses.replaced:
             removal.free_since = None
             if now < removal.since + self.patience.wait:
                 due.not_before(removal.since + self.patience.wait)

@@ -1,0 +1,211 @@
+"""A client machine that behaves as Envoy does where it matters for delivery, and checks what reaches it.
+
+Seen on Envoy 1.40 and kept here: a new or changed cluster warms until its endpoints are answered *after* it, and while
+any cluster warms the ACK of every cluster response is withheld; a changed cluster does not subscribe its endpoints
+anew; a listener is ACKed while its routes are still missing, and the one before serves on; a NACK may have applied all,
+or none, of the other resources; listeners are asked for once the first clusters are warm.
+"""
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, Ref, decode
+from xds import DeltaRequest, Response
+
+RESPONSE = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryResponse"
+
+
+def content(
+    type_url: str, name: str, revision: int, refs: tuple[Ref, ...] = (), *, bad: str = "", atomic: bool = False
+) -> Encoded:
+    """A resource whose payload tells the model how to treat it: `bad` is "", "named" or "unnamed"."""
+    payload = {"revision": revision, "refs": sorted(refs), "bad": bad, "atomic": atomic}
+    return Encoded.of_payload(type_url, name, json.dumps(payload).encode(), refs=frozenset(refs))
+
+
+@dataclass(frozen=True)
+class Held:
+    version: str
+    refs: frozenset[Ref]
+    bad: str
+    atomic: bool
+
+    def names(self, type_url: str) -> set[str]:
+        return {name for kind, name in self.refs if kind == type_url}
+
+
+@dataclass
+class ModelEnvoy:
+    """What one Envoy holds and what it has to say. Responses go in by `receive`, requests wait in `outbox`."""
+
+    held: dict[str, dict[str, Held]] = field(
+        default_factory=lambda: {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}, ROUTE: {}}
+    )
+    outbox: deque[DeltaRequest] = field(default_factory=deque)
+    warming: set[str] = field(default_factory=set)
+    withheld: list[str] = field(default_factory=list)
+    """Nonces of cluster responses that were taken but not ACKed yet."""
+    serving: dict[str, Held] = field(default_factory=dict)
+    """Listeners that carry traffic: the newest whose routes are there."""
+    asked_listeners: bool = False
+    answered: dict[str, set[str]] = field(default_factory=lambda: {ENDPOINT: set(), ROUTE: set()})
+    subscribed: dict[str, set[str]] = field(default_factory=lambda: {ENDPOINT: set(), ROUTE: set()})
+    responses: int = 0
+    resources: int = 0
+
+    # -- connecting -------------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Open a stream: the first requests name what is held."""
+        self.outbox.clear()
+        self.withheld.clear()
+        # Endpoints that are held already do not come again, and Envoy gives up warming after a while.
+        self.warming -= set(self.held[ENDPOINT])
+        self._open(CLUSTER, ())
+        if self.subscribed[ENDPOINT]:
+            self._open(ENDPOINT, tuple(sorted(self.subscribed[ENDPOINT])))
+        if self.asked_listeners:
+            self._open(LISTENER, ())
+        if self.subscribed[ROUTE]:
+            self._open(ROUTE, tuple(sorted(self.subscribed[ROUTE])))
+
+    def _open(self, type_url: str, names: tuple[str, ...]) -> None:
+        known = {name: held.version for name, held in self.held[type_url].items()}
+        self.outbox.append(DeltaRequest(type_url, subscribe=names, initial_versions=known))
+
+    # -- responses --------------------------------------------------------------------------------------------------
+
+    def receive(self, response: Response) -> None:
+        message: Any = decode(RESPONSE, response.data)
+        assert message.nonce == response.nonce
+        assert message.type_url == response.type_url
+        self.responses += 1
+        self.resources += len(message.resources)
+        new = {resource.name: self._read(resource) for resource in message.resources}
+        bad = {name for name, held in new.items() if held.bad}
+        nothing_applied = any(held.atomic for name, held in new.items() if name in bad)
+        applied = {} if nothing_applied else {name: held for name, held in new.items() if name not in bad}
+        self._apply(message.type_url, applied, set(message.removed_resources))
+        if bad:
+            self._nack(message, bad, new)
+        elif message.type_url == CLUSTER:
+            self.withheld.append(message.nonce)
+        else:
+            self._ack(message.type_url, message.nonce)
+        self._release()
+
+    def _read(self, resource: Any) -> Held:
+        payload = json.loads(resource.resource.value)
+        refs = frozenset((kind, name) for kind, name in payload["refs"])
+        return Held(resource.version, refs, payload["bad"], payload["atomic"])
+
+    def _nack(self, message: Any, bad: set[str], new: dict[str, Held]) -> None:
+        named = sorted(name for name in bad if new[name].bad == "named")
+        error = "something is wrong"
+        if named:
+            error = "Error adding/updating listener(s) " + "\n".join(f"{name}: it is bad" for name in named)
+        self.outbox.append(DeltaRequest(message.type_url, nonce=message.nonce, error=error))
+
+    def _ack(self, type_url: str, nonce: str) -> None:
+        self.outbox.append(DeltaRequest(type_url, nonce=nonce))
+
+    def _release(self) -> None:
+        if self.warming:
+            return
+        for nonce in self.withheld:
+            self._ack(CLUSTER, nonce)
+        self.withheld.clear()
+        if not self.asked_listeners and self.responses:
+            self.asked_listeners = True
+            self.outbox.append(DeltaRequest(LISTENER))
+
+    # -- content ----------------------------------------------------------------------------------------------------
+
+    def _apply(self, type_url: str, new: dict[str, Held], removed: set[str]) -> None:
+        if type_url == CLUSTER:
+            self._clusters(new, removed)
+        elif type_url == ENDPOINT:
+            self.held[ENDPOINT].update(new)
+            self._answered(ENDPOINT, {*new, *removed})
+            self.warming -= {*new, *removed}
+        elif type_url == LISTENER:
+            self._listeners(new, removed)
+        else:
+            self._routes(new, removed)
+
+    def _clusters(self, new: dict[str, Held], removed: set[str]) -> None:
+        for name, held in new.items():
+            if self.held[CLUSTER].get(name) != held:
+                self.warming |= held.names(ENDPOINT)
+            self.held[CLUSTER][name] = held
+        for name in removed:
+            users = self.users_of(name)
+            assert not users, f"cluster {name} was removed while {users} refer to it"
+            self.held[CLUSTER].pop(name, None)
+            self.warming.discard(name)
+            self.held[ENDPOINT].pop(name, None)
+        self._subscribe(ENDPOINT, {name for held in self.held[CLUSTER].values() for name in held.names(ENDPOINT)})
+
+    def _listeners(self, new: dict[str, Held], removed: set[str]) -> None:
+        for name, held in new.items():
+            self._check_references(LISTENER, name, held)
+            self.held[LISTENER][name] = held
+        for name in removed:
+            self.held[LISTENER].pop(name, None)
+            self.serving.pop(name, None)
+        self._promote()
+        users = [*self.held[LISTENER].values(), *self.serving.values()]
+        self._subscribe(ROUTE, {name for held in users for name in held.names(ROUTE)})
+
+    def _routes(self, new: dict[str, Held], removed: set[str]) -> None:
+        for name, held in new.items():
+            self._check_references(ROUTE, name, held)
+            self.held[ROUTE][name] = held
+        self._answered(ROUTE, {*new, *removed})
+        # Envoy ignores the removal of a route configuration.
+        self._promote()
+
+    def _promote(self) -> None:
+        """Listeners whose routes are there take over."""
+        for name, held in self.held[LISTENER].items():
+            if held.names(ROUTE) <= set(self.held[ROUTE]):
+                self.serving[name] = held
+
+    def _check_references(self, type_url: str, name: str, held: Held) -> None:
+        missing = held.names(CLUSTER) - set(self.held[CLUSTER])
+        assert not missing, f"{type_url} {name} refers to clusters that were not ACKed: {missing}"
+        warming = held.names(CLUSTER) & self.warming
+        assert not warming, f"{type_url} {name} refers to clusters that still warm: {warming}"
+
+    def users_of(self, cluster: str) -> set[str]:
+        """What would lose requests if the cluster went: listeners that serve and the routes they use."""
+        users = set()
+        for name, listener in self.serving.items():
+            if cluster in listener.names(CLUSTER):
+                users.add(name)
+            for route in listener.names(ROUTE):
+                held = self.held[ROUTE].get(route)
+                if held is not None and cluster in held.names(CLUSTER):
+                    users.add(f"{name}/{route}")
+        return users
+
+    # -- subscriptions ----------------------------------------------------------------------------------------------
+
+    def _answered(self, type_url: str, names: set[str]) -> None:
+        self.answered[type_url] |= names
+
+    def _subscribe(self, type_url: str, wanted: set[str]) -> None:
+        add = tuple(sorted(wanted - self.subscribed[type_url]))
+        drop = tuple(sorted(self.subscribed[type_url] - wanted))
+        self.subscribed[type_url] = wanted
+        for name in drop:
+            self.held[type_url].pop(name, None)
+            self.answered[type_url].discard(name)
+        if add or drop:
+            self.outbox.append(DeltaRequest(type_url, subscribe=add, unsubscribe=drop))
+
+    def unanswered(self) -> set[Ref]:
+        """Names that were subscribed and never answered."""
+        return {(kind, name) for kind, names in self.subscribed.items() for name in names - self.answered[kind]}

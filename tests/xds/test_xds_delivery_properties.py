@@ -1,0 +1,230 @@
+"""Any order of changes, ACKs, NACKs, reconnects and subscriptions: what must hold all the same."""
+
+from collections import deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from model_envoy import ModelEnvoy, content
+
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, Ref
+from xds import DeltaStream, Patience, Response, View
+
+NAMES = st.integers(0, 3)
+BAD = st.sampled_from(["", "", "", "", "named", "unnamed"])
+CLIENTS = st.integers(0, 1)
+
+
+class Wire:
+    """A model Envoy, its stream, and what is on the way to it. Requests on their way are in the model's outbox."""
+
+    def __init__(self, views: tuple[View, ...]) -> None:
+        self.envoy = ModelEnvoy()
+        self.views = views
+        self.inbox: deque[Response] = deque()
+        self.stream = self._open()
+
+    def _open(self) -> DeltaStream:
+        self.envoy.connect()
+        patience = Patience(linger={CLUSTER: 10.0, ROUTE: 10.0}, wait=1e9)
+        return DeltaStream(self.views, patience=patience, chunk=400)
+
+    def reconnect(self) -> None:
+        self.stream.close()
+        self.inbox.clear()
+        self.stream = self._open()
+
+
+class Delivery(RuleBasedStateMachine):
+    """Two clients of the same views; a mesh of services (cluster and endpoints), routes and listeners."""
+
+    @initialize()
+    def start(self) -> None:
+        self.now = 0.0
+        self.revision = 0
+        self.main, self.extra = View("main"), View("extra")
+        self.clusters: dict[str, Encoded] = {}
+        self.routes: dict[str, tuple[Encoded, frozenset[str]]] = {}
+        self.listeners: dict[str, tuple[Encoded, str]] = {}
+        self.wires = [Wire((self.main,)), Wire((self.main,))]
+
+    # -- the world changes ------------------------------------------------------------------------------------------
+
+    def _new(self, type_url: str, name: str, refs: tuple[Ref, ...], bad: str = "", atomic: bool = False) -> Encoded:
+        self.revision += 1
+        return content(type_url, name, self.revision, refs, bad=bad, atomic=atomic)
+
+    @rule(name=NAMES, bad=BAD, atomic=st.booleans(), endpoints=st.booleans())
+    def change_cluster(self, name: int, bad: str, atomic: bool, endpoints: bool) -> None:
+        key = f"c{name}"
+        cluster = self._new(CLUSTER, key, ((ENDPOINT, key),), bad, atomic)
+        changed: dict[Ref, Encoded | None] = {(CLUSTER, key): cluster}
+        if endpoints or key not in self.clusters:
+            changed[ENDPOINT, key] = self._new(ENDPOINT, key, ())
+        self.clusters[key] = cluster
+        self.main.apply(changed)
+
+    @rule(name=NAMES, gone=st.booleans())
+    def change_endpoints(self, name: int, gone: bool) -> None:
+        key = f"c{name}"
+        if key in self.clusters:
+            self.main.apply({(ENDPOINT, key): None if gone else self._new(ENDPOINT, key, ())})
+
+    @rule(name=NAMES, routes=st.lists(NAMES, max_size=2), bad=BAD, atomic=st.booleans(), drop=st.sets(NAMES))
+    def change_routes(self, name: int, routes: list[int], bad: str, atomic: bool, drop: set[int]) -> None:
+        """A route moves to other clusters, and clusters that nothing names any more go in the same change."""
+        key = f"r{name % 2}"
+        targets = frozenset(f"c{target}" for target in routes if f"c{target}" in self.clusters)
+        route = self._new(ROUTE, key, tuple((CLUSTER, target) for target in targets), bad, atomic)
+        changed: dict[Ref, Encoded | None] = {(ROUTE, key): route}
+        self.routes[key] = (route, targets)
+        changed |= self._drop_clusters(drop)
+        self.main.apply(changed)
+
+    def _drop_clusters(self, drop: set[int]) -> dict[Ref, Encoded | None]:
+        used = {target for _, targets in self.routes.values() for target in targets}
+        changed: dict[Ref, Encoded | None] = {}
+        for key in (f"c{name}" for name in drop):
+            if key in self.clusters and key not in used:
+                del self.clusters[key]
+                changed[CLUSTER, key] = changed[ENDPOINT, key] = None
+        return changed
+
+    @rule(name=NAMES, route=NAMES, bad=BAD, atomic=st.booleans())
+    def change_listener(self, name: int, route: int, bad: str, atomic: bool) -> None:
+        key, target = f"l{name % 2}", f"r{route % 2}"
+        if target in self.routes:
+            listener = self._new(LISTENER, key, ((ROUTE, target),), bad, atomic)
+            self.listeners[key] = (listener, target)
+            self.main.apply({(LISTENER, key): listener})
+
+    @rule(name=NAMES)
+    def remove_listener(self, name: int) -> None:
+        key = f"l{name % 2}"
+        if self.listeners.pop(key, None):
+            self.main.apply({(LISTENER, key): None})
+
+    @rule(name=NAMES, drop=st.sets(NAMES))
+    def remove_route(self, name: int, drop: set[int]) -> None:
+        """With the listeners that use it, and the clusters that only it used."""
+        key = f"r{name % 2}"
+        if key not in self.routes:
+            return
+        del self.routes[key]
+        changed: dict[Ref, Encoded | None] = {(ROUTE, key): None}
+        for listener, (_, target) in list(self.listeners.items()):
+            if target == key:
+                del self.listeners[listener]
+                changed[LISTENER, listener] = None
+        self.main.apply(changed | self._drop_clusters(drop))
+
+    @rule(name=NAMES)
+    def change_extra(self, name: int) -> None:
+        key = f"x{name}"
+        refs = ((ENDPOINT, key),)
+        self.extra.apply({(CLUSTER, key): self._new(CLUSTER, key, refs), (ENDPOINT, key): self._new(ENDPOINT, key, ())})
+
+    @rule(client=CLIENTS, both=st.booleans())
+    def change_views(self, client: int, both: bool) -> None:
+        wire = self.wires[client]
+        wire.views = (self.main, self.extra) if both else (self.main,)
+        wire.stream.set_views(wire.views)
+
+    # -- the network ------------------------------------------------------------------------------------------------
+
+    @rule(client=CLIENTS)
+    def pump(self, client: int) -> None:
+        wire = self.wires[client]
+        before = {(r.type_url, r.name, r.version) for view in wire.views for r in view.rejections()}
+        while (response := wire.stream.next_response(self.now)) is not None:
+            assert not response.overdue
+            wire.inbox.append(response)
+            self._never_again(response, before)
+
+    def _never_again(self, response: Response, rejected: set[tuple[str, str, str]]) -> None:
+        for type_url, name, version in rejected:
+            sent = type_url == response.type_url and version.encode() in response.data
+            assert not sent, f"{name} was rejected in version {version} and sent again"
+
+    @rule(client=CLIENTS)
+    def deliver_response(self, client: int) -> None:
+        wire = self.wires[client]
+        if wire.inbox:
+            wire.envoy.receive(wire.inbox.popleft())
+
+    @rule(client=CLIENTS)
+    def deliver_request(self, client: int) -> None:
+        wire = self.wires[client]
+        if wire.envoy.outbox:
+            wire.stream.receive(wire.envoy.outbox.popleft(), self.now)
+
+    @rule(client=CLIENTS)
+    def round_trip(self, client: int) -> None:
+        for _ in range(3):
+            self._exchange(self.wires[client], client)
+
+    @rule(client=CLIENTS)
+    def reconnect(self, client: int) -> None:
+        self.wires[client].reconnect()
+
+    @rule(seconds=st.sampled_from([0.1, 5.0, 11.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _exchange(self, wire: Wire, client: int) -> bool:
+        moved = False
+        while wire.envoy.outbox:
+            wire.stream.receive(wire.envoy.outbox.popleft(), self.now)
+            moved = True
+        self.pump(client)
+        while wire.inbox:
+            wire.envoy.receive(wire.inbox.popleft())
+            moved = True
+        return moved
+
+    # -- what must hold ---------------------------------------------------------------------------------------------
+
+    @rule()
+    def quiet(self) -> None:
+        """Once nothing changes any more, every client ends with what its views serve."""
+        for _ in range(400):
+            moved = [self._exchange(wire, client) for client, wire in enumerate(self.wires)]
+            deadlines = [wire.stream.deadline() for wire in self.wires]
+            if not any(moved):
+                pending = [deadline for deadline in deadlines if deadline is not None and deadline < 1e8]
+                if not pending:
+                    break
+                self.now = max(self.now, min(pending))
+        else:
+            raise AssertionError("the streams never come to rest")
+        for wire in self.wires:
+            self._equals_target(wire)
+
+    def _equals_target(self, wire: Wire) -> None:
+        envoy = wire.envoy
+        assert not envoy.unanswered()
+        assert not envoy.warming
+        assert not envoy.withheld
+        for type_url in (CLUSTER, LISTENER, ENDPOINT, ROUTE):
+            served = {n: r.version for view in wire.views for n, r in view.table(type_url).items()}
+            held = {name: held.version for name, held in envoy.held[type_url].items()}
+            if type_url in envoy.subscribed:
+                served = {name: v for name, v in served.items() if name in envoy.subscribed[type_url]}
+                # Envoy keeps routes and endpoints that were removed while something of its own still uses them.
+                held = {name: v for name, v in held.items() if name in served}
+            assert held == served, type_url
+
+    @invariant()
+    def rejected_is_not_served(self) -> None:
+        if hasattr(self, "main"):
+            for rejection in self.main.rejections():
+                served = self.main.get((rejection.type_url, rejection.name))
+                assert served is None or served.version != rejection.version
+
+    def teardown(self) -> None:
+        if hasattr(self, "wires"):
+            self.quiet()
+
+
+Delivery.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestDelivery = Delivery.TestCase
