@@ -190,7 +190,8 @@ class Client:
             held = delivery.behind[name]
             found = self.find(delivery.type_url, name)
             if found is None:
-                if held is None:
+                if held is None or name in delivery.resend:
+                    # An answer is owed, and that there is nothing is one.
                     if name in delivery.subscription.names.values:
                         due.removed.append(name)
                     else:
@@ -336,6 +337,7 @@ class Client:
         delivery.sent_at, delivery.sent_nonce = now, push.nonce
         delivery.counters.sent += 1
         delivery.answer_due = False
+        delivery.resend.difference_update(push.removed)
         for resource in push.resources:
             delivery.resend.discard(resource.name)
             delivery.waits.pop(resource.name, None)
@@ -425,7 +427,8 @@ class Client:
         delivery.inflight = None
         for name in push.removed:
             # A removal cannot be rejected. The name may have come back meanwhile: then the client lacks it.
-            if name not in delivery.subscription or self.served(delivery.type_url, name) is None:
+            served = self.served(delivery.type_url, name)
+            if name not in delivery.subscription or (served is None and name not in delivery.resend):
                 delivery.forget(name)
             else:
                 delivery.removals.pop(name, None)

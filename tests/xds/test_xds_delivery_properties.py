@@ -18,16 +18,16 @@ CLIENTS = st.integers(0, 1)
 class Wire:
     """A model Envoy, its stream, and what is on the way to it. Requests on their way are in the model's outbox."""
 
-    def __init__(self, views: tuple[View, ...]) -> None:
+    def __init__(self, views: tuple[View, ...], linger: float) -> None:
         self.envoy = ModelEnvoy()
         self.views = views
+        self.patience = Patience(linger={CLUSTER: linger, ROUTE: linger}, wait=1e9)
         self.inbox: deque[Response] = deque()
         self.stream = self._open()
 
     def _open(self) -> DeltaStream:
         self.envoy.connect()
-        patience = Patience(linger={CLUSTER: 10.0, ROUTE: 10.0}, wait=1e9)
-        return DeltaStream(self.views, patience=patience, chunk=400)
+        return DeltaStream(self.views, patience=self.patience, chunk=400)
 
     def reconnect(self) -> None:
         self.stream.close()
@@ -38,15 +38,15 @@ class Wire:
 class Delivery(RuleBasedStateMachine):
     """Two clients of the same views; a mesh of services (cluster and endpoints), routes and listeners."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(linger=st.sampled_from([0.0, 10.0]))
+    def start(self, linger: float) -> None:
         self.now = 0.0
         self.revision = 0
         self.main, self.extra = View("main"), View("extra")
         self.clusters: dict[str, Encoded] = {}
         self.routes: dict[str, tuple[Encoded, frozenset[str]]] = {}
         self.listeners: dict[str, tuple[Encoded, str]] = {}
-        self.wires = [Wire((self.main,)), Wire((self.main,))]
+        self.wires = [Wire((self.main,), linger), Wire((self.main,), linger)]
 
     # -- the world changes ------------------------------------------------------------------------------------------
 
@@ -208,6 +208,8 @@ class Delivery(RuleBasedStateMachine):
         for type_url in (CLUSTER, LISTENER, ENDPOINT, ROUTE):
             served = {n: r.version for view in wire.views for n, r in view.table(type_url).items()}
             held = {name: held.version for name, held in envoy.held[type_url].items()}
+            # A rejected resource without a good version does not take from a client what it had before.
+            held = {n: v for n, v in held.items() if n in served or not self.main.withheld((type_url, n))}
             if type_url in envoy.subscribed:
                 served = {name: v for name, v in served.items() if name in envoy.subscribed[type_url]}
                 # Envoy keeps routes and endpoints that were removed while something of its own still uses them.
