@@ -17,7 +17,7 @@ from translators.header_operations import header_changes
 from translators.names import outbound_cluster
 from translators.redirects import direct_response, redirect_action
 from translators.retries import retry_policy
-from translators.route_action import NO_TIMEOUT, Resolve, forward
+from translators.route_action import CLIENT_DEADLINE, NO_TIMEOUT, Resolve, forward
 from translators.route_match import route_match, takes_everything
 from translators.untranslatable import UntranslatableError
 
@@ -128,7 +128,7 @@ def default_route(host: str, port: int, hash_policy: RouteActionHashPolicy | Non
         route=RouteAction(
             cluster=outbound_cluster(port, "", host),
             timeout=NO_TIMEOUT,
-            max_grpc_timeout=NO_TIMEOUT,
+            max_stream_duration=CLIENT_DEADLINE,
             retry_policy=retry_policy(retries, consistent_hash=hash_policy is not None),
             hash_policy=[hash_policy] if hash_policy is not None else [],
         ),

@@ -11,6 +11,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     Route,
     RouteAction,
     RouteActionHashPolicy,
+    RouteActionMaxStreamDuration,
     RouteActionRequestMirrorPolicy,
     WeightedCluster,
     WeightedClusterClusterWeight,
@@ -29,6 +30,12 @@ from translators.untranslatable import UntranslatableError
 
 NO_TIMEOUT = timedelta(0)
 """Envoy's 15 seconds are not Istio's default: a route without a timeout has none."""
+
+CLIENT_DEADLINE = RouteActionMaxStreamDuration(max_stream_duration=NO_TIMEOUT, grpc_timeout_header_max=NO_TIMEOUT)
+"""A gRPC call ends at the deadline that its client set, whatever it is.
+
+Istio says so with `max_grpc_timeout`, which Envoy has deprecated: it logs a warning for each route that has it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,8 @@ def forward(out: Route, http: HTTPRoute, resolve: Resolve, default_retries: HTTP
     action.retry_policy = retry_policy(
         http.retries if http.retries is not None else default_retries, consistent_hash=bool(action.hash_policy)
     )
-    action.timeout = action.max_grpc_timeout = (
-        NO_TIMEOUT if http.timeout is None else not_negative(http.timeout, "timeout")
-    )
+    action.timeout = NO_TIMEOUT if http.timeout is None else not_negative(http.timeout, "timeout")
+    action.max_stream_duration = CLIENT_DEADLINE
     authority = header_changes(http.headers).authority
     if http.rewrite is not None:
         _rewrite(action, http.rewrite)

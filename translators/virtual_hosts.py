@@ -31,7 +31,7 @@ from translators.hash_policies import hash_policy
 from translators.http_routes import Origin, default_route, http_routes, references
 from translators.names import PASSTHROUGH
 from translators.pieces import Piece, concatenated, joined
-from translators.route_action import NO_TIMEOUT
+from translators.route_action import CLIENT_DEADLINE, NO_TIMEOUT
 from translators.route_match import takes_everything
 from translators.traffic_policies import policy_in_force
 
@@ -149,7 +149,7 @@ _ALLOW_ANY = Piece.of(
             Route(
                 name="allow_any",
                 match=_EVERYTHING,
-                route=RouteAction(cluster=PASSTHROUGH, timeout=NO_TIMEOUT, max_grpc_timeout=NO_TIMEOUT),
+                route=RouteAction(cluster=PASSTHROUGH, timeout=NO_TIMEOUT, max_stream_duration=CLIENT_DEADLINE),
             )
         ],
         include_request_attempt_count=True,

@@ -46,9 +46,7 @@ class Case:
     def outputs(self, resources: Mapping[str, Mapping[str, Encoded]]) -> dict[str, Any]:
         """What the case's files should hold, by file name."""
         kinds = KINDS if self.folder.parent.name == "all" else (self.folder.parent.name,)
-        return {
-            f"out.{kind}.yaml": [_plain(found) for _, found in sorted(resources[kind].items())] for kind in kinds
-        }
+        return {f"out.{kind}.yaml": [_plain(found) for _, found in sorted(resources[kind].items())] for kind in kinds}
 
     def expected(self) -> dict[str, Any]:
         return {file.name: yaml.safe_load(file.read_text()) for file in sorted(self.folder.glob("out.*"))}
