@@ -37,12 +37,11 @@ def _selected(values: dict[str, str], path: str) -> Iterator[Problem]:
 
 
 def policy(
-    namespace: str,
     selected: WorkloadSelector | None,
     target_ref: PolicyTargetReference | None,
     target_refs: tuple[PolicyTargetReference, ...],
 ) -> Iterator[Problem]:
-    """The attachment of a policy in `namespace` (Istio: validatePolicyTargetReferences)."""
+    """The attachment of a policy (Istio: validateOneOfSelectorType, validatePolicyTargetReferences)."""
     given = [
         name
         for name, held in (("selector", selected), ("targetRef", target_ref), ("targetRefs", target_refs or None))
@@ -52,15 +51,15 @@ def policy(
         yield problem("DRG0307", "spec", f"{' and '.join(given)} exclude each other", "keep one of them")
     yield from selector(selected)
     if target_ref is not None:
-        yield from _target(namespace, target_ref, "spec.targetRef")
+        yield from _target(target_ref, "spec.targetRef")
     for index, reference in enumerate(target_refs):
-        yield from _target(namespace, reference, f"spec.targetRefs[{index}]")
+        yield from _target(reference, f"spec.targetRefs[{index}]")
 
 
-def _target(namespace: str, reference: PolicyTargetReference, path: str) -> Iterator[Problem]:
+def _target(reference: PolicyTargetReference, path: str) -> Iterator[Problem]:
     if (reference.group or "", reference.kind) not in _TARGETS:
         yield problem(
             "DRG0314", path, f"{reference.kind} of group {reference.group or 'core'!r} is no target of policies"
         )
-    if reference.namespace and reference.namespace != namespace:
-        yield problem("DRG0311", f"{path}.namespace", "a target of another namespace is not allowed", "remove it")
+    if reference.namespace:
+        yield problem("DRG0311", f"{path}.namespace", "targets are in the policy's own namespace", "remove it")

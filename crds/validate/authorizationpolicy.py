@@ -30,13 +30,24 @@ _KEYED = re.compile(
 )
 _HTTP_KEYS = ("request.",)
 _IP_KEYS = frozenset(("source.ip", "remote.ip", "destination.ip"))
+_IDENTITY_KEYS = frozenset(("source.namespace", "source.serviceAccount", "source.principal"))
+_IDENTITY_SOURCES = (
+    "principals",
+    "not_principals",
+    "request_principals",
+    "not_request_principals",
+    "namespaces",
+    "not_namespaces",
+    "service_accounts",
+    "not_service_accounts",
+)
 _HTTP_SOURCES = ("request_principals", "not_request_principals")
 _HTTP_OPERATIONS = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
 
 
 def check(obj: AuthorizationPolicy) -> Iterator[Problem]:
     spec = obj.spec
-    yield from attachment.policy(obj.namespace, spec.selector, spec.target_ref, spec.target_refs)
+    yield from attachment.policy(spec.selector, spec.target_ref, spec.target_refs)
     yield from _action(obj)
     for index, rule in enumerate(spec.rules):
         path = f"spec.rules[{index}]"
@@ -46,7 +57,10 @@ def check(obj: AuthorizationPolicy) -> Iterator[Problem]:
             yield from _operation(to.operation, f"{path}.to[{at}].operation")
         for at, condition in enumerate(rule.when):
             yield from _condition(condition, f"{path}.when[{at}]")
-        yield from _layer_hint(rule, spec.action, path)
+        if spec.action is Action.DENY:
+            yield from _layer_hint(rule, path)
+        if spec.action is Action.CUSTOM:
+            yield from _custom(rule, path)
 
 
 def _action(obj: AuthorizationPolicy) -> Iterator[Problem]:
@@ -59,9 +73,12 @@ def _action(obj: AuthorizationPolicy) -> Iterator[Problem]:
             yield problem("DRG0308", "spec.rules", "CUSTOM needs rules", "an empty rule, {}, asks about every request")
     elif spec.provider is not None:
         yield problem("DRG0311", "spec.provider", "a provider has its place with action CUSTOM only", "remove it")
-    if spec.action in (Action.DENY, Action.AUDIT) and not spec.rules:
-        message = f"a policy without rules matches nothing, so this {spec.action} has no effect"
-        yield problem("DRG0405", "spec.rules", message, "an empty rule, {}, matches every request")
+    if spec.action is Action.DENY and not spec.rules:
+        yield problem(
+            "DRG0308", "spec.rules", "DENY without rules denies nothing", "an empty rule, {}, denies everything"
+        )
+    if spec.action is Action.AUDIT and not spec.rules:
+        yield problem("DRG0405", "spec.rules", "AUDIT without rules records nothing", "an empty rule, {}, records all")
 
 
 def _values(held: Source | Operation, path: str) -> Iterator[Problem]:
@@ -146,8 +163,21 @@ def _condition(condition: Condition, path: str) -> Iterator[Problem]:
                 yield problem("DRG0302", where, f"{value!r} is not a port")
 
 
-def _layer_hint(rule: Rule, action: Action | None, path: str) -> Iterator[Problem]:
-    """What becomes of HTTP conditions on ports that carry plain TCP (Istio: pilot/pkg/security/authz/model)."""
+def _custom(rule: Rule, path: str) -> Iterator[Problem]:
+    """Istio asks the provider before it knows the peer: conditions on identity are not allowed."""
+    for at, held in enumerate(rule.from_):
+        source = held.source or Source()
+        for name in _IDENTITY_SOURCES:
+            if getattr(source, name):
+                where = f"{path}.from[{at}].source.{_json_name(name)}"
+                yield problem("DRG0311", where, "CUSTOM does not support conditions on identity", "remove it")
+    for at, condition in enumerate(rule.when):
+        if condition.key in _IDENTITY_KEYS or condition.key.startswith("request.auth."):
+            yield problem("DRG0311", f"{path}.when[{at}].key", f"CUSTOM does not support {condition.key}", "remove it")
+
+
+def _layer_hint(rule: Rule, path: str) -> Iterator[Problem]:
+    """On ports that carry plain TCP a DENY rule keeps only what TCP knows (Istio: pilot/pkg/security/authz/model)."""
     http = any(
         any(getattr(source.source, name) for name in _HTTP_SOURCES)
         for source in rule.from_
@@ -157,11 +187,6 @@ def _layer_hint(rule: Rule, action: Action | None, path: str) -> Iterator[Proble
     operations = [to.operation for to in rule.to if to.operation is not None]
     http = http or any(getattr(operation, name) for operation in operations for name in _HTTP_OPERATIONS)
     ports = any(operation.ports for operation in operations) or any(c.key == "destination.port" for c in rule.when)
-    if not http or ports:
-        return
-    if action is Action.DENY:
+    if http and not ports:
         message = "on TCP ports the HTTP conditions fall away: what remains of the rule denies there"
-        yield problem("DRG0404", path, message, "name the HTTP ports in to.operation.ports")
-    elif action in (None, Action.ALLOW):
-        message = "on TCP ports this rule matches nothing, so that the policy denies all traffic there"
         yield problem("DRG0404", path, message, "name the HTTP ports in to.operation.ports")

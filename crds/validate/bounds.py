@@ -11,12 +11,16 @@ from crds.validate.names import is_cidr
 
 _MILLISECOND = timedelta(milliseconds=1)
 # What Python's `re` reads and RE2, which Envoy uses, refuses: look-around, backreferences, atomic groups, conditionals,
-# possessive repetition (RE2: wiki/Syntax).
-_NOT_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(?:\(\?(?:[=!>(#]|<[=!]|P=)|\\[1-9]|[*+?}]\+)")
+# possessive repetition, Unicode escapes, \Z (RE2: wiki/Syntax).
+_NOT_RE2 = re.compile(
+    r"(?<!\\)(?:\\\\)*(?:\(\?(?:[=!>(#]|<[=!]|P=|[imsU-]*[aLux])|\\[1-9ZuUN]|[*+?]\+|\{\d+(?:,\d*)?\}\+)"
+)
 # What RE2 reads and Python refuses.
 _ONLY_RE2 = re.compile(
     r"\\[pP](?:\{\^?\w+\}|\w)|\\[QEzC]|\[\[:\^?\w+:\]|\(\?<(?=[A-Za-z_])|\(\?[imsU]*-?[imsU]+\)|\\x\{"
 )
+_CLASS = re.compile(r"(?<!\\)((?:\\\\)*)\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]")
+_LONGEST_REGEX = 1024  # Istio: validateStringRegexp
 _REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _RE2_REPEAT_LIMIT = 1000
 
@@ -58,7 +62,9 @@ def regex(pattern: str, path: str) -> Iterator[Problem]:
     RE2 itself is not at hand: what only RE2 reads is passed, the rest is compiled by Python, and what only Python
     reads is refused.
     """
-    if found := _NOT_RE2.search(pattern):
+    if len(pattern) > _LONGEST_REGEX:
+        yield problem("DRG0306", path, f"longer than {_LONGEST_REGEX} characters")
+    if found := _NOT_RE2.search(_CLASS.sub("x", pattern)):
         yield problem(
             "DRG0306", path, f"RE2 has no {found.group().lstrip(chr(92) * 2)!r}", "RE2 has no look-around or \\1"
         )
@@ -82,5 +88,7 @@ def string_match(match: StringMatch | None, path: str) -> Iterator[Problem]:
         yield problem("DRG0307", path, f"{' and '.join(given)} exclude each other", "keep one of them")
     if match.prefix == "":
         yield problem("DRG0308", f"{path}.prefix", "the prefix is empty", "leave the match out to match everything")
+    if match.regex == "":
+        yield problem("DRG0308", f"{path}.regex", "the regex is empty", "leave the match out to match everything")
     if match.regex:
         yield from regex(match.regex, f"{path}.regex")

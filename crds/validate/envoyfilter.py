@@ -20,7 +20,7 @@ _WITHOUT_VALUE = (Operation.REMOVE,)
 def check(obj: EnvoyFilter) -> Iterator[Problem]:
     spec = obj.spec
     yield from attachment.networking_selector(spec.workload_selector, "spec.workloadSelector")
-    yield from attachment.policy(obj.namespace, None, None, spec.target_refs)
+    yield from attachment.policy(None, None, spec.target_refs)
     if spec.workload_selector is not None and spec.target_refs:
         yield problem("DRG0307", "spec", "workloadSelector and targetRefs exclude each other", "keep one of them")
     for index, patch in enumerate(spec.config_patches):

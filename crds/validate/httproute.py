@@ -16,7 +16,9 @@ from crds.virtualservice import (
     HTTPRoute,
 )
 
+_MEGABYTE = 1 << 20
 _ACTIONS = ("route", "redirect", "directResponse", "delegate")
+# Envoy: config.route.v3.RedirectAction.RedirectResponseCode; Istio admits every 3xx and drops what Envoy lacks.
 _REDIRECT_CODES = frozenset((301, 302, 303, 307, 308))
 _AUTHORITY = frozenset((":authority",))
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
@@ -76,10 +78,13 @@ def http_route(route: HTTPRoute, path: str, *, delegate: bool) -> Iterator[Probl
         yield from _redirect(route.redirect, f"{path}.redirect")
     if route.direct_response is not None:
         response = route.direct_response
-        if not 100 <= response.status <= 599:
-            yield problem("DRG0314", f"{path}.directResponse.status", f"{response.status} is not an HTTP status")
-        if response.body is not None and (response.body.string is None) == (response.body.bytes_ is None):
-            yield problem("DRG0307", f"{path}.directResponse.body", "a body is one of string and bytes")
+        if not 200 <= response.status <= 599:  # Envoy: config.route.v3.DirectResponseAction.status
+            yield problem("DRG0314", f"{path}.directResponse.status", f"{response.status} is not between 200 and 599")
+        if (body := response.body) is not None:
+            if (body.string is None) == (body.bytes_ is None):
+                yield problem("DRG0307", f"{path}.directResponse.body", "a body is one of string and bytes")
+            if max(len((body.string or "").encode()), len(body.bytes_ or b"")) > _MEGABYTE:
+                yield problem("DRG0314", f"{path}.directResponse.body", "a body may have 1 MiB at most")
     if route.rewrite is not None:
         yield from _rewrite(route.rewrite, f"{path}.rewrite")
     if route.retries is not None:
@@ -167,11 +172,14 @@ def _rewrite(rewrite: HTTPRewrite, path: str) -> Iterator[Problem]:
             yield problem("DRG0308", f"{path}.uriRegexRewrite.match", "the pattern is empty")
         else:
             yield from bounds.regex(rewrite.uri_regex_rewrite.match, f"{path}.uriRegexRewrite.match")
+        if not rewrite.uri_regex_rewrite.rewrite:
+            yield problem("DRG0308", f"{path}.uriRegexRewrite.rewrite", "the replacement is empty")
 
 
 def _retries(retries: HTTPRetry, path: str) -> Iterator[Problem]:
     yield from bounds.not_negative(retries.attempts, f"{path}.attempts")
-    if not retries.attempts and (retries.per_try_timeout is not None or retries.retry_on):
+    described = retries.retry_on or retries.per_try_timeout is not None or retries.retry_remote_localities is not None
+    if not retries.attempts and described:
         yield problem("DRG0316", f"{path}.attempts", "retries are off, yet they are described", "set attempts")
     yield from bounds.duration(retries.per_try_timeout, f"{path}.perTryTimeout")
     yield from bounds.duration(retries.backoff, f"{path}.backoff")
@@ -188,8 +196,10 @@ def _fault(fault: HTTPFaultInjection, path: str) -> Iterator[Problem]:
         yield problem("DRG0308", path, "the fault does nothing", "add delay or abort")
     if (delay := fault.delay) is not None:
         where = f"{path}.delay"
-        if delay.fixed_delay is None and delay.exponential_delay is None:
-            yield problem("DRG0308", where, "a delay needs fixedDelay")
+        if delay.exponential_delay is not None:
+            yield problem("DRG0314", f"{where}.exponentialDelay", "not supported, as in Istio", "use fixedDelay")
+        elif delay.fixed_delay is None:
+            yield problem("DRG0406", where, "without fixedDelay nothing is delayed", "add fixedDelay")
         yield from bounds.duration(delay.fixed_delay, f"{where}.fixedDelay")
         yield from bounds.percentage(delay.percent, f"{where}.percent")
         if delay.percent is not None:
@@ -198,9 +208,14 @@ def _fault(fault: HTTPFaultInjection, path: str) -> Iterator[Problem]:
             yield from bounds.percentage(delay.percentage.value, f"{where}.percentage.value")
     if (abort := fault.abort) is not None:
         where = f"{path}.abort"
-        kinds = [abort.http_status, abort.grpc_status, abort.http2_error]
-        if sum(kind is not None for kind in kinds) != 1:
-            yield problem("DRG0307", where, "an abort is one of httpStatus and grpcStatus")
+        if abort.http2_error is not None:
+            yield problem(
+                "DRG0314", f"{where}.http2Error", "not supported, as in Istio", "use httpStatus or grpcStatus"
+            )
+        elif abort.http_status is None and abort.grpc_status is None:
+            yield problem("DRG0406", where, "without httpStatus or grpcStatus nothing is aborted", "add one of them")
+        if abort.http_status is not None and abort.grpc_status is not None:
+            yield problem("DRG0307", where, "httpStatus and grpcStatus exclude each other", "keep one of them")
         if abort.http_status is not None and not 200 <= abort.http_status <= 599:
             yield problem("DRG0314", f"{where}.httpStatus", f"{abort.http_status} is not between 200 and 599")
         if abort.grpc_status is not None and abort.grpc_status not in _GRPC_STATUSES:
@@ -211,6 +226,8 @@ def _fault(fault: HTTPFaultInjection, path: str) -> Iterator[Problem]:
 
 def _cors(cors: CorsPolicy, path: str) -> Iterator[Problem]:
     for index, origin in enumerate(cors.allow_origins):
+        if not (origin.exact or origin.prefix or origin.regex):
+            yield problem("DRG0308", f"{path}.allowOrigins[{index}]", "the origin is empty", 'use exact: "*" for all')
         yield from bounds.string_match(origin, f"{path}.allowOrigins[{index}]")
     if cors.allow_origin:
         yield problem("DRG0401", f"{path}.allowOrigin", "allowOrigin is deprecated", "use allowOrigins")
@@ -223,6 +240,8 @@ def _cors(cors: CorsPolicy, path: str) -> Iterator[Problem]:
         for index, name in enumerate(listed):
             yield from names.header(name, f"{path}.{field}[{index}]")
     yield from bounds.duration(cors.max_age, f"{path}.maxAge")
+    if cors.max_age is not None and cors.max_age.microseconds:
+        yield problem("DRG0303", f"{path}.maxAge", "browsers count whole seconds", "write whole seconds")
 
 
 def _mirrors(route: HTTPRoute, path: str) -> Iterator[Problem]:
@@ -251,5 +270,5 @@ def _headers(headers: Headers | None, path: str) -> Iterator[Problem]:
         pseudo = _AUTHORITY if direction == "request" else frozenset[str]()
         for field, named in (("set", operations.set), ("add", operations.add), ("remove", operations.remove)):
             for name in named:
-                allowed = pseudo if field == "set" else frozenset[str]()
+                allowed = pseudo if field != "remove" else frozenset[str]()
                 yield from names.header(name, f"{path}.{direction}.{field}[{name}]", pseudo=allowed)

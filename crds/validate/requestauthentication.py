@@ -13,7 +13,7 @@ from crds.validate import attachment, bounds, names
 
 def check(obj: RequestAuthentication) -> Iterator[Problem]:
     spec = obj.spec
-    yield from attachment.policy(obj.namespace, spec.selector, spec.target_ref, spec.target_refs)
+    yield from attachment.policy(spec.selector, spec.target_ref, spec.target_refs)
     for index, rule in enumerate(spec.jwt_rules):
         yield from _rule(rule, f"spec.jwtRules[{index}]")
 

@@ -12,6 +12,7 @@ _PROTOCOLS = frozenset(
     ("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "GRPC_WEB", "HTTP2", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP")
 )
 _OPAQUE = frozenset(("TCP", "MONGO", "MYSQL", "REDIS", ""))
+_NAMED_HOSTS = frozenset(("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "GRPC_WEB", "HTTP2", "TLS"))
 _DNS = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 
 
@@ -27,6 +28,13 @@ def check(obj: ServiceEntry) -> Iterator[Problem]:
     yield from _endpoints(spec, resolution)
     yield from names.visibility(spec.export_to, "spec.exportTo")
     yield from attachment.networking_selector(spec.workload_selector, "spec.workloadSelector")
+    if resolution is Resolution.NONE and spec.workload_selector is not None:
+        yield problem("DRG0406", "spec.workloadSelector", "NONE selects no workloads", "use STATIC")
+    if resolution is not Resolution.NONE and len(spec.hosts) > 1:
+        for index, port in enumerate(spec.ports):
+            if (port.protocol or "").upper() not in _NAMED_HOSTS:
+                message = "several hosts cannot be told apart on a port that is neither HTTP nor TLS"
+                yield problem("DRG0311", f"spec.ports[{index}].protocol", message, "write one ServiceEntry per host")
     opaque = any((port.protocol or "").upper() in _OPAQUE for port in spec.ports)
     if opaque and not spec.addresses and resolution is Resolution.NONE:
         message = "without addresses a TCP port takes all traffic of its number"

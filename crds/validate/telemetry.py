@@ -10,7 +10,7 @@ from crds.validate import attachment, bounds
 
 def check(obj: Telemetry) -> Iterator[Problem]:
     spec = obj.spec
-    yield from attachment.policy(obj.namespace, spec.selector, spec.target_ref, spec.target_refs)
+    yield from attachment.policy(spec.selector, spec.target_ref, spec.target_refs)
     for index, tracing in enumerate(spec.tracing):
         yield from _tracing(tracing, f"spec.tracing[{index}]")
     for index, metrics in enumerate(spec.metrics):
@@ -22,10 +22,10 @@ def check(obj: Telemetry) -> Iterator[Problem]:
 
 def _tracing(tracing: Tracing, path: str) -> Iterator[Problem]:
     if len(tracing.providers) > 1:
-        yield problem("DRG0314", f"{path}.providers", "one tracing provider at a time", "keep one")
+        yield problem("DRG0406", f"{path}.providers", "one tracing provider at a time", "keep one")
     for name, tag in tracing.custom_tags.items():
         given = sum(held is not None for held in (tag.literal, tag.environment, tag.header, tag.formatter))
-        if given != 1:
+        if given > 1:
             message = "a tag is one of literal, environment, header and formatter"
             yield problem("DRG0307", f"{path}.customTags[{name}]", message)
 

@@ -11,7 +11,7 @@ from crds.validate.wasmplugin import module
 
 def check(obj: TrafficExtension) -> Iterator[Problem]:
     spec = obj.spec
-    yield from attachment.policy(obj.namespace, spec.selector, None, spec.target_refs)
+    yield from attachment.policy(spec.selector, None, spec.target_refs)
     if (spec.wasm is None) == (spec.lua is None):
         yield problem("DRG0307", "spec", "an extension is one of wasm and lua")
     if spec.wasm is not None:

@@ -34,6 +34,8 @@ def traffic_policy(policy: TrafficPolicy, path: str) -> Iterator[Problem]:
         else:
             seen.add(number)
         yield from bounds.port(number, f"{where}.port.number")
+        if PortTrafficPolicy(port=port_policy.port) == port_policy:
+            yield problem("DRG0308", where, "there are no settings for this port", "remove the entry")
         yield from _settings(port_policy, where)
     if (tunnel := policy.tunnel) is not None:
         if tunnel.protocol not in (None, "", "CONNECT", "POST"):
@@ -72,7 +74,7 @@ def connection_pool(pool: ConnectionPoolSettings, path: str) -> Iterator[Problem
         yield from bounds.not_negative(http.max_requests_per_connection, f"{where}.maxRequestsPerConnection")
         yield from bounds.not_negative(http.max_retries, f"{where}.maxRetries")
         yield from bounds.not_negative(http.max_concurrent_streams, f"{where}.maxConcurrentStreams")
-        yield from bounds.duration(http.idle_timeout, f"{where}.idleTimeout", at_least=_ZERO)
+        yield from bounds.duration(http.idle_timeout, f"{where}.idleTimeout")
         if http.http2_keep_alive is not None:
             yield from bounds.duration(http.http2_keep_alive.interval, f"{where}.http2KeepAlive.interval")
             yield from bounds.duration(http.http2_keep_alive.timeout, f"{where}.http2KeepAlive.timeout")
@@ -132,6 +134,8 @@ def _consistent_hash(settings: ConsistentHashLB, path: str) -> Iterator[Problem]
         yield from bounds.duration(settings.http_cookie.ttl, f"{path}.httpCookie.ttl", at_least=_ZERO)
     if settings.minimum_ring_size is not None:
         yield problem("DRG0401", f"{path}.minimumRingSize", "deprecated", "use ringHash.minimumRingSize")
+        if settings.ring_hash is not None or settings.maglev is not None:
+            yield problem("DRG0307", path, "minimumRingSize excludes ringHash and maglev", "remove minimumRingSize")
     if settings.maglev is not None and not _is_prime(settings.maglev.table_size):
         # Envoy: config.cluster.v3.Cluster.MaglevLbConfig.table_size; another number is NACKed.
         yield problem("DRG0314", f"{path}.maglev.tableSize", "not a prime number below 5000011", "such as 65537")
@@ -139,8 +143,8 @@ def _consistent_hash(settings: ConsistentHashLB, path: str) -> Iterator[Problem]
 
 def _is_prime(number: int | None) -> bool:
     if number is None:
-        return True
-    return 1 < number <= 5_000_011 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+        return False
+    return 1 < number < 5_000_011 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
 def locality(setting: LocalityLoadBalancerSetting, path: str) -> Iterator[Problem]:

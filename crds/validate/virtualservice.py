@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from crds.codes import problem
 from crds.problem import Problem
 from crds.validate import bounds, names, routes
@@ -21,6 +23,8 @@ def check(obj: VirtualService) -> Iterator[Problem]:
         yield problem("DRG0308", "spec", "there is no route", "add http, tls or tcp")
     for index, route in enumerate(spec.http):
         yield from http_route(route, f"spec.http[{index}]", delegate=not spec.hosts)
+        if not spec.gateways or "mesh" in spec.gateways:
+            yield from _claims(route, f"spec.http[{index}]")
     yield from _reachability(spec.http)
     for index, tls in enumerate(spec.tls):
         path = f"spec.tls[{index}]"
@@ -50,8 +54,10 @@ def _hosts(spec: VirtualServiceSpec) -> Iterator[Problem]:
             )
         else:
             yield from names.host(host, path, ip=True)
-        if host in spec.hosts[:index]:
-            yield problem("DRG0309", path, f"{host!r} is listed twice")
+        for earlier in spec.hosts[:index]:
+            if _within(host, earlier) or _within(earlier, host):
+                # Envoy refuses a route configuration in which a domain stands twice.
+                yield problem("DRG0309", path, f"{host!r} is a duplicate of {earlier!r}", "remove one of them")
 
 
 def _delegate(spec: VirtualServiceSpec) -> Iterator[Problem]:
@@ -61,6 +67,16 @@ def _delegate(spec: VirtualServiceSpec) -> Iterator[Problem]:
     for field, held in (("tls", spec.tls), ("tcp", spec.tcp)):
         if held:
             yield problem("DRG0311", f"spec.{field}", "a VirtualService without hosts has http routes only")
+
+
+def _claims(route: HTTPRoute, path: str) -> Iterator[Problem]:
+    """Routing by JWT claims needs the route to be chosen after authentication, which only gateways do."""
+    for index, match in enumerate(route.match):
+        for field, named in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
+            for name in named:
+                if name.startswith("@request.auth.claims"):
+                    where = f"{path}.match[{index}].{field}[{name}]"
+                    yield problem("DRG0311", where, "JWT claims route at gateways only", "bind to a gateway")
 
 
 def _reachability(http: Sequence[HTTPRoute]) -> Iterator[Problem]:
@@ -74,7 +90,7 @@ def _reachability(http: Sequence[HTTPRoute]) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for index, route in enumerate(http):
         for at, match in enumerate(route.match):
-            first = seen.setdefault(repr(match), index)
+            first = seen.setdefault(repr(msgspec.structs.replace(match, name=None)), index)
             if first != index:
                 message = f"the same match as in spec.http[{first}], which comes first"
                 yield problem("DRG0403", f"spec.http[{index}].match[{at}]", message)

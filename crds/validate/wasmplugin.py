@@ -14,7 +14,7 @@ _SCHEMES = ("", "http", "https", "file", "oci")
 
 def check(obj: WasmPlugin) -> Iterator[Problem]:
     spec = obj.spec
-    yield from attachment.policy(obj.namespace, spec.selector, spec.target_ref, spec.target_refs)
+    yield from attachment.policy(spec.selector, spec.target_ref, spec.target_refs)
     yield from module(spec.url, spec.vm_config, "spec")
 
 

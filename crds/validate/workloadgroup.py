@@ -11,7 +11,7 @@ from crds.workloadgroup import ReadinessProbe, WorkloadGroup
 def check(obj: WorkloadGroup) -> Iterator[Problem]:
     spec = obj.spec
     if spec.template.address:
-        yield problem("DRG0311", "spec.template.address", "a template is no single workload", "remove the address")
+        yield problem("DRG0406", "spec.template.address", "each workload brings its own address", "remove it")
     yield from names.labels(spec.template.labels, "spec.template.labels")
     for name, number in spec.template.ports.items():
         yield from bounds.port(number, f"spec.template.ports[{name}]")
