@@ -9,7 +9,7 @@ what is *negotiated* is `h2` or `http/1.1`, which Envoy's AUTO codec trusts.
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString, DataSource
+from envoy_data_plane.envoy.config.core.v3 import DataSource, SubstitutionFormatString
 from envoy_data_plane.envoy.config.route.v3 import FilterConfig
 from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import (
     FilterStateValue,
@@ -47,9 +47,7 @@ def offered(protocol: Protocol) -> tuple[str, ...]:
 
 def per_request_filter() -> HttpFilter:
     """The HTTP filter that offers the request's own protocol, off except on routes that turn it on."""
-    offer = (
-        f"%CEL(request.protocol == 'HTTP/2' ? '{','.join(HTTP2)}' : '{','.join(HTTP1)}')%"
-    )
+    offer = f"%CEL(request.protocol == 'HTTP/2' ? '{','.join(HTTP2)}' : '{','.join(HTTP1)}')%"
     return HttpFilter(
         name=FILTER,
         typed_config=pack(
@@ -57,9 +55,7 @@ def per_request_filter() -> HttpFilter:
                 on_request_headers=[
                     FilterStateValue(
                         object_key="envoy.network.application_protocols",
-                        format_string=SubstitutionFormatString(
-                            text_format_source=DataSource(inline_string=offer)
-                        ),
+                        format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=offer)),
                         shared_with_upstream=FilterStateValueSharedWithUpstream.ONCE,
                     )
                 ]

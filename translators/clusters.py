@@ -105,9 +105,7 @@ def _metadata(found: Service, port: Port, subset: str, rule: Rule | None) -> Met
         "services": [{"host": found.host, "name": found.name, "namespace": found.namespace}],
     }
     if rule is not None:
-        istio["config"] = (
-            f"/apis/networking.istio.io/v1/namespaces/{rule.namespace}/destination-rule/{rule.name}"
-        )
+        istio["config"] = f"/apis/networking.istio.io/v1/namespaces/{rule.namespace}/destination-rule/{rule.name}"
     if subset:
         istio["subset"] = subset
     return Metadata(filter_metadata={"istio": struct(istio)})

@@ -8,12 +8,14 @@ that name, else from the credential's own.
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
-    Secret as SecretMessage,
     TlsCertificate,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    Secret as SecretMessage,
 )
 
 from crds.kubernetes.secret import Secret

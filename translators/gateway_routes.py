@@ -13,7 +13,8 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHo
 from crds.servertls import ServerTLSMode
 from dragoman.codec import ROUTE, Encoded
 from dragoman.engine import ABSENT, Call, Failure, Graph, attempt, query
-from dragoman.mesh.gateways import BoundServer, hosts_served, servers_of, virtual_services_of
+from dragoman.mesh.gateway_merge import BoundServer
+from dragoman.mesh.gateways import hosts_served, servers_of, used, virtual_services_of
 from dragoman.mesh.protocol import Protocol, named_protocol
 from dragoman.mesh.proxies import GatewayView
 from translators.destinations import Client
@@ -59,8 +60,8 @@ def gateway_route_name(bound: BoundServer) -> str | None:
 @query
 def gateway_route_names(g: Graph, view: GatewayView) -> tuple[str, ...]:
     """The route configurations that a gateway's listeners name, in order of its servers."""
-    bound = servers_of(g, view.namespace, view.labels, view.ports)
-    return tuple(dict.fromkeys(name for name in map(gateway_route_name, bound) if name is not None))
+    names = map(gateway_route_name, servers_of(g, view))
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def gateway_virtual_host_calls(g: Graph, view: GatewayView, name: str) -> Iterator[tuple[str, Call[Piece | None]]]:
@@ -85,9 +86,9 @@ def gateway_route_configuration(g: Graph, view: GatewayView, name: str) -> Encod
 
 
 def _servers(g: Graph, view: GatewayView, name: str) -> Iterator[BoundServer]:
-    for bound in servers_of(g, view.namespace, view.labels, view.ports):
+    for bound in servers_of(g, view):
         if gateway_route_name(bound) == name:
-            yield bound
+            yield used(g, bound)
 
 
 @query

@@ -6,10 +6,12 @@ from typing import Any
 
 from dragoman.engine import Call, Graph, Tree, query
 from dragoman.mesh.proxies import GatewayView
+from translators.gateway_routes import gateway_route_configuration, gateway_route_names
 
 
 @query
 def gateway(g: Graph, view: GatewayView) -> Tree:
     """Listeners of a gateway's servers and the routes they name."""
     calls: list[Call[Any]] = []
+    calls += (gateway_route_configuration.call(view, name) for name in gateway_route_names(g, view))
     return Tree(calls)

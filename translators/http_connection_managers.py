@@ -28,13 +28,21 @@ from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
-    HttpConnectionManagerForwardClientCertDetails as ForwardClientCert,
-    HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashes,
-    HttpConnectionManagerServerHeaderTransformation as ServerHeader,
-    HttpConnectionManagerSetCurrentClientCertDetails as ClientCertDetails,
     HttpConnectionManagerUpgradeConfig,
     HttpFilter,
     Rds,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManagerForwardClientCertDetails as ForwardClientCert,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashes,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManagerServerHeaderTransformation as ServerHeader,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManagerSetCurrentClientCertDetails as ClientCertDetails,
 )
 
 from crds.meshconfig import MeshConfig, NormalizationType

@@ -36,9 +36,7 @@ _FOR_EVER = timedelta(days=60)
 
 
 @query
-def inbound_cluster_of(
-    g: Graph, port: InboundPort, endpoint: tuple[str, int] | None, mode: Interception
-) -> Encoded:
+def inbound_cluster_of(g: Graph, port: InboundPort, endpoint: tuple[str, int] | None, mode: Interception) -> Encoded:
     """The cluster of one workload port: the given address (empty: the one that was dialled) and port, or just what was
     dialled."""
     mesh = mesh_config(g)

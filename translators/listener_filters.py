@@ -26,9 +26,7 @@ def original_destination() -> ListenerFilter:
 
 
 def original_source() -> ListenerFilter:
-    return ListenerFilter(
-        name="envoy.filters.listener.original_src", typed_config=pack(OriginalSrc(mark=TPROXY_MARK))
-    )
+    return ListenerFilter(name="envoy.filters.listener.original_src", typed_config=pack(OriginalSrc(mark=TPROXY_MARK)))
 
 
 def tls_inspector(but_on: Iterable[int] = ()) -> ListenerFilter:

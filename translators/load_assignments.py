@@ -5,9 +5,11 @@ from __future__ import annotations
 from envoy_data_plane.envoy.config.core.v3 import Address, HealthStatus, Locality, Metadata, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
-    Endpoint as EndpointMessage,
     LbEndpoint,
     LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    Endpoint as EndpointMessage,
 )
 
 from dragoman.codec import ENDPOINT, Encoded, struct
@@ -36,9 +38,7 @@ def subset_labels(g: Graph, rules: RuleKeys, subset: str) -> Labels:
 
 
 @query
-def load_assignment(
-    g: Graph, namespace: str, name: str, number: int, subset: str, labels: Labels
-) -> Encoded | None:
+def load_assignment(g: Graph, namespace: str, name: str, number: int, subset: str, labels: Labels) -> Encoded | None:
     """The endpoints of one cluster: those of the port, narrowed to the subset's labels.
 
     A service without endpoints has an empty assignment: an undelivered one would hold back every later answer.
@@ -82,9 +82,7 @@ def _assigned(g: Graph, namespace: str, name: str, port_name: str, labels: Label
 def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:
     return LbEndpoint(
         endpoint=EndpointMessage(
-            address=Address(
-                socket_address=SocketAddress(address=endpoint.address, port_value=endpoint.port)
-            )
+            address=Address(socket_address=SocketAddress(address=endpoint.address, port_value=endpoint.port))
         ),
         health_status=HealthStatus.HEALTHY,
         load_balancing_weight=1,

@@ -6,7 +6,6 @@ each HTTP port shared by all services, one for each address and port of the othe
 
 from __future__ import annotations
 
-
 from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, TrafficDirection
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
 
@@ -33,7 +32,6 @@ from translators.names import (
 from translators.tcp_proxies import tcp_proxy
 
 ANY = "0.0.0.0"  # noqa: S104 - in the pod's own network, and bound by virtualOutbound alone
-
 
 
 @query
@@ -63,9 +61,7 @@ def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
 
 
 @query
-def http_listener(
-    g: Graph, port: int, allow_any: bool, transparent: bool
-) -> Encoded:
+def http_listener(g: Graph, port: int, allow_any: bool, transparent: bool) -> Encoded:
     """The listener of a port on which services speak HTTP; what is no HTTP goes where it was meant to."""
     mesh = mesh_config(g)
     fallback = _fallback(allow_any)
@@ -97,9 +93,7 @@ def target_listener(g: Graph, target: Target, transparent: bool) -> Encoded:
     host = service_host(target.namespace, target.service)
     cluster = outbound_cluster(target.port, "", host)
     bytes_chain = FilterChain(
-        filters=[
-            tcp_proxy(cluster, [(cluster, 1)], telemetry.tcp_access_logs(mesh, telemetry.OUTBOUND))
-        ]
+        filters=[tcp_proxy(cluster, [(cluster, 1)], telemetry.tcp_access_logs(mesh, telemetry.OUTBOUND))]
     )
     message = Listener(
         name=name,

@@ -37,6 +37,4 @@ def joined(field: int, pieces: Iterable[Piece]) -> Piece:
 def concatenated(pieces: Iterable[Piece]) -> Piece:
     """Encoded fragments of one message, one after the other."""
     listed = tuple(pieces)
-    return Piece(
-        b"".join(piece.payload for piece in listed), frozenset().union(*(piece.refs for piece in listed))
-    )
+    return Piece(b"".join(piece.payload for piece in listed), frozenset().union(*(piece.refs for piece in listed)))

@@ -11,8 +11,10 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
-    HttpProtocolOptions as CommonHttpProtocolOptions,
     KeepaliveSettings,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HttpProtocolOptions as CommonHttpProtocolOptions,
 )
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
@@ -94,8 +96,6 @@ def _http2(http: HTTPSettings | None) -> Http2ProtocolOptions:
     return Http2ProtocolOptions(
         max_concurrent_streams=http.max_concurrent_streams or None,
         connection_keepalive=(
-            KeepaliveSettings(interval=keepalive.interval, timeout=keepalive.timeout)
-            if keepalive is not None
-            else None
+            KeepaliveSettings(interval=keepalive.interval, timeout=keepalive.timeout) if keepalive is not None else None
         ),
     )

@@ -92,16 +92,10 @@ def _endpoints(g: Graph, found: Service, port: Port) -> Iterator[Endpoint]:
             if number is not None:
                 ready = (selected.ready or found.publish_not_ready) and not selected.terminating
                 health = Health.HEALTHY if ready else Health.UNHEALTHY
-                yield _endpoint(
-                    g, selected.addresses[0], number, health, node_locality(g, selected.node), selected
-                )
+                yield _endpoint(g, selected.addresses[0], number, health, node_locality(g, selected.node), selected)
 
 
-
-
-def _endpoint(
-    g: Graph, address: str, port: int, health: Health, locality: Locality, pod: Workload | None
-) -> Endpoint:
+def _endpoint(g: Graph, address: str, port: int, health: Health, locality: Locality, pod: Workload | None) -> Endpoint:
     if pod is None:
         return Endpoint(address, port, health, locality, mtls=False)
     # Istio: pilot/pkg/xds/endpoints/mtls_checker.go. The label says the pod can, PeerAuthentication whether it does.

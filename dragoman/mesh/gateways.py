@@ -1,48 +1,30 @@
 """Which Gateway resources a gateway proxy serves, and on which of its ports.
 
-Istio: pilot/pkg/model/gateway.go (mergeGateways): by age; a gateway is bound to every workload its selector matches.
+A gateway is bound to every workload that its selector matches; several on one workload are merged (see
+`gateway_merge`). Istio: pilot/pkg/model/gateway.go (mergeGateways).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from crds.gateway import Gateway, Server
+from crds.gateway import Gateway
+from crds.meta import ObjectKey
 from crds.servertls import ServerTLSMode
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, consult, query
 from dragoman.mesh.exports import exports, visible
+from dragoman.mesh.gateway_merge import BoundServer, Merged, merged
 from dragoman.mesh.hosts import matches, resolve
-from dragoman.mesh.inputs import GATEWAYS, SERVICE_NAMES, VIRTUAL_SERVICES_BY_GATEWAY, chosen
+from dragoman.mesh.inputs import GATEWAYS, OBJECTS, SERVICE_NAMES, VIRTUAL_SERVICES_BY_GATEWAY, chosen
 from dragoman.mesh.labels import Labels, selects
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.services import service, target_port_of
 from dragoman.mesh.settings import mesh_config
 
 
-@dataclass(frozen=True, slots=True)
-class BoundServer:
-    """One server of a Gateway on a gateway workload: `port` is the number in the Gateway, `listen` the workload's."""
-
-    gateway: str
-    """`namespace/name`"""
-    port: int
-    listen: int
-    server: Server
-
-    @property
-    def namespace(self) -> str:
-        return self.gateway.split("/", 1)[0]
-
-    @property
-    def name(self) -> str:
-        return self.gateway.split("/", 1)[1]
-
-
 @query
 def gateways_of(g: Graph, labels: Labels) -> tuple[Gateway, ...]:
     """Gateways whose selector matches a gateway workload, oldest first."""
-    return tuple(chosen(g, gateway) for gateway in consult(g, GATEWAYS, None) if selects(gateway.spec.selector, labels))
+    return tuple(gateway for gateway in consult(g, GATEWAYS, None) if selects(gateway.spec.selector, labels))
 
 
 @query
@@ -63,21 +45,34 @@ def listen_ports(
 
 
 @query
-def servers_of(
-    g: Graph, namespace: str, labels: Labels, ports: tuple[tuple[str, int], ...]
-) -> tuple[BoundServer, ...]:
-    """Every server a gateway workload offers, gateways oldest first and servers in their order."""
-    listen = dict(listen_ports(g, namespace, labels, ports))
-    return tuple(
+def merged_servers(g: Graph, view: GatewayView) -> Merged:
+    """The servers that a gateway workload offers, and those that others on the same port leave no room for.
+
+    Nothing here is provenance: who takes a server says so with `used`.
+    """
+    listen = dict(consult(g, listen_ports, view.namespace, view.labels, view.ports))
+    return merged(
         BoundServer(
             f"{gateway.metadata.namespace}/{gateway.metadata.name}",
             server.port.number,
             listen.get(server.port.number, server.port.number),
+            server.bind or view.bind or "0.0.0.0",  # noqa: S104 - a gateway is there to be reached
             server,
         )
-        for gateway in gateways_of(g, labels)
+        for gateway in consult(g, gateways_of, view.labels)
         for server in gateway.spec.servers
     )
+
+
+def servers_of(g: Graph, view: GatewayView) -> tuple[BoundServer, ...]:
+    """Every server a gateway workload offers, gateways oldest first and servers in their order."""
+    return consult(g, merged_servers, view).servers
+
+
+def used(g: Graph, bound: BoundServer) -> BoundServer:
+    """`bound` as a part of what is being made, so that provenance names its Gateway."""
+    OBJECTS(g, ObjectKey("Gateway", bound.namespace, bound.name))
+    return bound
 
 
 @query
@@ -100,15 +95,22 @@ def hosts_served(bound: BoundServer, virtual_service: VirtualService) -> tuple[s
     owner = virtual_service.metadata.namespace
     found: dict[str, None] = {}
     for written in virtual_service.spec.hosts:
-        host = resolve(written, owner)
-        for admitted in bound.server.hosts:
-            scope, slash, pattern = admitted.rpartition("/")
-            if slash and scope not in ("*", owner) and not (scope == "." and owner == bound.namespace):
-                continue
-            if matches(pattern, host):
-                found[host] = None
-            elif matches(host, pattern):
-                found[pattern] = None
+        for host in admitted(bound, owner, resolve(written, owner)):
+            found[host] = None
+    return tuple(found)
+
+
+def admitted(bound: BoundServer, owner: str, host: str) -> tuple[str, ...]:
+    """What a server admits of a host that an object of namespace `owner` names."""
+    found: dict[str, None] = {}
+    for written in bound.server.hosts:
+        scope, slash, pattern = written.rpartition("/")
+        if slash and scope not in ("*", owner) and not (scope == "." and owner == bound.namespace):
+            continue
+        if matches(pattern, host):
+            found[host] = None
+        elif matches(host, pattern):
+            found[pattern] = None
     return tuple(found)
 
 
@@ -116,7 +118,7 @@ def hosts_served(bound: BoundServer, virtual_service: VirtualService) -> tuple[s
 def credentials_of(g: Graph, view: GatewayView) -> tuple[str, ...]:
     """SDS names of the credentials that a gateway's servers use."""
     names: dict[str, None] = {}
-    for bound in servers_of(g, view.namespace, view.labels, view.ports):
+    for bound in servers_of(g, view):
         tls = bound.server.tls
         if tls is None:
             continue

@@ -12,19 +12,12 @@ from typing import TypeVar
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.destinationrule import DestinationRule
 from crds.gateway import Gateway
-from crds.kubernetes.configmap import ConfigMap
-from crds.kubernetes.endpoints import Endpoints
 from crds.kubernetes.endpointslice import EndpointSlice
-from crds.kubernetes.namespace import Namespace
-from crds.kubernetes.node import Node
-from crds.kubernetes.pod import Pod
-from crds.kubernetes.service import Service
 from crds.meta import IstioObject, ObjectKey
 from crds.peerauthentication import PeerAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, Input
-
 
 OBJECTS = Input[ObjectKey, "IstioObject | None"]("object", default=None)
 """Each Istio object by itself. Cells that hold several are only consulted; who picks one reads it here, so that
@@ -53,8 +46,12 @@ VIRTUAL_SERVICE_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with virtu
 
 SOURCE_LABEL_KEYS = Input[None, tuple[str, ...]]("label keys read by sourceLabels", default=())
 
-DESTINATION_RULES = Input[tuple[str, str], tuple[DestinationRule, ...]]("destination rules by (namespace, host)", default=())
-DESTINATION_RULE_LABEL_KEYS = Input[str, tuple[str, ...]]("label keys read by destination rules of namespace", default=())
+DESTINATION_RULES = Input[tuple[str, str], tuple[DestinationRule, ...]](
+    "destination rules by (namespace, host)", default=()
+)
+DESTINATION_RULE_LABEL_KEYS = Input[str, tuple[str, ...]](
+    "label keys read by destination rules of namespace", default=()
+)
 
 GATEWAYS = Input[None, tuple[Gateway, ...]]("gateways", default=())
 SIDECARS = Input[str, tuple[Sidecar, ...]]("sidecars of namespace", default=())

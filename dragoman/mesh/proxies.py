@@ -196,9 +196,7 @@ def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View,
         keys = (*gateway_label_keys(g), *policy_label_keys(g, namespace), *rules)
         return (
             OutboundView(type, namespace, EVERYTHING, False, Interception.NONE, outbound_labels),
-            GatewayView(
-                namespace, projected(found.labels, keys), found.service_account, found.ports, bind
-            ),
+            GatewayView(namespace, projected(found.labels, keys), found.service_account, found.ports, bind),
         )
     return (
         OutboundView(

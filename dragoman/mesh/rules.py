@@ -30,9 +30,7 @@ def virtual_service(g: Graph, client: str, host: str) -> VirtualService | None:
         ranked = [
             (_closeness(exported, candidate.metadata.namespace, client), index, candidate)
             for index, candidate in enumerate(consult(g, VIRTUAL_SERVICES_BY_HOST, pattern))
-            if visible(
-                exported := exports(candidate.spec.export_to, candidate.metadata.namespace, default), client
-            )
+            if visible(exported := exports(candidate.spec.export_to, candidate.metadata.namespace, default), client)
         ]
         if ranked:
             return chosen(g, min(ranked, key=lambda entry: entry[:2])[2])

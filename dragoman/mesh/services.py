@@ -148,6 +148,4 @@ def visible_services(g: Graph, client: str, egress: Egress, provider: str) -> tu
 def provider_namespaces(g: Graph, egress: Egress) -> tuple[str, ...]:
     """Namespaces that have services and that the egress admits."""
     admitted = {namespace for namespace, _ in egress}
-    return tuple(
-        namespace for namespace in SERVICE_NAMESPACES(g, None) if "*" in admitted or namespace in admitted
-    )
+    return tuple(namespace for namespace in SERVICE_NAMESPACES(g, None) if "*" in admitted or namespace in admitted)

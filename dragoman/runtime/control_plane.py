@@ -59,7 +59,10 @@ class ControlPlane:
         self.world = World()
         self.mounted = MountedViews()
         certificates = WorkloadCertificates(
-            authority, lambda: datetime.now(UTC), random.Random(), lifetime=certificate_lifetime  # noqa: S311 - jitter
+            authority,
+            lambda: datetime.now(UTC),
+            random.Random(),
+            lifetime=certificate_lifetime,
         )
         self.identities = Identities(certificates)
         self.credentials = Credentials(self.world.objects)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dragoman.engine import Call, Failure, Mount, Transaction
-from dragoman.mesh.proxies import GatewayView, InboundView, OutboundView, View as ViewKey
+from dragoman.mesh.proxies import GatewayView, InboundView, OutboundView
+from dragoman.mesh.proxies import View as ViewKey
 from dragoman.runtime.publication import Publication
 from translators import gateways, sidecars
 from xds import View
@@ -72,9 +73,7 @@ class MountedViews:
             mounted = self._by_mount.get(mount)
             if mounted is None:
                 continue
-            failures += [
-                (mounted, call, value) for call, value in mount.changes.items() if isinstance(value, Failure)
-            ]
+            failures += [(mounted, call, value) for call, value in mount.changes.items() if isinstance(value, Failure)]
             resources = mounted.publication.resources(mount.changes)
             if resources:
                 mounted.view.apply(resources)
