@@ -67,7 +67,7 @@ def decode(document: Mapping[str, Any], *, default_namespace: str = "default") -
         if document.get("spec") is None:
             document = {**document, "spec": {}}
         if unknown := tuple(_unknown_outside_spec(document)):
-            raise Invalid((*unknown, *misfits(document, message_of(kind), "")))
+            raise Invalid((*unknown, *misfits(without_nulls(document, message_of(kind)), message_of(kind), "")))
     try:
         obj = msgspec.convert(document, kind, dec_hook=decode_hook, str_keys=True)
     except msgspec.ValidationError:

@@ -142,6 +142,8 @@ def _under(prefix: str, table: str) -> str:
 _TRAFFIC_POLICY = "\n".join(
     (
         _under("trafficPolicy", _PORT_POLICY),
+        "trafficPolicy.retryBudget.percent",
+        "trafficPolicy.retryBudget.minRetryConcurrency",
         "trafficPolicy.portLevelSettings[].port",
         _under("trafficPolicy.portLevelSettings[]", _PORT_POLICY),
     )
@@ -217,6 +219,14 @@ SUPPORTED: Mapping[str, Support] = {
         rules[].from[].source.notPrincipals
         rules[].from[].source.namespaces
         rules[].from[].source.notNamespaces
+        rules[].from[].source.serviceAccounts
+        rules[].from[].source.notServiceAccounts
+        rules[].from[].source.trustDomains
+        rules[].from[].source.notTrustDomains
+        rules[].from[].source.ipBlocks
+        rules[].from[].source.notIpBlocks
+        rules[].from[].source.remoteIpBlocks
+        rules[].from[].source.notRemoteIpBlocks
         rules[].to[].operation.hosts
         rules[].to[].operation.notHosts
         rules[].to[].operation.ports
@@ -225,7 +235,7 @@ SUPPORTED: Mapping[str, Support] = {
         rules[].to[].operation.notMethods
         rules[].to[].operation.paths
         rules[].to[].operation.notPaths
-        rules[].when[].key = request.headers[* | source.namespace | source.principal | destination.port
+        rules[].when[].key = request.headers[* | source.* | remote.ip | destination.* | connection.sni
         rules[].when[].values
         rules[].when[].notValues
         """

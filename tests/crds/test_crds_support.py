@@ -66,13 +66,13 @@ def warnings(kind: str, spec: str) -> list[tuple[str, str]]:
         ),
         (
             "DestinationRule",
-            "{host: a, subsets: [{name: v, trafficPolicy: {retryBudget: {percent: 20}}}]}",
-            [("DRG0202", "spec.subsets[0].trafficPolicy.retryBudget.percent")],
+            "{host: a, subsets: [{name: v, trafficPolicy: {retryBudget: {budgetInterval: 20s}}}]}",
+            [("DRG0202", "spec.subsets[0].trafficPolicy.retryBudget.budgetInterval")],
         ),
         ("AuthorizationPolicy", "{action: AUDIT, rules: [{}]}", [("DRG0204", "spec.action")]),
         (
             "AuthorizationPolicy",
-            "{rules: [{when: [{key: 'request.headers[x]', values: [a]}, {key: connection.sni, values: [a]}]}]}",
+            "{rules: [{when: [{key: 'request.headers[x]', values: [a]}, {key: request.auth.principal, values: [a]}]}]}",
             [("DRG0204", "spec.rules[0].when[1].key")],
         ),
         (
