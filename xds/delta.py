@@ -200,4 +200,6 @@ class DeltaStream:
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Return the state of delivery of each type."""
+        for delivery in self._client.types.values():
+            self._client.read_log(delivery)
         return tuple(type_status(delivery) for delivery in self._in_order())

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from xds_envoy import real_envoy
 from xds_recorder import Recorder, Runtime
-from xds_samples import changes, cluster, endpoints, listener, route, tls
+from xds_samples import changes, cluster, endpoints, listener, route, secret, tls
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds import Limits, Patience, View, XdsServer
@@ -95,3 +95,85 @@ async def test_culprit_is_named_and_the_good_rest_arrives(tmp_path, bad, type_ur
         assert {names for _, _, names, _ in recorder.of("nacked")} == {("bad",)}
         assert await envoy.cluster_names() == {"a", "b", "c"}
         assert [rejection.name for rejection in view.rejections()] == ["bad"]
+
+
+BAD_REGEX = {"match": {"safeRegex": {"regex": "(("}}, "route": {"cluster": "a"}}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param({"virtualHosts": [{"name": "h", "domains": ["*"], "routes": [BAD_REGEX]}]}, id="unnamed"),
+        pytest.param(
+            {"virtualHosts": [{"name": "h", "domains": ["x"]}, {"name": "i", "domains": ["x"]}]}, id="duplicate-domain"
+        ),
+        pytest.param({"virtualHosts": [{"name": "", "domains": ["*"]}]}, id="pgv"),
+    ],
+)
+async def test_bad_route_is_found_among_good_ones(tmp_path, bad):
+    """Envoy does not name the route in most of these errors: the culprit is found by sending fewer at a time."""
+    view = small_mesh()
+    view.apply(changes(listener("m", "r2"), route("r2", "a"), listener("n", "r3"), route("r3", "a")))
+    async with served(view) as (recorder, _, port, server), real_envoy(port, tmp_path):
+        await recorder.until(lambda: in_sync(server))
+        good = view.get((ROUTE, "r2"))
+        view.apply(changes(route("r", "a", ignorePortInHostMatching=True), route("r2", "a", **bad)))
+        view.apply(changes(route("r3", "a", ignorePortInHostMatching=True)))
+        await recorder.until(lambda: [r.name for r in view.rejections()] == ["r2"] and in_sync(server))
+        assert view.get((ROUTE, "r2")) is good
+
+
+async def test_rejected_secrets_are_named_and_do_not_withhold_acks(tmp_path):
+    view = small_mesh()
+    view.apply(changes(cluster("s", **tls("one")), endpoints("s", 1), cluster("t", **tls("two")), endpoints("t", 1)))
+    async with served(view) as (recorder, _, port, server), real_envoy(port, tmp_path):
+        await recorder.until(lambda: in_sync(server))
+        view.apply(changes(secret("one", "junk"), secret("two", "junk")))
+        await recorder.until(lambda: {r.name for r in view.rejections()} == {"one", "two"} and in_sync(server))
+        before = len(recorder.of("acked", CLUSTER))
+        view.apply(changes(cluster("b"), endpoints("b", 2)))
+        await recorder.until_seen("acked", CLUSTER, before + 1)
+
+
+async def test_restarted_envoy_gets_the_last_good(tmp_path):
+    view = small_mesh()
+    async with served(view) as (recorder, _, port, server):
+        async with real_envoy(port, tmp_path) as envoy:
+            await recorder.until(lambda: in_sync(server))
+            view.apply(changes(cluster("a", connectTimeout="0s"), listener("l", "r", filterChains=[{}, {}])))
+            await recorder.until(lambda: len(view.rejections()) == 2 and in_sync(server))
+        await recorder.until_seen("disconnected")
+        rejected = len(recorder.of("nacked"))
+        async with real_envoy(port, tmp_path) as envoy:
+            await recorder.until(lambda: in_sync(server))
+            assert await envoy.cluster_names() == {"a"}
+            assert len(await envoy.dump("dynamic_listeners")) == 1
+        assert len(recorder.of("nacked")) == rejected
+
+
+async def test_reconnect_to_a_restarted_control_plane_resends_nothing(tmp_path):
+    async with served(small_mesh()) as (recorder, _, port, server):
+        envoy = real_envoy(port, tmp_path)
+        await envoy.__aenter__()
+        await recorder.until(lambda: in_sync(server))
+    try:
+        # Another process: nothing is left of the first one's state, but the content hashes are the same.
+        async with served(small_mesh(), port=port) as (recorder, _, _, server):
+            await recorder.until(lambda: in_sync(server))
+            assert recorder.of("pushed") == []
+    finally:
+        await envoy.__aexit__(None, None, None)
+
+
+async def test_cluster_is_removed_after_the_route_that_named_it(tmp_path):
+    view = small_mesh()
+    async with served(view) as (recorder, _, port, server), real_envoy(port, tmp_path) as envoy:
+        await recorder.until(lambda: in_sync(server))
+        view.apply(changes(cluster("b"), endpoints("b", 2), route("r", "b"), gone=((CLUSTER, "a"), (ENDPOINT, "a"))))
+        await recorder.until(lambda: in_sync(server))
+        pushed = [(kind, count) for _, kind, count in recorder.of("pushed")][-4:]
+        assert pushed[0][0] == CLUSTER
+        assert pushed[-1] == (CLUSTER, 1)
+        assert ROUTE in {kind for kind, _ in pushed[1:-1]}
+        assert await envoy.cluster_names() == {"b"}
+        assert not recorder.of("waited")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from xds import Node, Peer, View
@@ -40,11 +41,12 @@ class Recorder:
         return [event for event in self.events if event[0] == kind and (type_url is None or event[1] == type_url)]
 
     async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Wait until `condition` holds; it is looked at after every event."""
+        """Wait until `condition` holds; looked at after every event, and now and then for what makes no event."""
         async with asyncio.timeout(seconds):
             while not condition():
                 self._changed.clear()
-                await self._changed.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), 0.05)
 
     async def until_seen(self, kind: str, type_url: str | None = None, count: int = 1) -> None:
         await self.until(lambda: len(self.of(kind, type_url)) >= count)

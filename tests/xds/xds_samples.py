@@ -78,3 +78,8 @@ def changes(*resources: Encoded, gone: tuple[Ref, ...] = ()) -> dict[Ref, Encode
 
 def _address(port: int) -> dict[str, Any]:
     return {"socketAddress": {"address": "127.0.0.1", "portValue": port}}
+
+
+def secret(name: str, pem: str) -> Encoded:
+    certificate = {"certificateChain": {"inlineString": pem}, "privateKey": {"inlineString": pem}}
+    return resource(SECRET, name, {"name": name, "tlsCertificate": certificate})
