@@ -79,7 +79,7 @@ class Connection:
                     "--service-node)",
                 )
             self._node = first.node
-            session = self._session = await self._connect(first.node, self._peer)
+            session = self._session = await self._authenticate(first.node)
         except Refused as refused:
             LOG.warning("refused", peer=self._peer.address, code=refused.code.name, reason=refused.message)
             await self._context.abort(refused.code, refused.message)
@@ -111,6 +111,16 @@ class Connection:
             session.close()
             self._observer.disconnected(session.proxy_id, time.monotonic() - started)
             self._log.info("disconnected", seconds=round(time.monotonic() - started, 3))
+
+    async def _authenticate(self, node: Node) -> Session:
+        try:
+            return await self._connect(node, self._peer)
+        except Refused:
+            raise
+        except Exception:
+            # Its text may hold a token: it is for our log, not for the client.
+            LOG.exception("connect failed", peer=self._peer.address, node=node.id)
+            raise Refused(grpc.StatusCode.INTERNAL, "the control plane failed to authenticate this client") from None
 
     def end(self) -> None:
         """Let the stream end with OK once the response being written is written: the client connects anew."""

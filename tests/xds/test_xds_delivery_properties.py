@@ -38,8 +38,8 @@ class Wire:
 class Delivery(RuleBasedStateMachine):
     """Two clients of the same views; a mesh of services (cluster and endpoints), routes and listeners."""
 
-    @initialize(linger=st.sampled_from([0.0, 10.0]))
-    def start(self, linger: float) -> None:
+    @initialize(linger=st.sampled_from([0.0, 10.0]), populated=st.booleans())
+    def start(self, linger: float, populated: bool) -> None:
         self.now = 0.0
         self.revision = 0
         self.main, self.extra = View("main"), View("extra")
@@ -47,6 +47,12 @@ class Delivery(RuleBasedStateMachine):
         self.routes: dict[str, tuple[Encoded, frozenset[str]]] = {}
         self.listeners: dict[str, tuple[Encoded, str]] = {}
         self.wires = [Wire((self.main,), linger), Wire((self.main,), linger)]
+        if populated:
+            for number in range(2):
+                self.change_cluster(number, "", False, True)
+                self.change_routes(number, [number], "", False, set())
+                self.change_listener(number, number, "", False)
+            self.quiet()
 
     # -- the world changes ------------------------------------------------------------------------------------------
 
@@ -117,6 +123,27 @@ class Delivery(RuleBasedStateMachine):
                 del self.listeners[listener]
                 changed[LISTENER, listener] = None
         self.main.apply(changed | self._drop_clusters(drop))
+
+    @rule(name=NAMES, to=NAMES, bad=BAD, listener=st.booleans())
+    def shift(self, name: int, to: int, bad: str, listener: bool) -> None:
+        """One change set: a cluster comes, a route moves to it, what nothing names any more goes, a listener too."""
+        key, route = f"c{to}", f"r{name % 2}"
+        changed: dict[Ref, Encoded | None] = {
+            (CLUSTER, key): self._new(CLUSTER, key, ((ENDPOINT, key),)),
+            (ENDPOINT, key): self._new(ENDPOINT, key, ()),
+            (ROUTE, route): self._new(ROUTE, route, ((CLUSTER, key),), bad),
+        }
+        self.clusters[key] = changed[CLUSTER, key]
+        self.routes[route] = (changed[ROUTE, route], frozenset((key,)))
+        if listener:
+            moved = f"l{to % 2}"
+            changed[LISTENER, moved] = self._new(LISTENER, moved, ((ROUTE, route),))
+            self.listeners[moved] = (changed[LISTENER, moved], route)
+            unused = set(self.routes) - {used for _, used in self.listeners.values()}
+            for gone in unused:
+                del self.routes[gone]
+                changed[ROUTE, gone] = None
+        self.main.apply(changed | self._drop_clusters({0, 1, 2, 3}))
 
     @rule(name=NAMES)
     def change_extra(self, name: int) -> None:

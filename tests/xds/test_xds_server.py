@@ -1,0 +1,170 @@
+"""The gRPC server with a gRPC client: who is let in, how streams end, and what is seen of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from envoy_data_plane.envoy.config.core.v3 import Node as NodeMessage
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest
+from model_envoy import RESPONSE, content
+from xds_recorder import FixedSession, Recorder, Runtime
+from xds_samples import changes
+
+from dragoman.codec import CLUSTER, Encoded, decode, encode
+from xds import Limits, Node, Peer, Refused, View, XdsServer
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+
+
+def request(node: str | None = None, **fields: object) -> bytes:
+    message = DeltaDiscoveryRequest(type_url=CLUSTER, **fields)
+    if node is not None:
+        message.node = NodeMessage(id=node)
+    return encode(message)
+
+
+@asynccontextmanager
+async def serving(runtime, address="127.0.0.1:0", **limits) -> AsyncIterator[tuple[XdsServer, Recorder, str]]:
+    recorder = Recorder()
+    server = XdsServer(runtime.connect, observer=recorder, limits=Limits(**limits))
+    port = server.listen(address)
+    await server.start()
+    try:
+        yield server, recorder, address if address.startswith("unix:") else f"127.0.0.1:{port}"
+    finally:
+        await server.stop(1)
+
+
+@asynccontextmanager
+async def stream(address: str) -> AsyncIterator[grpc.aio.StreamStreamCall]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.stream_stream(METHOD)()
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+
+async def read(call) -> object:
+    async with asyncio.timeout(5):
+        data = await call.read()
+    return decode(RESPONSE, data) if isinstance(data, bytes) else None
+
+
+def clusters(*names: str) -> View:
+    view = View("clusters")
+    view.apply(changes(*(content(CLUSTER, name, 1) for name in names)))
+    return view
+
+
+async def test_serves_over_tcp_and_tells_the_runtime_who_called():
+    runtime = Runtime((clusters("a"),))
+    async with serving(runtime) as (server, recorder, address), stream(address) as call:
+        await call.write(request("me"))
+        assert [resource.name for resource in (await read(call)).resources] == ["a"]
+        (peer,) = runtime.peers
+        assert peer.local
+        assert peer.address.startswith("ipv4:127.0.0.1")
+        (status,) = server.connections()
+        assert (status.proxy, status.views) == ("me", ("clusters",))
+        (cluster,) = status.types
+        assert (cluster.sent, cluster.acked, cluster.in_sync) == (1, 0, False)
+    await recorder.until_seen("disconnected")
+    assert server.connections() == ()
+    assert runtime.sessions[0].closed == 1
+    assert runtime.sessions[0].on_views_changed is None
+
+
+async def test_serves_over_a_unix_socket(tmp_path):
+    runtime = Runtime((clusters("a"),))
+    async with serving(runtime, f"unix:{tmp_path}/xds.sock") as (_, _, address), stream(address) as call:
+        await call.write(request("me"))
+        await read(call)
+        assert runtime.peers[0].local
+
+
+async def test_first_request_must_carry_a_node():
+    async with serving(Runtime(())) as (_, _, address), stream(address) as call:
+        await call.write(request())
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "node" in await call.details()
+
+
+async def test_garbage_is_refused():
+    async with serving(Runtime(())) as (_, _, address), stream(address) as call:
+        await call.write(b"\xff\xff\xff")
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_refusal_is_the_status_of_the_stream():
+    class Gate:
+        async def connect(self, node: Node, peer: Peer) -> FixedSession:
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"{node.id} may not")
+
+    async with serving(Gate()) as (_, recorder, address), stream(address) as call:
+        await call.write(request("thief"))
+        assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert await call.details() == "thief may not"
+        assert recorder.events == []
+
+
+async def test_error_of_the_runtime_tells_the_client_nothing_of_it():
+    class Broken:
+        async def connect(self, node: Node, peer: Peer) -> FixedSession:
+            raise RuntimeError("token is 12345")
+
+    async with serving(Broken()) as (server, _, address), stream(address) as call:
+        await call.write(request("me"))
+        assert await call.code() is grpc.StatusCode.INTERNAL
+        assert "12345" not in await call.details()
+        assert server.connections() == ()
+
+
+async def test_views_may_change_while_the_stream_lives():
+    runtime = Runtime((clusters("a"),))
+    async with serving(runtime) as (_, _, address), stream(address) as call:
+        await call.write(request("me"))
+        nonce = (await read(call)).nonce
+        (session,) = runtime.sessions
+        session.views = (*session.views, clusters("b"))
+        session.on_views_changed()
+        await call.write(request(response_nonce=nonce))
+        assert [resource.name for resource in (await read(call)).resources] == ["b"]
+
+
+async def test_stop_ends_streams_with_ok():
+    runtime = Runtime((clusters("a"),))
+    async with serving(runtime) as (server, recorder, address), stream(address) as call:
+        await call.write(request("me"))
+        await read(call)
+        await server.stop(5)
+        assert await call.code() is grpc.StatusCode.OK
+        assert recorder.of("disconnected")
+
+
+async def test_stream_ends_with_ok_at_its_age():
+    runtime = Runtime((clusters("a"),))
+    async with serving(runtime, max_age=0.05) as (_, _, address), stream(address) as call:
+        await call.write(request("me"))
+        await read(call)
+        async with asyncio.timeout(5):
+            assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_client_that_reads_nothing_does_not_stop_the_others():
+    big = View("big")
+    big.apply({(CLUSTER, f"c{n}"): Encoded.of_payload(CLUSTER, f"c{n}", bytes([n]) * 100_000) for n in range(64)})
+    runtime = Runtime((big,))
+    async with (
+        serving(runtime, inflight_bytes=1 << 20) as (_, _, address),
+        stream(address) as slow,
+        stream(address) as quick,
+    ):
+        await slow.write(request("slow"))
+        await quick.write(request("quick"))
+        seen: set[str] = set()
+        while len(seen) < 64:
+            message = await read(quick)
+            seen |= {resource.name for resource in message.resources}
+            await quick.write(request(response_nonce=message.nonce))
