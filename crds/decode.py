@@ -17,9 +17,9 @@ from crds.registry import ISTIO_GROUPS, KINDS, Kind
 from crds.report import close_match, misfits, unknown_field, without_nulls
 from crds.shape import message_of
 
-_TOP_LEVEL = {"apiVersion": 0, "kind": 0, "metadata": 0, "spec": 0, "status": 0}
+_TOP_LEVEL = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
 # Kubernetes: apimachinery ObjectMeta. All are legal in a document, we read a few.
-_METADATA = dict.fromkeys(
+_METADATA = frozenset(
     (
         "annotations",
         "clusterName",
@@ -166,8 +166,7 @@ def _kind(api_version: Any, name: Any) -> Kind | None:
         raise Invalid((problem("DRG0104", "kind", f"{group} has no kind {name}", remedy),))
     if kind is not None and issubclass(kind, IstioObject) and (guess := close_match(group, ISTIO_GROUPS)):
         # Gateway API's Gateway is a kind of its own: its group resembles none of Istio's.
-        remedy = f"did you mean {kind.resource.group}?" if guess else ""
-        raise Invalid((problem("DRG0104", "apiVersion", f"no group {group} is known", remedy),))
+        raise Invalid((problem("DRG0104", "apiVersion", f"no group {group} is known", f"did you mean {guess}?"),))
     return None
 
 

@@ -5,7 +5,7 @@ so the two cannot disagree about what is valid.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -82,7 +82,7 @@ def _message_misfits(value: Any, shape: Message, path: str) -> Iterator[Problem]
             yield problem("DRG0103", child(path, field.name), "this field is required", "add it")
 
 
-def unknown_field(name: str, known: Mapping[str, Any], path: str) -> Problem:
+def unknown_field(name: str, known: Iterable[str], path: str) -> Problem:
     """The finding for a field that its message does not have."""
     if guess := close_match(name, known):
         remedy = f"did you mean {guess!r}?"
@@ -91,7 +91,7 @@ def unknown_field(name: str, known: Mapping[str, Any], path: str) -> Problem:
     return problem("DRG0101", child(path, name), f"unknown field {name!r}", remedy)
 
 
-def close_match(name: str, known: Mapping[str, Any] | frozenset[str]) -> str | None:
+def close_match(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelt one most likely stands for."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
@@ -109,7 +109,7 @@ def _scalar_misfits(value: Any, hint: Any, path: str) -> Iterator[Problem]:
     text = text[0].lower() + text[1:]
     if isinstance(expected, type) and issubclass(expected, Enum):
         names = [str(member.value) for member in expected]
-        guess = close_match(value, frozenset(names)) if isinstance(value, str) else None
+        guess = close_match(value, names) if isinstance(value, str) else None
         remedy = f"did you mean {guess!r}?" if guess else f"one of {', '.join(names)}"
         yield problem("DRG0107", path, f"{value!r} is not a value of this field", remedy)
     elif expected is Duration:

@@ -547,6 +547,328 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
         "{configPatches: [{applyTo: CLUSTER, match: {listener: {}}, patch: {operation: REMOVE}}]}",
         [("DRG0311", "spec.configPatches[0].match.listener")],
     ),
+    # one at a time: what the cases above leave out
+    ("VirtualService", route(f"{TO_A}, mirror: {{host: '*'}}"), [("DRG0301", "spec.http[0].mirror.host")]),
+    (
+        "VirtualService",
+        route(f"{TO_A}, mirrors: [{{destination: {{host: b}}, percentage: {{value: 200}}}}]"),
+        [("DRG0304", "spec.http[0].mirrors[0].percentage.value")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, mirrorPercentage: {{value: -1}}, mirror_percent: 101"),
+        [
+            ("DRG0401", "spec.http[0].mirror_percent"),
+            ("DRG0304", "spec.http[0].mirror_percent"),
+            ("DRG0304", "spec.http[0].mirrorPercentage.value"),
+        ],
+    ),
+    (
+        "VirtualService",
+        route("redirect: {uri: /a, prefixRewrite: /b, port: 80, derivePort: FROM_REQUEST_PORT}"),
+        [("DRG0307", "spec.http[0].redirect"), ("DRG0307", "spec.http[0].redirect")],
+    ),
+    (
+        "VirtualService",
+        route("directResponse: {status: 200, body: {}}"),
+        [("DRG0307", "spec.http[0].directResponse.body")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, rewrite: {{uri: /a, uriRegexRewrite: {{}}}}"),
+        [
+            ("DRG0307", "spec.http[0].rewrite"),
+            ("DRG0308", "spec.http[0].rewrite.uriRegexRewrite.match"),
+            ("DRG0308", "spec.http[0].rewrite.uriRegexRewrite.rewrite"),
+        ],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, fault: {{delay: {{exponentialDelay: 1s, percent: 5}}, abort: {{http2Error: a}}}}"),
+        [
+            ("DRG0314", "spec.http[0].fault.delay.exponentialDelay"),
+            ("DRG0401", "spec.http[0].fault.delay.percent"),
+            ("DRG0314", "spec.http[0].fault.abort.http2Error"),
+        ],
+    ),
+    ("VirtualService", route(f"{TO_A}, fault: {{abort: {{}}}}"), [("DRG0406", "spec.http[0].fault.abort")]),
+    (
+        "VirtualService",
+        route(f"{TO_A}, fault: {{abort: {{httpStatus: 500, grpcStatus: OK}}}}"),
+        [("DRG0307", "spec.http[0].fault.abort")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, corsPolicy: {{allowOrigin: [a], allowOrigins: [{{}}], exposeHeaders: ['a b']}}"),
+        [
+            ("DRG0308", "spec.http[0].corsPolicy.allowOrigins[0]"),
+            ("DRG0401", "spec.http[0].corsPolicy.allowOrigin"),
+            ("DRG0406", "spec.http[0].corsPolicy.allowOrigin"),
+            ("DRG0313", "spec.http[0].corsPolicy.exposeHeaders[0]"),
+        ],
+    ),
+    (
+        "VirtualService",
+        route(
+            f"{TO_A}, match: [{{uri: {{regex: ''}}, ignoreUriCase: true, sourceNamespace: a.b, queryParams: "
+            f"{{'': {{}}}}}}]"
+        ),
+        [
+            ("DRG0308", "spec.http[0].match[0].uri.regex"),
+            ("DRG0308", "spec.http[0].match[0].queryParams[]"),
+            ("DRG0301", "spec.http[0].match[0].sourceNamespace"),
+            ("DRG0406", "spec.http[0].match[0].ignoreUriCase"),
+        ],
+    ),
+    ("VirtualService", "{tls: [], tcp: [{route: [{destination: {host: a}}]}]}", [("DRG0311", "spec.tcp")]),
+    (
+        "VirtualService",
+        "{hosts: [a], tls: [{match: [{}], route: []}]}",
+        [("DRG0308", "spec.tls[0].match[0].sniHosts"), ("DRG0308", "spec.tls[0].route")],
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: 0s}}, http: "
+            "{http2KeepAlive: {timeout: 0s}}}}}"
+        ),
+        [
+            ("DRG0303", "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.time"),
+            ("DRG0303", "spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {warmupDurationSecs: 1s, warmup: {duration: 0s, aggression: 0.5}}}}",
+        [
+            ("DRG0303", "spec.trafficPolicy.loadBalancer.warmup.duration"),
+            ("DRG0314", "spec.trafficPolicy.loadBalancer.warmup.aggression"),
+            ("DRG0401", "spec.trafficPolicy.loadBalancer.warmupDurationSecs"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {}, zoneAwareLbSetting: {}}}}",
+        [("DRG0307", "spec.trafficPolicy.loadBalancer")],
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting:"
+            " {distribute: [{from: a, to: {b: 100}}], failover: [{from: a/b, to: c}]}}}}"
+        ),
+        [
+            ("DRG0307", "spec.trafficPolicy.loadBalancer.localityLbSetting"),
+            ("DRG0314", "spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0].from"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {consistentHash:"
+            " {httpCookie: {name: '', ttl: -1s}, ringHash: {}, maglev: {}, minimumRingSize: 8}}}}"
+        ),
+        [
+            ("DRG0307", "spec.trafficPolicy.loadBalancer.consistentHash"),
+            ("DRG0308", "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name"),
+            ("DRG0303", "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.ttl"),
+            ("DRG0401", "spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize"),
+            ("DRG0307", "spec.trafficPolicy.loadBalancer.consistentHash"),
+            ("DRG0314", "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: a, trafficPolicy: {outlierDetection: {consecutiveLocalOriginFailures: 1, "
+            "outlierDetectionHttpErrorCodes: [7]}}}"
+        ),
+        [
+            ("DRG0406", "spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures"),
+            ("DRG0314", "spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]"),
+        ],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: a, caCertificates: b}}}",
+        [("DRG0307", "spec.trafficPolicy.tls")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [a]}}}",
+        [
+            ("DRG0311", "spec.trafficPolicy.tls.subjectAltNames"),
+            ("DRG0407", "spec.trafficPolicy.tls.insecureSkipVerify"),
+        ],
+    ),
+    (
+        "Gateway",
+        (
+            "{servers: [{port: {number: 443, name: '', protocol: HTTPS, targetPort: 1}, hosts: [a], tls: "
+            "{httpsRedirect: true,"
+            " mode: SIMPLE, credentialName: a, credentialNames: [a, b, c], insecureSkipVerify: true,"
+            " cipherSuites: [A, A], subjectAltNames: ['a b']}}]}"
+        ),
+        [
+            ("DRG0308", "spec.servers[0].port.name"),
+            ("DRG0401", "spec.servers[0].port.targetPort"),
+            ("DRG0311", "spec.servers[0].tls.httpsRedirect"),
+            ("DRG0307", "spec.servers[0].tls"),
+            ("DRG0314", "spec.servers[0].tls.credentialNames"),
+            ("DRG0311", "spec.servers[0].tls.insecureSkipVerify"),
+            ("DRG0309", "spec.servers[0].tls.cipherSuites[1]"),
+            ("DRG0301", "spec.servers[0].tls.subjectAltNames[0]"),
+        ],
+    ),
+    (
+        "Gateway",
+        "{servers: [{port: {number: 1, name: a, protocol: TCP}, hosts: [a], tls: {httpsRedirect: true}}]}",
+        [("DRG0311", "spec.servers[0].tls.httpsRedirect")],
+    ),
+    (
+        "Gateway",
+        (
+            "{servers: [{port: {number: 1, name: a, protocol: TLS}, hosts: [a], tls: {mode: ISTIO_MUTUAL, "
+            "credentialName: a}}]}"
+        ),
+        [("DRG0311", "spec.servers[0].tls")],
+    ),
+    (
+        "Sidecar",
+        (
+            "{inboundConnectionPool: {}, ingress: [{port: {number: 1, protocol: FOO, targetPort: 2}, bind: 'unix:///a',"
+            " defaultEndpoint: '127.0.0.1:0', tls: {mode: SIMPLE, credentialName: a, credentialNames: [b]},"
+            " connectionPool: {}}]}"
+        ),
+        [
+            ("DRG0314", "spec.ingress[0].port.protocol"),
+            ("DRG0401", "spec.ingress[0].port.targetPort"),
+            ("DRG0314", "spec.ingress[0].bind"),
+            ("DRG0302", "spec.ingress[0].defaultEndpoint"),
+            ("DRG0307", "spec.ingress[0].tls"),
+            ("DRG0308", "spec.ingress[0].connectionPool"),
+            ("DRG0308", "spec.inboundConnectionPool"),
+        ],
+    ),
+    (
+        "Sidecar",
+        (
+            "{egress: [{port: {number: 1, protocol: TCP}, hosts: ['A B/*']}, {port: {number: 1, protocol: "
+            "TCP}, hosts: ['*/*']},"
+            " {bind: 127.0.0.1, hosts: ['*/*']}]}"
+        ),
+        [
+            ("DRG0301", "spec.egress[0].hosts[0]"),
+            ("DRG0309", "spec.egress[1].port.number"),
+            ("DRG0316", "spec.egress[2].port"),
+        ],
+    ),
+    ("AuthorizationPolicy", "{action: CUSTOM, provider: {name: a}}", [("DRG0308", "spec.rules")]),
+    (
+        "AuthorizationPolicy",
+        "{targetRefs: [{kind: Service, name: a, namespace: b}]}",
+        [("DRG0311", "spec.targetRefs[0].namespace")],
+    ),
+    (
+        "AuthorizationPolicy",
+        (
+            "{rules: [{from: [{source: {serviceAccounts: ['a/b/c']}}], to: [{operation: {paths: "
+            "['/{**}/{**}', '/{*}/a*']}}]}]}"
+        ),
+        [
+            ("DRG0314", "spec.rules[0].from[0].source.serviceAccounts[0]"),
+            ("DRG0314", "spec.rules[0].to[0].operation.paths[0]"),
+            ("DRG0311", "spec.rules[0].to[0].operation.paths[1]"),
+        ],
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{when: [{key: source.principal, values: ['']}]}]}",
+        [("DRG0308", "spec.rules[0].when[0].values[0]")],
+    ),
+    (
+        "ServiceEntry",
+        "{hosts: [a.b, a.b], workloadSelector: {labels: {a: b}}, ports: [{number: 80, name: 'A B', protocol: HTTP}]}",
+        [
+            ("DRG0309", "spec.hosts[1]"),
+            ("DRG0301", "spec.ports[0].name"),
+            ("DRG0406", "spec.workloadSelector"),
+        ],
+    ),
+    (
+        "ServiceEntry",
+        "{hosts: [a.b], resolution: DNS_ROUND_ROBIN, endpoints: [{address: 'unix:///a'}, {address: b}]}",
+        [("DRG0311", "spec.endpoints"), ("DRG0311", "spec.endpoints[0].address")],
+    ),
+    ("ServiceEntry", "{hosts: []}", [("DRG0308", "spec.hosts")]),
+    (
+        "WorkloadEntry",
+        "{address: a b, ports: {'A B': 0}}",
+        [
+            ("DRG0301", "spec.address"),
+            ("DRG0301", "spec.ports[A B]"),
+            ("DRG0302", "spec.ports[A B]"),
+        ],
+    ),
+    (
+        "WorkloadGroup",
+        (
+            "{metadata: {labels: {a: 'b c'}}, template: {ports: {a: 0}}, probe: {httpGet: {port: 0, scheme: "
+            "ftp}, exec: {}}}"
+        ),
+        [
+            ("DRG0302", "spec.template.ports[a]"),
+            ("DRG0312", "spec.metadata.labels[a]"),
+            ("DRG0307", "spec.probe"),
+            ("DRG0302", "spec.probe.httpGet.port"),
+            ("DRG0314", "spec.probe.httpGet.scheme"),
+            ("DRG0308", "spec.probe.exec.command"),
+        ],
+    ),
+    (
+        "RequestAuthentication",
+        (
+            "{jwtRules: [{issuer: a, audiences: [''], jwksUri: 'https://a:port', timeout: 0s,"
+            " fromHeaders: [{name: 'a b'}], outputPayloadToHeader: 'a b'}]}"
+        ),
+        [
+            ("DRG0314", "spec.jwtRules[0].jwksUri"),
+            ("DRG0313", "spec.jwtRules[0].fromHeaders[0].name"),
+            ("DRG0308", "spec.jwtRules[0].audiences[0]"),
+            ("DRG0313", "spec.jwtRules[0].outputPayloadToHeader"),
+            ("DRG0303", "spec.jwtRules[0].timeout"),
+        ],
+    ),
+    (
+        "Telemetry",
+        (
+            "{tracing: [{providers: [{name: a}, {name: b}]}], accessLogging: [{filter: {}}],"
+            " metrics: [{overrides: [{match: {metric: REQUEST_COUNT, customMetric: a}}]}]}"
+        ),
+        [
+            ("DRG0406", "spec.tracing[0].providers"),
+            ("DRG0307", "spec.metrics[0].overrides[0].match"),
+            ("DRG0308", "spec.accessLogging[0].filter.expression"),
+        ],
+    ),
+    (
+        "WasmPlugin",
+        "{url: a, vmConfig: {env: [{name: a, valueFrom: HOST, value: b}]}}",
+        [("DRG0311", "spec.vmConfig.env[0].value")],
+    ),
+    ("TrafficExtension", "{wasm: {url: 's3://a'}}", [("DRG0314", "spec.wasm.url")]),
+    (
+        "EnvoyFilter",
+        (
+            "{workloadSelector: {}, targetRefs: [{kind: Service, name: a}], configPatches:"
+            " [{applyTo: CLUSTER, match: {proxy: {proxyVersion: '('}}, patch: {operation: MERGE}}]}"
+        ),
+        [
+            ("DRG0307", "spec"),
+            ("DRG0316", "spec.configPatches[0].patch.value"),
+            ("DRG0306", "spec.configPatches[0].match.proxy.proxyVersion"),
+        ],
+    ),
 ]
 
 
