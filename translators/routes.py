@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
+from crds.meta import age_order
 from crds.virtualservice import VirtualService
 from dragoman.codec import ROUTE, Encoded
 from dragoman.engine import Call, Graph, consult, query
@@ -144,7 +145,7 @@ def _chunk(g: Graph, client: Client, scope: Scope, provider: str, services: bool
 def _entries(g: Graph, scope: Scope, provider: str, services: bool) -> Iterator[tuple[str, int, tuple[str, ...]]]:
     """Host, port and domains of each virtual host of a chunk."""
     lost = consult(g, lost_domains, scope, provider, services)
-    for member in service_members(g, scope, provider) if services else rule_members(g, scope, provider):
+    for member in _members(g, scope, provider, services):
         domains = _domains(g, scope, member)
         if lost:
             domains = tuple(domain for domain in domains if (member, domain) not in lost)
@@ -182,6 +183,10 @@ def rule_members(g: Graph, scope: Scope, provider: str) -> tuple[Member, ...]:
     return tuple(members)
 
 
+def _members(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[Member, ...]:
+    return service_members(g, scope, provider) if services else rule_members(g, scope, provider)
+
+
 def _admits(scope: Scope, namespace: str, host: str) -> bool:
     return any(
         admitted in ("*", namespace) and (matches(pattern, host) or matches(host, pattern))
@@ -216,7 +221,7 @@ Claims = tuple[tuple[Member, str], ...]
 @query
 def claims(g: Graph, scope: Scope, provider: str, services: bool) -> Claims:
     """Which domains the virtual hosts of a chunk ask for."""
-    members = service_members(g, scope, provider) if services else rule_members(g, scope, provider)
+    members = _members(g, scope, provider, services)
     return tuple((member, domain) for member in members for domain in _domains(g, scope, member))
 
 
@@ -229,7 +234,7 @@ def claimed(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[int,
 
 @query
 def duplicates(g: Graph, scope: Scope) -> frozenset[tuple[Member, str]]:
-    """Claims that lose: the first keeps a domain, VirtualServices' own hosts before services (Istio: httproute.go,
+    """Claims that lose: the oldest keeps a domain, VirtualServices' own hosts before services (Istio: httproute.go,
     dedupeDomains). Nearly always none, which costs a count and no comparison of names."""
     chunks = [(provider, False) for provider in rule_namespaces(g, scope.egress)]
     chunks += [(provider, True) for provider in provider_namespaces(g, scope.egress)]
@@ -237,12 +242,21 @@ def duplicates(g: Graph, scope: Scope) -> frozenset[tuple[Member, str]]:
     if sum(count for count, _ in counted) == len(frozenset().union(*(names for _, names in counted))):
         return frozenset()
     owner: dict[str, Member] = {}
+    members = ((services, member) for provider, services in chunks for member in _members(g, scope, provider, services))
     return frozenset(
         (member, domain)
-        for chunk in chunks
-        for member, domain in claims(g, scope, *chunk)
+        for _, member in sorted(members, key=lambda entry: (entry[0], _age(g, scope, *entry), entry[1]))
+        for domain in _domains(g, scope, member)
         if owner.setdefault(domain, member) != member
     )
+
+
+def _age(g: Graph, scope: Scope, services: bool, member: Member) -> tuple[object, ...]:
+    if services:
+        found = service_of(g, member.host)
+        return found.age if found is not None else ()
+    rule = virtual_service(g, scope.namespace, member.host)
+    return age_order(rule) if rule is not None else ()
 
 
 @query

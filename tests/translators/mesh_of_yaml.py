@@ -28,7 +28,10 @@ class Mesh:
         self.apply(text)
 
     def apply(self, text: str) -> None:
-        self._change(Edit(obj.key, self.world.objects.get(obj.key), obj) for obj in objects(text))
+        self.adopt(objects(text))
+
+    def adopt(self, objects: Iterable[Any]) -> None:
+        self._change(Edit(obj.key, self.world.objects.get(obj.key), obj) for obj in objects)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         key = ObjectKey(kind, namespace, name)
