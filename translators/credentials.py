@@ -1,8 +1,8 @@
 """Kubernetes Secrets → SDS secrets for gateways.
 
-Istio: pilot/pkg/credentials/kube/secrets.go. Key layouts: `tls.crt`, `tls.key` and `ca.crt` (Kubernetes' own), or `cert`,
-`key` and `cacert`. A name that ends in `-cacert` is the certificate authority for client certificates: from a Secret of
-that name, else from the credential's own.
+Istio: pilot/pkg/credentials/kube/secrets.go. Key layouts: `tls.crt`, `tls.key` and `ca.crt` (Kubernetes' own), or
+`cert`, `key` and `cacert`. A name that ends in `-cacert` is the certificate authority for client certificates: from a
+Secret of that name, else from the credential's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How an inbound port tells its connections apart: by mTLS mode and declared protocol.
 
-The table of Istio's pilot/pkg/networking/core/filterchain_options.go. Order does not matter to Envoy, which takes the most
-specific match; it is kept so that the output can be read beside Istio's.
+The table of Istio's pilot/pkg/networking/core/filterchain_options.go. Order does not matter to Envoy, which takes the
+most specific match; it is kept so that the output can be read beside Istio's.
 """
 
 from __future__ import annotations

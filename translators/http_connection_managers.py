@@ -46,6 +46,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 
 from crds.meshconfig import MeshConfig, NormalizationType
+from crds.meshproxyconfig import ForwardClientCertDetails
 from dragoman.codec import pack
 from dragoman.mesh.protocol import Protocol
 from translators import alpn
@@ -55,6 +56,14 @@ FILTER = "envoy.filters.network.http_connection_manager"
 
 PEER_CERTIFICATE = ClientCertDetails(subject=True, dns=True, uri=True)
 """What `x-forwarded-client-cert` tells an application of its caller."""
+
+
+_FORWARDED = {
+    written: ForwardClientCert.SANITIZE_SET
+    if written is ForwardClientCertDetails.UNDEFINED
+    else ForwardClientCert[written.value]
+    for written in ForwardClientCertDetails
+}
 
 
 def inbound_manager(
@@ -99,16 +108,17 @@ def gateway_manager(
     route_name: str,
     policies: Iterable[HttpFilter],
     access_logs: Iterable[AccessLog],
-    trusted_proxies: int,
 ) -> Filter:
-    """Requests from outside the mesh: nothing they claim about client certificates is believed."""
+    """Requests from outside the mesh: what they claim of their origin is believed only as far as the mesh's
+    `gatewayTopology` says that trusted proxies stand before the gateway."""
+    topology = mesh.default_config.gateway_topology
     filters = (*policies, alpn.per_request_filter(), *_standard_filters())
     manager = _manager(mesh, stat_prefix, filters, access_logs)
     manager.rds = Rds(config_source=ADS, route_config_name=route_name)
     manager.server_name = "istio-envoy"
     manager.use_remote_address = True
-    manager.xff_num_trusted_hops = trusted_proxies
-    manager.forward_client_cert_details = ForwardClientCert.SANITIZE_SET
+    manager.xff_num_trusted_hops = topology.num_trusted_proxies
+    manager.forward_client_cert_details = _FORWARDED[topology.forward_client_cert_details]
     manager.set_current_client_cert_details = ClientCertDetails(subject=True, cert=True, dns=True, uri=True)
     return _filter(manager)
 

@@ -28,6 +28,7 @@ from translators.names import (
     listener,
     wildcard_listener,
 )
+from translators.peer_names import PeerNames
 from translators.pieces import Piece, joined
 from translators.tcp_proxies import tcp_proxy
 from translators.tls import MESH_SECRETS, mesh_downstream
@@ -163,7 +164,7 @@ def _chain(
     return Piece.of(message, refs)
 
 
-def _peers(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> authorization.PeerNames:
+def _peers(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> PeerNames:
     """Who may complete the handshake: where only bytes are passed, policies decide it before the first of them."""
     if chain.http:
         return authorization.mesh_peers(g)

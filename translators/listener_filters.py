@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.listener.v3 import (
 from envoy_data_plane.envoy.extensions.filters.listener.http_inspector.v3 import HttpInspector
 from envoy_data_plane.envoy.extensions.filters.listener.original_dst.v3 import OriginalDst
 from envoy_data_plane.envoy.extensions.filters.listener.original_src.v3 import OriginalSrc
+from envoy_data_plane.envoy.extensions.filters.listener.proxy_protocol.v3 import ProxyProtocol
 from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
 from envoy_data_plane.envoy.type.v3 import Int32Range
 
@@ -27,6 +28,11 @@ def original_destination() -> ListenerFilter:
 
 def original_source() -> ListenerFilter:
     return ListenerFilter(name="envoy.filters.listener.original_src", typed_config=pack(OriginalSrc(mark=TPROXY_MARK)))
+
+
+def proxy_protocol() -> ListenerFilter:
+    """Takes the client's address from the PROXY protocol that a load balancer speaks; without it, it is refused."""
+    return ListenerFilter(name="envoy.filters.listener.proxy_protocol", typed_config=pack(ProxyProtocol()))
 
 
 def tls_inspector(but_on: Iterable[int] = ()) -> ListenerFilter:

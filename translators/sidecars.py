@@ -29,7 +29,7 @@ from translators.routes import route_configuration
 
 @query
 def outbound(g: Graph, view: OutboundView) -> Tree:
-    """Clusters and endpoints of all that a proxy may see, and for a sidecar the listeners and routes that lead there."""
+    """Clusters and endpoints of all that a proxy may see, and for a sidecar the listeners and routes towards them."""
     calls: list[Call[Any]] = [black_hole_cluster.call(), passthrough_cluster.call()]
     calls += (
         services_of_namespace.call(

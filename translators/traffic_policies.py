@@ -1,7 +1,7 @@
 """The traffic policy in force for one port and subset of a host.
 
 A subset's policy overrides the host's block by block; settings of a port replace the blocks as a whole (Istio:
-pilot/pkg/networking/core/cluster_traffic_policy.go, selectTrafficPolicyComponents; pkg/util/... MergeSubsetTrafficPolicy).
+pilot/pkg/networking/core/cluster_traffic_policy.go, selectTrafficPolicyComponents).
 """
 
 from __future__ import annotations

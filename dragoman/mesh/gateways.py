@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from crds.gateway import Gateway
 from crds.meta import ObjectKey
-from crds.servertls import ServerTLSMode
+from crds.servertls import ServerTLSMode, ServerTLSSettings
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, consult, query
 from dragoman.mesh.exports import exports, visible
@@ -19,6 +19,10 @@ from dragoman.mesh.labels import Labels, selects
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.services import service, target_port_of
 from dragoman.mesh.settings import mesh_config
+
+
+CA_SUFFIX = "-cacert"
+"""Ends the name of a credential that is a certificate authority (Istio: pilot/pkg/model/credentials/resource.go)."""
 
 
 @query
@@ -114,18 +118,28 @@ def admitted(bound: BoundServer, owner: str, host: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def credential_names(settings: ServerTLSSettings) -> tuple[str, ...]:
+    """The Secrets that hold a server's own certificates: several for different kinds of key."""
+    return settings.credential_names or ((settings.credential_name,) if settings.credential_name else ())
+
+
+def authority_name(settings: ServerTLSSettings) -> str | None:
+    """The credential that holds the CA of a server's clients: one of its own, else what goes with its certificate."""
+    credential = settings.ca_cert_credential_name or next(iter(credential_names(settings)), None)
+    return f"{credential}{CA_SUFFIX}" if credential else None
+
+
 @query
 def credentials_of(g: Graph, view: GatewayView) -> tuple[str, ...]:
-    """SDS names of the credentials that a gateway's servers use."""
+    """The credentials that a gateway's servers use, those of client CAs included."""
     names: dict[str, None] = {}
     for bound in servers_of(g, view):
-        tls = bound.server.tls
-        if tls is None:
+        settings = bound.server.tls
+        if settings is None:
             continue
-        listed = tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
-        names.update(dict.fromkeys(f"kubernetes://{name}" for name in listed))
-        if tls.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL):
-            authority = tls.ca_cert_credential_name or next((f"{name}-cacert" for name in listed), None)
+        names.update(dict.fromkeys(credential_names(settings)))
+        if settings.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL):
+            authority = authority_name(settings)
             if authority is not None:
-                names[f"kubernetes://{authority}"] = None
+                names[authority] = None
     return tuple(names)

@@ -12,32 +12,38 @@ from typing import TypeVar
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.destinationrule import DestinationRule
 from crds.gateway import Gateway
+from crds.kubernetes.configmap import ConfigMap
+from crds.kubernetes.endpoints import Endpoints
 from crds.kubernetes.endpointslice import EndpointSlice
+from crds.kubernetes.namespace import Namespace
+from crds.kubernetes.node import Node
+from crds.kubernetes.pod import Pod
+from crds.kubernetes.service import Service
 from crds.meta import IstioObject, ObjectKey
 from crds.peerauthentication import PeerAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, Input
 
-OBJECTS = Input[ObjectKey, "IstioObject | None"]("object", default=None)
+OBJECTS = Input[ObjectKey, IstioObject | None]("object", default=None)
 """Each Istio object by itself. Cells that hold several are only consulted; who picks one reads it here, so that
 provenance names the objects that were picked and no others."""
 
-MESH_CONFIG_MAPS = Input[str, "ConfigMap | None"]("mesh config map of namespace", default=None)
+MESH_CONFIG_MAPS = Input[str, ConfigMap | None]("mesh config map of namespace", default=None)
 
-NAMESPACES = Input[str, "Namespace | None"]("namespace", default=None)
-NODES = Input[str, "Node | None"]("node", default=None)
+NAMESPACES = Input[str, Namespace | None]("namespace", default=None)
+NODES = Input[str, Node | None]("node", default=None)
 
-PODS = Input[tuple[str, str], "Pod | None"]("pod", default=None)
+PODS = Input[tuple[str, str], Pod | None]("pod", default=None)
 POD_NAMES = Input[str, tuple[str, ...]]("pods of namespace", default=())
 
-SERVICES = Input[tuple[str, str], "Service | None"]("service", default=None)
+SERVICES = Input[tuple[str, str], Service | None]("service", default=None)
 SERVICE_NAMES = Input[str, tuple[str, ...]]("services of namespace", default=())
 SERVICE_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with services", default=())
 EXTERNAL_NAMES = Input[str, tuple[tuple[str, str], ...]]("ExternalName services that lead to host", default=())
 
 ENDPOINT_SLICES = Input[tuple[str, str], tuple[EndpointSlice, ...]]("endpoint slices of service", default=())
-ENDPOINTS = Input[tuple[str, str], "Endpoints | None"]("endpoints of service", default=None)
+ENDPOINTS = Input[tuple[str, str], Endpoints | None]("endpoints of service", default=None)
 
 VIRTUAL_SERVICES_BY_HOST = Input[str, tuple[VirtualService, ...]]("virtual services by mesh host", default=())
 VIRTUAL_SERVICES_BY_GATEWAY = Input[str, tuple[VirtualService, ...]]("virtual services by gateway", default=())

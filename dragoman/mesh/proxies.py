@@ -1,8 +1,8 @@
 """Proxies: who is connected, and which views it gets.
 
-A view key holds interned facets and nothing else reaches a translator, so a key can never be incomplete. Outbound views
-are shared by namespaces and scopes, inbound views by classes of workloads: a thousand pods of a Deployment are one view.
-What a proxy is comes from its pod and the mesh's objects, never from metadata that the proxy claims.
+A view key holds interned facets and nothing else reaches a translator, so a key can never be incomplete. Outbound
+views are shared by namespaces and scopes, inbound views by classes of workloads: a thousand pods of a Deployment are
+one view. What a proxy is comes from its pod and the mesh's objects, never from metadata that the proxy claims.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
+from crds.meshconfig import OutboundTrafficPolicyMode as MeshOutboundMode
 from crds.sidecar import OutboundTrafficPolicyMode, Sidecar
 from dragoman.engine import Graph, consult, query
 from dragoman.mesh.hosts import DOMAIN, resolve
@@ -153,8 +154,8 @@ def allows_any(g: Graph, namespace: str, labels: Labels) -> bool:
     sidecar = sidecar_of(g, namespace, labels)
     policy = sidecar.spec.outbound_traffic_policy if sidecar is not None else None
     if policy is not None and policy.mode is not None:
-        return policy.mode != OutboundTrafficPolicyMode.REGISTRY_ONLY
-    return mesh_config(g).outbound_traffic_policy.mode != OutboundTrafficPolicyMode.REGISTRY_ONLY
+        return policy.mode is not OutboundTrafficPolicyMode.REGISTRY_ONLY
+    return mesh_config(g).outbound_traffic_policy.mode is not MeshOutboundMode.REGISTRY_ONLY
 
 
 @query
@@ -182,7 +183,7 @@ def gateway_label_keys(g: Graph) -> frozenset[str]:
 
 
 @query
-def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View, ...]:
+def views_of(g: Graph, kind: ProxyType, namespace: str, pod: str) -> tuple[View, ...]:
     """The views of a pod's proxy, none for a pod that does not exist."""
     found = workload(g, namespace, pod)
     if found is None:
@@ -192,15 +193,15 @@ def views_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> tuple[View,
     outbound_labels = projected(found.labels, rules)
     bind = found.addresses[0] if mode is Interception.NONE else ""
     seen = projected(found.labels, policy_label_keys(g, namespace))
-    if type is ProxyType.ROUTER:
+    if kind is ProxyType.ROUTER:
         keys = (*gateway_label_keys(g), *policy_label_keys(g, namespace), *rules)
         return (
-            OutboundView(type, namespace, EVERYTHING, False, Interception.NONE, outbound_labels),
+            OutboundView(kind, namespace, EVERYTHING, False, Interception.NONE, outbound_labels),
             GatewayView(namespace, projected(found.labels, keys), found.service_account, found.ports, bind),
         )
     return (
         OutboundView(
-            type,
+            kind,
             namespace,
             egress_of(g, namespace, seen),
             allows_any(g, namespace, seen),

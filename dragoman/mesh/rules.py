@@ -21,15 +21,16 @@ from dragoman.mesh.settings import mesh_config, root_namespace
 def virtual_service(g: Graph, client: str, host: str) -> VirtualService | None:
     """The VirtualService whose mesh routes hold for `host` as seen from namespace `client`.
 
-    An exact host beats a wildcard and a longer wildcard a shorter one; of those, rules private to the client come first,
-    then those exported to it by name, then public ones, oldest first (Istio: pilot/pkg/model/virtualservice.go,
-    SelectVirtualServices).
+    An exact host beats a wildcard and a longer wildcard a shorter one; of those, rules private to the client come
+    first, then those exported to it by name, then public ones, oldest first (Istio:
+    pilot/pkg/model/virtualservice.go, SelectVirtualServices).
     """
     default = mesh_config(g).default_virtual_service_export_to
     for pattern in (host, *wildcards_of(host)):
+        listed: tuple[VirtualService, ...] = consult(g, VIRTUAL_SERVICES_BY_HOST, pattern)
         ranked = [
             (_closeness(exported, candidate.metadata.namespace, client), index, candidate)
-            for index, candidate in enumerate(consult(g, VIRTUAL_SERVICES_BY_HOST, pattern))
+            for index, candidate in enumerate(listed)
             if visible(exported := exports(candidate.spec.export_to, candidate.metadata.namespace, default), client)
         ]
         if ranked:

@@ -1,7 +1,8 @@
 """Services as the mesh sees them, made from Kubernetes Services (ServiceEntry joins here later).
 
-Istio: pkg/config/kube/conversion.go (ConvertService). A value holds only what translators may depend on: a Service whose
-status, resourceVersion or unread annotation changed gives an equal value, and nothing downstream is computed again.
+Istio: pkg/config/kube/conversion.go (ConvertService). A value holds only what translators may depend on: a Service
+whose status, resourceVersion or unread annotation changed gives an equal value, and nothing downstream is computed
+again.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def canonical_host(g: Graph, host: str) -> str:
 
 
 Egress = tuple[tuple[str, str], ...]
-"""What a proxy may see: pairs of namespace (or `*`) and host pattern, in canonical order (Istio API: Sidecar.egress)."""
+"""What a proxy may see: pairs of namespace (or `*`) and host pattern, in canonical order (Istio: Sidecar.egress)."""
 
 EVERYTHING: Egress = (("*", "*"),)
 

@@ -1,7 +1,7 @@
 """Workloads: pods as the mesh sees them.
 
-Names follow Istio (pkg/kube/util: GetDeployMetaFromPod; pkg/model/label: CanonicalServiceName): a pod of a ReplicaSet is
-of its Deployment, and the canonical service is the app's name unless a label says otherwise.
+Names follow Istio (pkg/kube/util: GetDeployMetaFromPod; pkg/model/label: CanonicalServiceName): a pod of a ReplicaSet
+is of its Deployment, and the canonical service is the app's name unless a label says otherwise.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def workloads(g: Graph, namespace: str, selector: Labels) -> tuple[Workload, ...
 
 @query
 def node_locality(g: Graph, node: str) -> Locality:
-    """Region, zone and subzone from a node's labels (Kubernetes: well-known labels; Istio: topology.istio.io/subzone)."""
+    """Region, zone and subzone, from a node's well-known labels and Istio's `topology.istio.io/subzone`."""
     found = NODES(g, node)
     labels = (found.metadata.labels or {}) if found is not None else {}
     return Locality(

@@ -135,16 +135,16 @@ def _config_map(config_map: ConfigMap) -> Iterator[Placement]:
         yield Placement(inputs.MESH_CONFIG_MAPS, config_map.metadata.namespace, config_map, _only)
 
 
-def _of_namespace(input: Input[Any, Any]) -> Callable[[Any], Iterator[Placement]]:
+def _of_namespace(of: Input[Any, Any]) -> Callable[[Any], Iterator[Placement]]:
     def place(obj: Any) -> Iterator[Placement]:
-        yield Placement(input, obj.metadata.namespace, obj, _oldest_first)
+        yield Placement(of, obj.metadata.namespace, obj, _oldest_first)
 
     return place
 
 
-def _by_name(input: Input[Any, Any]) -> Callable[[Any], Iterator[Placement]]:
+def _by_name(of: Input[Any, Any]) -> Callable[[Any], Iterator[Placement]]:
     def place(obj: Any) -> Iterator[Placement]:
-        yield Placement(input, obj.metadata.name, obj, _only)
+        yield Placement(of, obj.metadata.name, obj, _only)
 
     return place
 

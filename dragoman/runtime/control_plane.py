@@ -11,17 +11,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from ca.authority import DEFAULT_LIFETIME, Authority
 from ca.workload_certificates import WorkloadCertificates
+from crds.meta import ObjectKey
+from dragoman.codec import Ref
 from dragoman.engine import Graph, Transaction
 from dragoman.mesh.world import World
+from dragoman.provenance import origins
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.mounted_views import MountedViews
+from dragoman.runtime.observer import Nack, StreamObserver
 from dragoman.runtime.sessions import ProxySession, Sessions
-from dragoman.sources.change import Batch
-from xds import Limits, Node, Observer, Peer, Refused, XdsServer
+from dragoman.sources.change import Batch, Report
+from xds import Limits, Node, Peer, Refused, XdsServer
 
 log = structlog.get_logger(__name__)
 
@@ -40,36 +45,46 @@ class Source(Protocol):
 
     def load(self) -> Batch: ...
     def watch(self) -> AsyncIterator[Batch]: ...
+    def reports(self) -> tuple[Report, ...]: ...
 
 
 class ControlPlane:
-    """Everything that runs. `on_batch` is told of each batch when its changes are in force."""
+    """Everything that runs.
+
+    `on_batch` is told of each batch when its changes are in force, `on_nack` of each rejection by a proxy; `registry`
+    gets the metrics of the streams.
+    """
 
     def __init__(
         self,
         source: Source,
         authority: Authority,
         *,
-        observer: Observer | None = None,
+        registry: CollectorRegistry | None = None,
         limits: Limits | None = None,
         certificate_lifetime: timedelta = DEFAULT_LIFETIME,
         on_batch: Callable[[Batch], None] = lambda batch: None,
+        on_nack: Callable[[Nack], None] = lambda nack: None,
     ) -> None:
+        self.authority = authority
         self.graph = Graph()
         self.world = World()
         self.mounted = MountedViews()
         certificates = WorkloadCertificates(
             authority,
             lambda: datetime.now(UTC),
-            random.Random(),
+            random.Random(),  # noqa: S311 - jitter
             lifetime=certificate_lifetime,
         )
         self.identities = Identities(certificates)
         self.credentials = Credentials(self.world.objects)
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
-        self.server = XdsServer(self._connect, observer=observer, limits=limits)
+        self.registry = registry or CollectorRegistry()
+        self.observer = StreamObserver(self.registry, self.made_from, on_nack)
+        self.server = XdsServer(self._connect, observer=self.observer, limits=limits)
         self.ready = False
-        self._source = source
+        """Whether proxies are served."""
+        self.source = source
         self._on_batch = on_batch
         self._turn = asyncio.Lock()
         self._pending: list[Batch] = []
@@ -78,15 +93,29 @@ class ControlPlane:
     async def load(self) -> Batch:
         """The first full load: nothing is served before it, or a restart would look like removals."""
         started = time.perf_counter()
-        batch = await asyncio.to_thread(self._source.load)
+        batch = await asyncio.to_thread(self.source.load)
         await self._take_in([batch])
         gc.collect()
         # What is loaded stays: keep the collector from walking it at every pass (Python: gc.freeze).
         gc.freeze()
         gc.set_threshold(50_000, 50, 50)
-        self.ready = True
         log.info("loaded", objects=len(self.world.objects), seconds=round(time.perf_counter() - started, 3))
         return batch
+
+    async def start(self) -> None:
+        """Let proxies in; after `load`, and after the server was told where to listen."""
+        await self.server.start()
+        self.ready = True
+
+    def made_from(self, proxy: str, ref: Ref) -> tuple[ObjectKey, ...]:
+        """The objects that a resource of a connected proxy was made from; none for secrets and unknown names."""
+        for session in self.sessions:
+            if session.proxy_id == proxy:
+                for mounted in map(self.mounted.get, session.keys):
+                    call = mounted.publication.owner(ref)
+                    if call is not None:
+                        return origins(self.graph, call)
+        return ()
 
     async def run(self) -> None:
         """Follow the source and renew certificates until cancelled."""
@@ -97,7 +126,7 @@ class ControlPlane:
             tasks.create_task(self._forget())
 
     async def _follow(self) -> None:
-        async for batch in self._source.watch():
+        async for batch in self.source.watch():
             self._pending.append(batch)
             self._arrived.set()
 

@@ -62,9 +62,9 @@ class MountedViews:
             mounted.mount.close()
             del self._mounted[key], self._by_mount[mounted.mount]
 
-    def find(self, view: View) -> Mounted | None:
-        """What fills an xDS view, None if it is not one of these."""
-        return next((mounted for mounted in self._mounted.values() if mounted.view is view), None)
+    def get(self, key: ViewKey) -> Mounted:
+        """The view of a key that somebody holds."""
+        return self._mounted[key]
 
     def publish(self, changed: tuple[Mount, ...]) -> list[tuple[Mounted, Call[Any], Failure]]:
         """Hand a finished transaction's changes to the streams; returns the leaves that began to fail."""

@@ -22,19 +22,31 @@ log = structlog.get_logger(__name__)
 
 
 @query
-def facts_of(g: Graph, type: ProxyType, namespace: str, pod: str) -> Tree:
+def facts_of(g: Graph, kind: ProxyType, namespace: str, pod: str) -> Tree:
     """What decides what a pod's proxy gets."""
-    return Tree((views_of.call(type, namespace, pod), identity_of.call(namespace, pod)))
+    return Tree((views_of.call(kind, namespace, pod), identity_of.call(namespace, pod)))
 
 
 class ProxySession:
     """One connected proxy (`xds.Session`)."""
 
-    __slots__ = ("_sessions", "facts", "gateway", "identity", "keys", "node", "on_views_changed", "proxy", "views")
+    __slots__ = (
+        "_sessions",
+        "facts",
+        "gateway",
+        "identity",
+        "keys",
+        "node",
+        "on_views_changed",
+        "proxy",
+        "proxy_id",
+        "views",
+    )
 
     def __init__(self, sessions: Sessions, proxy: ProxyId, node: Node, facts: Mount) -> None:
         self._sessions = sessions
         self.proxy = proxy
+        self.proxy_id = proxy.short
         self.node = node
         self.facts = facts
         self.keys: tuple[ViewKey, ...] = ()
@@ -42,10 +54,6 @@ class ProxySession:
         self.gateway: GatewayView | None = None
         self.views: tuple[View, ...] = ()
         self.on_views_changed: Callable[[], None] | None = None
-
-    @property
-    def proxy_id(self) -> str:
-        return self.proxy.short
 
     def close(self) -> None:
         self._sessions.close(self)
