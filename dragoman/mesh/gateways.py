@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from crds.gateway import Gateway
 from crds.meta import ObjectKey
-from crds.servertls import ServerTLSMode, ServerTLSSettings
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, consult, query
+from dragoman.mesh.credentials import authority_name, certificate_names
 from dragoman.mesh.exports import exports, visible
 from dragoman.mesh.gateway_merge import BoundServer, Merged, merged
 from dragoman.mesh.hosts import matches, resolve
@@ -19,10 +19,6 @@ from dragoman.mesh.labels import Labels, selects
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.services import service, target_port_of
 from dragoman.mesh.settings import mesh_config
-
-
-CA_SUFFIX = "-cacert"
-"""Ends the name of a credential that is a certificate authority (Istio: pilot/pkg/model/credentials/resource.go)."""
 
 
 @query
@@ -118,27 +114,14 @@ def admitted(bound: BoundServer, owner: str, host: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def credential_names(settings: ServerTLSSettings) -> tuple[str, ...]:
-    """The Secrets that hold a server's own certificates: several for different kinds of key."""
-    return settings.credential_names or ((settings.credential_name,) if settings.credential_name else ())
-
-
-def authority_name(settings: ServerTLSSettings) -> str | None:
-    """The credential that holds the CA of a server's clients: one of its own, else what goes with its certificate."""
-    credential = settings.ca_cert_credential_name or next(iter(credential_names(settings)), None)
-    return f"{credential}{CA_SUFFIX}" if credential else None
-
-
 @query
 def credentials_of(g: Graph, view: GatewayView) -> tuple[str, ...]:
-    """The credentials that a gateway's servers use, those of client CAs included."""
+    """SDS names of the credentials that a gateway's servers use."""
     names: dict[str, None] = {}
     for bound in servers_of(g, view):
         settings = bound.server.tls
-        if settings is None:
-            continue
-        names.update(dict.fromkeys(credential_names(settings)))
-        if settings.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL):
+        if settings is not None and bound.is_tls:
+            names.update(dict.fromkeys(certificate_names(settings)))
             authority = authority_name(settings)
             if authority is not None:
                 names[authority] = None

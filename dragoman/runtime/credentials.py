@@ -13,11 +13,12 @@ import structlog
 
 from crds.kubernetes.secret import Secret
 from crds.meta import ObjectKey
-from dragoman.codec import Encoded, Ref
-from dragoman.engine import Mount, Transaction
+from dragoman.codec import SECRET, Encoded, Ref
+from dragoman.engine import Failure, Mount, Transaction
+from dragoman.mesh.credentials import secret_names
 from dragoman.mesh.gateways import credentials_of
 from dragoman.mesh.proxies import GatewayView
-from translators.credentials import CredentialError, credential_secret, secret_name
+from translators.credentials import CredentialError, credential_secret
 from xds import View
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ class _Held:
     def __init__(self, key: GatewayView, mount: Mount) -> None:
         self.mount = mount
         self.view = View(f"credentials {key.namespace}", secret=True)
-        self.sent: dict[Ref, Encoded | None] = {}
+        self.sent: dict[Ref, Encoded] = {}
         self.holders = 0
 
 
@@ -57,25 +58,37 @@ class Credentials:
 
     def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> None:
         """Take over changed names and changed Secrets."""
+        secrets = {(key.namespace, key.name) for key in keys if key.kind == "Secret"}
         for view, held in self._held.items():
-            names = next(iter(held.mount.leaves().values()), ())
-            wanted = {secret_name(name) for name in names} if isinstance(names, tuple) else set()
+            names = _names(held.mount)
             if held.mount in changed or any(
-                key.kind == "Secret" and key.namespace == view.namespace and key.name in wanted for key in keys
+                (view.namespace, secret) in secrets for name in names for secret in secret_names(name)
             ):
-                self._fill(view, held, names if isinstance(names, tuple) else ())
+                self._fill(view, held, names)
 
     def _fill(self, key: GatewayView, held: _Held, names: tuple[str, ...]) -> None:
         found: dict[Ref, Encoded | None] = dict.fromkeys(held.sent)
         for name in names:
-            secret = self._objects.get(ObjectKey("Secret", key.namespace, secret_name(name)))
             try:
-                encoded = credential_secret(name, secret if isinstance(secret, Secret) else None)
+                encoded = credential_secret(name, lambda secret: self._secret(key.namespace, secret))
             except CredentialError as error:
                 # A broken Secret never displaces a good one: what the gateway has stays.
                 log.warning("credential unusable", namespace=key.namespace, credential=name, error=str(error))
-                encoded = next((e for ref, e in held.sent.items() if ref[1] == name), None)
+                encoded = held.sent.get((SECRET, name))
             if encoded is not None:
-                found[encoded.type_url, encoded.name] = encoded
+                found[SECRET, name] = encoded
         held.view.apply(found)
         held.sent = {ref: encoded for ref, encoded in found.items() if encoded is not None}
+
+    def _secret(self, namespace: str, name: str) -> Secret | None:
+        found = self._objects.get(ObjectKey("Secret", namespace, name))
+        return found if isinstance(found, Secret) else None
+
+
+def _names(mount: Mount) -> tuple[str, ...]:
+    """The names in force; while they cannot be computed, none is new and none goes."""
+    for value in mount.leaves().values():
+        found: Any = value.last_good if isinstance(value, Failure) else value
+        if isinstance(found, tuple):
+            return found
+    return ()

@@ -1,0 +1,153 @@
+"""Listeners of a gateway proxy: one for each address and port that its servers name.
+
+Istio: pilot/pkg/networking/core/gateway.go (buildGatewayListeners). Plain HTTP servers of a port share one filter chain
+and one route configuration; each TLS server has chains of its own, chosen by the server name that the client asks for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress, TrafficDirection
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
+
+from dragoman.codec import LISTENER, ROUTE, Encoded, Ref
+from dragoman.engine import Graph, query
+from dragoman.mesh.gateway_merge import BoundServer
+from dragoman.mesh.gateways import servers_of, used
+from dragoman.mesh.proxies import GatewayView
+from dragoman.mesh.settings import mesh_config
+from translators import authorization, listener_filters, telemetry
+from translators.gateway_routes import gateway_route_name
+from translators.gateway_tcp_routes import TcpTarget, passed_through, tcp_target
+from translators.gateway_tls import downstream_socket_of
+from translators.http_connection_managers import gateway_manager
+from translators.names import listener
+from translators.pieces import Piece, joined
+from translators.tcp_proxies import tcp_proxy
+
+_FILTER_CHAINS = 3
+"""Field number of Listener.filter_chains."""
+
+_UNIX = "unix://"
+
+
+class Place(NamedTuple):
+    """Where a listener listens: an IP address and port, or `unix:///path` and the port its servers have in common."""
+
+    address: str
+    port: int
+
+
+@query
+def places_of(g: Graph, view: GatewayView) -> tuple[Place, ...]:
+    """Where a gateway workload listens."""
+    return tuple(dict.fromkeys(Place(bound.address, bound.listen) for bound in servers_of(g, view)))
+
+
+@query
+def gateway_listener(g: Graph, view: GatewayView, place: Place) -> Encoded | None:
+    """The listener at `place`; None while nothing there leads anywhere, as a TCP server without a VirtualService."""
+    servers = [used(g, bound) for bound in servers_of(g, view) if (bound.address, bound.listen) == place]
+    speaks_tls = any(bound.is_tls for bound in servers)
+    chains = _tls_chains(g, view, servers) if speaks_tls else plain_chains(g, view, servers[0])
+    if not chains:
+        return None
+    name = listener(place.address, place.port)
+    topology = mesh_config(g).default_config.gateway_topology
+    filters = [listener_filters.proxy_protocol()] if topology.proxy_protocol is not None else []
+    if speaks_tls:
+        filters.append(listener_filters.tls_inspector())
+    head = Piece.of(
+        Listener(
+            name=name,
+            address=_address(place),
+            traffic_direction=TrafficDirection.OUTBOUND,
+            listener_filters=filters,
+        )
+    )
+    tail = joined(_FILTER_CHAINS, chains)
+    return Encoded.of_payload(LISTENER, name, head.payload + tail.payload, refs=tail.refs)
+
+
+Chains = tuple[Piece, ...]
+
+
+@query
+def plain_chains(g: Graph, view: GatewayView, first: BoundServer) -> Chains:
+    """The filter chain of a port without TLS, by the oldest of its servers: all others share it."""
+    route = gateway_route_name(first)
+    if route is not None:
+        return (Piece.of(FilterChain(filters=[_manager(g, view, first, route)]), {(ROUTE, route)}),)
+    target = tcp_target(g, view, first)
+    return () if target is None else (Piece.of(FilterChain(filters=[_tcp(g, first, target)]), target.refs),)
+
+
+def _tls_chains(g: Graph, view: GatewayView, servers: list[BoundServer]) -> Chains:
+    """Chains of all TLS servers of a port. No name stands in two: Envoy would reject the whole listener
+    (Envoy: FilterChainMatch, "duplicate matcher")."""
+    taken: set[str] = set()
+    found: list[Piece] = []
+    for bound in servers:
+        for chain in tls_chains(g, view, bound):
+            free = tuple(name for name in chain.names if name not in taken)
+            taken.update(free)
+            if free:
+                match = FilterChainMatch() if "*" in free else FilterChainMatch(server_names=list(free))
+                head = Piece.of(FilterChain(filter_chain_match=match))
+                found.append(Piece(head.payload + chain.body.payload, chain.body.refs))
+    return tuple(found)
+
+
+class TlsChain(NamedTuple):
+    """A filter chain but for its match: `names` are the server names it is for, `*` being all others."""
+
+    names: tuple[str, ...]
+    body: Piece
+
+
+@query
+def tls_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChain, ...]:
+    """The filter chains of one TLS server: one where TLS ends here, one for each route by name where it passes."""
+    socket = downstream_socket_of(g, bound)
+    if socket is None:
+        return tuple(
+            TlsChain(target.names, Piece.of(FilterChain(filters=[_tcp(g, bound, target)]), target.refs))
+            for target in passed_through(g, view, bound)
+        )
+    refs: set[Ref] = set(socket.refs)
+    route = gateway_route_name(bound)
+    if route is not None:
+        refs.add((ROUTE, route))
+        filters = [_manager(g, view, bound, route)]
+    else:
+        target = tcp_target(g, view, bound)
+        if target is None:
+            return ()
+        refs |= target.refs
+        filters = [_tcp(g, bound, target)]
+    return (
+        TlsChain(bound.server_names, Piece.of(FilterChain(filters=filters, transport_socket=socket.message), refs)),
+    )
+
+
+def _manager(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> Filter:
+    mesh = mesh_config(g)
+    return gateway_manager(
+        mesh,
+        bound.server.name or f"outbound_{listener(bound.address, bound.listen)};",
+        route,
+        (*authorization.http_filters(g, view.namespace, view.labels), *telemetry.client_filters()),
+        telemetry.http_access_logs(mesh, telemetry.OUTBOUND),
+    )
+
+
+def _tcp(g: Graph, bound: BoundServer, target: TcpTarget) -> Filter:
+    prefix = bound.server.name or target.clusters[0][0]
+    return tcp_proxy(prefix, target.clusters, telemetry.tcp_access_logs(mesh_config(g), telemetry.OUTBOUND))
+
+
+def _address(place: Place) -> Address:
+    if place.address.startswith(_UNIX):
+        return Address(pipe=Pipe(path=place.address.removeprefix(_UNIX)))
+    return Address(socket_address=SocketAddress(address=place.address, port_value=place.port))
