@@ -178,12 +178,8 @@ SUPPORTED: Mapping[str, Support] = {
         servers[].port.name
         servers[].port.number
         servers[].port.protocol = HTTP | HTTPS | HTTP2 | GRPC | GRPC-WEB
-        servers[].tls.httpsRedirect
-        servers[].tls.mode = SIMPLE
-        servers[].tls.credentialName
-        servers[].tls.minProtocolVersion
-        servers[].tls.maxProtocolVersion
-        servers[].tls.cipherSuites
+        servers[].tls
+        servers[].tls.mode = PASSTHROUGH | SIMPLE | MUTUAL | OPTIONAL_MUTUAL | ISTIO_MUTUAL
         """
     ),
     "Sidecar": Support(
@@ -245,24 +241,25 @@ SUPPORTED: Mapping[str, Support] = {
 
 MESH_CONFIG = Support(
     """
-    accessLogEncoding
-    accessLogFile
-    accessLogFormat
     connectTimeout
-    defaultConfig.concurrency
-    defaultConfig.drainDuration
+    defaultConfig.gatewayTopology
     defaultConfig.interceptionMode
     defaultDestinationRuleExportTo
+    defaultHttpRetryPolicy
     defaultServiceExportTo
     defaultVirtualServiceExportTo
     enableAutoMtls
+    inboundTrafficPolicy
     outboundTrafficPolicy.mode = REGISTRY_ONLY | ALLOW_ANY
+    pathNormalization
     protocolDetectionTimeout
     proxyHttpPort
     proxyInboundListenPort
     proxyListenPort
     rootNamespace
+    tlsDefaults
     trustDomain
+    trustDomainAliases
     """
 )
 
