@@ -11,6 +11,8 @@ with warnings.catch_warnings():
     # root's conftest.py, which say the same for all tests, are in force.
     warnings.simplefilter("ignore", DeprecationWarning)
     from e2e.harness import Mesh, namespaces, requirements
+    from e2e.harness.control_plane import ControlPlane
+    from e2e.harness.sidecars import sidecars
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,8 +23,12 @@ def _no_leftovers() -> None:
 
 @pytest.fixture
 async def mesh() -> AsyncIterator[Mesh]:
-    """An empty cluster without a control plane."""
-    async with Mesh.running() as running:
+    """An empty cluster whose control plane is `dragoman serve`."""
+    async with (
+        Mesh.running() as running,
+        ControlPlane(running.network.node, running.configuration.folder, running.directory) as control_plane,
+    ):
+        running.sidecars = sidecars(control_plane.socket)
         yield running
 
 
