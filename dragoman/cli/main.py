@@ -5,9 +5,12 @@ Exit codes: 0 done, 1 errors found, 2 wrong usage. Each command is a module of i
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+
 import typer
 
-from dragoman.cli import bootstrap, demo, proxies, serve, translate, validate, version
+from dragoman.cli import serve, translate, validate, version
 
 app = typer.Typer(
     name="dragoman",
@@ -20,12 +23,8 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(translate.translate)
 app.command()(validate.validate)
-app.command()(bootstrap.bootstrap)
-app.command()(demo.demo)
-app.command("proxy-status")(proxies.proxy_status)
-app.command("ps", hidden=True)(proxies.proxy_status)
-app.command("proxy-config")(proxies.proxy_config)
-app.command("pc", hidden=True)(proxies.proxy_config)
+if importlib.util.find_spec("dragoman.cli.demo") is not None:
+    app.command()(importlib.import_module("dragoman.cli.demo").demo)
 app.command()(version.version)
 
 

@@ -24,10 +24,10 @@ class TableFormat(enum.StrEnum):
     yaml = "yaml"
 
 
-def write(document: Any, format: Format | TableFormat, stream: TextIO | None = None) -> None:
+def write(document: Any, style: Format | TableFormat, stream: TextIO | None = None) -> None:
     """Print a document; keys keep their order."""
     out = stream or sys.stdout
-    if format == "yaml":
+    if style == "yaml":
         yaml.safe_dump(document, out, sort_keys=False, allow_unicode=True)
     else:
         json.dump(document, out, indent=2, ensure_ascii=False)

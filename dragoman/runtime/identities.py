@@ -7,10 +7,12 @@ to be that workload.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
 
+from ca.authority import AuthorityError
 from ca.identity import WorkloadIdentity
 from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, root_secret, workload_secret
 from ca.workload_certificates import WorkloadCertificates
@@ -18,6 +20,10 @@ from dragoman.codec import SECRET
 from xds import View
 
 log = structlog.get_logger(__name__)
+
+
+_PATIENCE: Final = timedelta(seconds=30)
+"""How long to wait after the authority could not sign, before asking it again."""
 
 
 class Identities:
@@ -72,14 +78,25 @@ class Identities:
         )
 
     async def renew(self) -> None:
-        """Renew every certificate when it is due, for ever."""
+        """Renew every certificate when it is due, for ever. While the authority cannot sign, what there is stays."""
         while True:
-            for identity in self.certificates.due(datetime.now(UTC)):
-                self.rotate(identity)
-            deadline = self.certificates.next_deadline()
+            deadline = self._renew_due(datetime.now(UTC))
             wait = None if deadline is None else max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), wait)
             except TimeoutError:
                 continue
+
+    def _renew_due(self, now: datetime) -> datetime | None:
+        """Renew what is due; returns when to look again."""
+        for identity in self.certificates.due(now):
+            try:
+                self.rotate(identity)
+            except AuthorityError as error:
+                not_after = self.certificates.get(identity).not_after
+                log.error(
+                    "certificate not renewed", identity=str(identity), not_after=not_after.isoformat(), error=str(error)
+                )
+                return now + _PATIENCE
+        return self.certificates.next_deadline()

@@ -1,0 +1,63 @@
+"""The control plane that the pages show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from dragoman.mesh.proxies import ProxyId
+from dragoman.runtime import ControlPlane
+from dragoman.runtime.mounted_views import Mounted
+from dragoman.runtime.sessions import ProxySession
+from xds import ConnectionStatus
+
+PLANE: Final = web.AppKey("plane", ControlPlane)
+
+
+def plane_of(request: web.Request) -> ControlPlane:
+    return request.app[PLANE]
+
+
+def session_of(plane: ControlPlane, status: ConnectionStatus) -> ProxySession | None:
+    """The session behind a connection: streams of one node have equal sessions."""
+    return next((session for session in plane.sessions if session.node.id == status.node), None)
+
+
+def proxies(plane: ControlPlane) -> dict[str, ProxySession]:
+    """Connected proxies by `pod.namespace`, in order."""
+    return dict(sorted((session.proxy_id, session) for session in plane.sessions))
+
+
+def find_proxy(request: web.Request) -> ProxySession:
+    """The proxy that the parameter `proxyID` names, `pod.namespace` or a whole node id; 404 with those there are."""
+    known = proxies(plane_of(request))
+    wanted = request.query.get("proxyID", "")
+    name = wanted
+    if wanted.count("~") == 3:
+        name = ProxyId.parse(wanted).short
+    if name in known:
+        return known[name]
+    message = f"no proxy {wanted!r} is connected" if wanted else "say which proxy: ?proxyID=pod.namespace"
+    raise web.HTTPNotFound(text=json.dumps({"error": message, "proxies": list(known)}), content_type="application/json")
+
+
+def views(plane: ControlPlane, session: ProxySession) -> tuple[Mounted, ...]:
+    """What fills the views of a proxy, but for secrets."""
+    return tuple(map(plane.mounted.get, session.keys))
+
+
+def page(document: Any) -> web.Response:
+    """A JSON page for people and programs."""
+    return web.json_response(document, dumps=_dumps)
+
+
+def _dumps(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def without_empty(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Without empty strings and collections, as Go's `omitempty` leaves them out."""
+    return {key: value for key, value in entry.items() if value not in ("", None, {}, [], ())}

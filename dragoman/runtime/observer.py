@@ -1,0 +1,121 @@
+"""What happens on the streams, counted; and what proxies reject, with the objects it was made from.
+
+Names are those of Istio's control plane where it has the same thing (Istio: pilot/pkg/xds/monitoring.go), so that
+dashboards and alerts find them. The streams log for themselves (`xds.connection`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from crds.meta import ObjectKey
+from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, Ref
+
+DISCOVERY_SERVICES: Final = {
+    CLUSTER: "cds",
+    LISTENER: "lds",
+    ENDPOINT: "eds",
+    ROUTE: "rds",
+    SECRET: "sds",
+    EXTENSION_CONFIG: "ecds",
+}
+"""Istio's short names of the types (Istio: pilot/pkg/xds/v3/model.go, GetMetricType)."""
+
+_SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 5, 10, 20, 30)
+_REMEMBERED_NACKS: Final = 256
+
+Origins = Callable[[str, Ref], tuple[ObjectKey, ...]]
+"""Proxy and resource → the objects that the resource was made from."""
+
+
+def discovery_service(type_url: str) -> str:
+    """`cds` and the like; the message's own name for a type that has no such name."""
+    return DISCOVERY_SERVICES.get(type_url) or type_url.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """A response that a proxy rejected."""
+
+    at: datetime
+    proxy: str
+    type_url: str
+    names: tuple[str, ...]
+    """The resources at fault; empty while the culprit is being searched for."""
+    message: str
+    """Envoy's words."""
+    origins: tuple[tuple[ObjectKey, ...], ...]
+    """For each name, the objects that the resource was made from."""
+
+
+class StreamObserver:
+    """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first."""
+
+    def __init__(self, registry: CollectorRegistry, origins: Origins, on_nack: Callable[[Nack], None]) -> None:
+        self._origins = origins
+        self._on_nack = on_nack
+        self.nacks: deque[Nack] = deque(maxlen=_REMEMBERED_NACKS)
+        of_type = ("type",)
+        self._pushes = Counter("pilot_xds_pushes", "Responses sent, by type.", of_type, registry=registry)
+        self._resources = Counter(
+            "dragoman_xds_resources", "Resources and removals sent, by type.", of_type, registry=registry
+        )
+        self._bytes = Counter("dragoman_xds_bytes", "Bytes of responses sent, by type.", of_type, registry=registry)
+        self._rejects = Counter(
+            "pilot_total_xds_rejects", "Responses rejected by proxies, by type.", of_type, registry=registry
+        )
+        self._overdue = Counter(
+            "dragoman_xds_waits_given_up",
+            "Resources sent although what they depend on was not accepted in time, by type.",
+            of_type,
+            registry=registry,
+        )
+        self._push_time = Histogram(
+            "pilot_xds_push_time",
+            "Seconds until a response was handed to the transport, by type.",
+            of_type,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._convergence = Histogram(
+            "pilot_proxy_convergence_time",
+            "Seconds from sending a response to the proxy's acceptance of it.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._connections = Counter("dragoman_xds_connections", "Streams opened.", registry=registry)
+        for service in DISCOVERY_SERVICES.values():
+            self._pushes.labels(service)
+            self._rejects.labels(service)
+
+    def connected(self, proxy: str) -> None:
+        self._connections.inc()
+
+    def disconnected(self, proxy: str, seconds: float) -> None:
+        """Nothing to count: the streams that are open are counted when asked for."""
+
+    def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
+        service = discovery_service(type_url)
+        self._pushes.labels(service).inc()
+        self._resources.labels(service).inc(count)
+        self._bytes.labels(service).inc(size)
+        self._push_time.labels(service).observe(seconds)
+
+    def acked(self, proxy: str, type_url: str, seconds: float) -> None:
+        self._convergence.observe(seconds)
+
+    def nacked(self, proxy: str, type_url: str, names: tuple[str, ...], message: str) -> None:
+        self._rejects.labels(discovery_service(type_url)).inc()
+        origins = tuple(self._origins(proxy, (type_url, name)) for name in names)
+        nack = Nack(datetime.now(UTC), proxy, type_url, names, message, origins)
+        self.nacks.append(nack)
+        self._on_nack(nack)
+
+    def waited(self, proxy: str, type_url: str, names: tuple[str, ...]) -> None:
+        self._overdue.labels(discovery_service(type_url)).inc(len(names))
