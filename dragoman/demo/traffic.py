@@ -1,0 +1,138 @@
+"""The demo's own customers: requests at a steady rate, each with its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+_REMEMBERED = 20_000
+"""Outcomes that are kept: some minutes at the usual rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request. Times are of `time.monotonic`, in seconds; `status` is 0 when no answer came."""
+
+    started: float
+    ended: float
+    status: int
+    page: Mapping[str, Any]
+    """The JSON answer of the shop, empty when it was none."""
+    error: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.started
+
+    def __str__(self) -> str:
+        return self.error or f"status {self.status}: {reason(self.page)}"
+
+
+class Customer:
+    """A client of one gateway. An async context manager; keeps its connections."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Customer:
+        connector = aiohttp.TCPConnector(limit=0)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=15))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Outcome:
+        """Ask once. Never raises for what the network or the server does."""
+        if self._session is None:
+            raise RuntimeError("enter the customer first")
+        started = time.monotonic()
+        try:
+            async with self._session.get(f"{self.url}{path}", headers=headers) as response:
+                json = response.content_type == "application/json"
+                page = await response.json() if json else {"error": (await response.text()).strip()}
+                return Outcome(started, time.monotonic(), response.status, page)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            message = f"no answer: {str(error) or type(error).__name__}"
+            return Outcome(started, time.monotonic(), 0, {}, message)
+
+    async def crowd(self, path: str, count: int, concurrency: int) -> list[Outcome]:
+        """Ask `count` times, `concurrency` requests at a time."""
+        outcomes: list[Outcome] = []
+        tickets = iter(range(count))
+
+        async def ask() -> None:
+            for _ in tickets:
+                outcomes.append(await self.get(path))
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(concurrency):
+                tasks.create_task(ask())
+        return outcomes
+
+
+class SteadyTraffic:
+    """`rate` requests a second for ever, however long the answers take (an open loop: slow answers are not fewer)."""
+
+    def __init__(self, customer: Customer, path: str, rate: float) -> None:
+        self._customer = customer
+        self._path = path
+        self._rate = rate
+        self._asking: set[asyncio.Task[None]] = set()
+        self._outcomes: deque[Outcome] = deque(maxlen=_REMEMBERED)
+
+    def since(self, started: float) -> Iterator[Outcome]:
+        """Ended requests that began at `started` or later."""
+        return (outcome for outcome in self._outcomes if outcome.started >= started)
+
+    def rate_between(self, first: float, last: float) -> float:
+        """Requests begun a second, between two times."""
+        return sum(first <= outcome.started < last for outcome in self._outcomes) / (last - first)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        due = time.monotonic()
+        try:
+            while True:
+                task = asyncio.create_task(self._ask())
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
+                # What a busy machine delays is caught up with, or the rate would not be the rate.
+                due += 1 / self._rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        finally:
+            for task in self._asking:
+                task.cancel()
+
+    async def settle(self) -> None:
+        """Wait for the requests that are under way now."""
+        if self._asking:
+            await asyncio.wait(set(self._asking))
+
+    async def _ask(self) -> None:
+        self._outcomes.append(await self._customer.get(self._path))
+
+
+def hops(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The answers in an answer: the front's, then those of the services it asked, depth first."""
+    yield page
+    for upstream in page.get("upstreams", {}).values():
+        yield from hops(upstream)
+
+
+def version_of(page: Mapping[str, Any], service: str) -> str | None:
+    """The version of a service that had a part in an answer."""
+    return next((hop["version"] for hop in hops(page) if hop.get("service") == service), None)
+
+
+def reason(page: Mapping[str, Any]) -> str:
+    """Why an answer is no success, in the words of the hop that failed."""
+    return next((str(hop["error"]) for hop in hops(page) if "error" in hop), "no reason given")
