@@ -28,6 +28,7 @@ async def mesh() -> AsyncIterator[Mesh]:
         Mesh.running() as running,
         ControlPlane(running.network.node, running.configuration.folder, running.directory) as control_plane,
     ):
+        running.control_plane = control_plane
         running.sidecars = sidecars(control_plane.socket)
         yield running
 

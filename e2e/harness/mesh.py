@@ -20,6 +20,7 @@ from e2e.harness import apps, manifests, service_proxy
 from e2e.harness.apps import App
 from e2e.harness.capture import capture
 from e2e.harness.configuration import Configuration
+from e2e.harness.control_plane import ControlPlane
 from e2e.harness.envoys import Envoy
 from e2e.harness.manifests import PodSpec, Port, ServiceSpec
 from e2e.harness.namespaces import Network
@@ -38,6 +39,7 @@ class Mesh:
         self.network = network
         self.directory = directory
         self.sidecars = sidecars
+        self.control_plane: ControlPlane | None = None
         folder = directory / "configuration"
         folder.mkdir()
         self.configuration = Configuration(folder)
@@ -160,7 +162,8 @@ class Mesh:
 
     def logs(self) -> Mapping[str, str]:
         """The ends of the logs of all programs there were, by the name of the program."""
-        return {name: text for pod in self._all_pods for name, text in pod.logs().items()}
+        logs = {name: text for pod in self._all_pods for name, text in pod.logs().items()}
+        return {**logs, "control plane": self.control_plane.tail()} if self.control_plane else logs
 
     def _bootstrap_of(self, sidecar: bool | BootstrapOf) -> BootstrapOf | None:
         if sidecar is True:
