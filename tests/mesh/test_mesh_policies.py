@@ -1,0 +1,86 @@
+"""PeerAuthentication precedence and which AuthorizationPolicies hold."""
+
+from __future__ import annotations
+
+import pytest
+from mesh_world import MeshWorld, istio, mesh_settings
+
+from dragoman.mesh.labels import labels_of
+from dragoman.mesh.policies import (
+    MtlsMode,
+    authorization_policies,
+    mtls_mode,
+    namespace_mtls_mode,
+    policy_label_keys,
+)
+
+WEB = labels_of({"app": "web", "pod-template-hash": "x"})
+
+
+def peer(name: str, spec: str, namespace: str = "shop", created: str = "2026-01-01T00:00:00Z") -> str:
+    return istio("PeerAuthentication", name, spec, namespace, created)
+
+
+MESH = peer("default", "{mtls: {mode: STRICT}}", "istio-system")
+NAMESPACE = peer("default", "{mtls: {mode: DISABLE}}")
+WORKLOAD = peer("web", "{selector: {matchLabels: {app: web}}, mtls: {mode: PERMISSIVE}}")
+PORT = peer(
+    "web", "{selector: {matchLabels: {app: web}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {8080: {mode: STRICT}}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", MtlsMode.PERMISSIVE, id="nothing says anything"),
+        pytest.param(MESH, MtlsMode.STRICT, id="mesh"),
+        pytest.param(MESH + NAMESPACE, MtlsMode.DISABLE, id="namespace over mesh"),
+        pytest.param(MESH + NAMESPACE + WORKLOAD, MtlsMode.PERMISSIVE, id="workload over namespace"),
+        pytest.param(MESH + NAMESPACE + PORT, MtlsMode.STRICT, id="port over workload"),
+        pytest.param(MESH + peer("default", "{mtls: {mode: UNSET}}"), MtlsMode.STRICT, id="unset inherits"),
+        pytest.param(
+            NAMESPACE + peer("web", "{selector: {matchLabels: {app: web}}}"), MtlsMode.DISABLE, id="workload inherits"
+        ),
+        pytest.param(
+            peer("web", "{selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}}", "istio-system"),
+            MtlsMode.PERMISSIVE,
+            id="a selector in the root namespace selects nothing elsewhere",
+        ),
+        pytest.param(
+            peer("new", "{mtls: {mode: STRICT}}", created="2026-02-01T00:00:00Z") + NAMESPACE,
+            MtlsMode.DISABLE,
+            id="the oldest of a scope counts",
+        ),
+    ],
+)
+def test_mode_of_a_port(text: str, expected: MtlsMode) -> None:
+    assert mtls_mode(MeshWorld(text).graph, "shop", WEB, 8080) is expected
+
+
+def test_clients_infer_a_namespace_without_its_workload_policies() -> None:
+    mesh = MeshWorld(NAMESPACE + WORKLOAD)
+    assert namespace_mtls_mode(mesh.graph, "shop") is MtlsMode.DISABLE
+
+
+def test_root_namespace_is_a_setting() -> None:
+    mesh = MeshWorld(mesh_settings("rootNamespace: policies") + peer("x", "{mtls: {mode: STRICT}}", "policies"))
+    assert mtls_mode(mesh.graph, "shop", WEB, 8080) is MtlsMode.STRICT
+
+
+def test_policies_of_root_and_own_namespace_by_selector() -> None:
+    mesh = MeshWorld(
+        istio("AuthorizationPolicy", "root", "{}", "istio-system")
+        + istio("AuthorizationPolicy", "all", "{}")
+        + istio("AuthorizationPolicy", "web", "{selector: {matchLabels: {app: web}}}")
+        + istio("AuthorizationPolicy", "db", "{selector: {matchLabels: {app: db}}}")
+        + istio("AuthorizationPolicy", "elsewhere", "{}", "other")
+        + istio("AuthorizationPolicy", "gw", "{targetRefs: [{kind: Gateway, group: g.k8s.io, name: x}]}")
+    )
+    assert [p.name for p in authorization_policies(mesh.graph, "shop", WEB)] == ["root", "all", "web"]
+
+
+def test_only_labels_that_a_selector_reads_make_classes() -> None:
+    mesh = MeshWorld(
+        WORKLOAD + istio("Sidecar", "s", '{workloadSelector: {labels: {tier: a}}, egress: [{hosts: ["*/*"]}]}')
+    )
+    assert policy_label_keys(mesh.graph, "shop") == {"app", "tier"}
