@@ -417,7 +417,7 @@ class Client:
 
     def _condemn(self, resource: Resource, message: str) -> bool:
         for view in self.views:
-            if view.wanted(resource.ref) is not None:
+            if view.wanted(resource.ref) is not None or view.get(resource.ref) is not None:
                 return view.reject(resource, message, self.proxy)
         return True
 

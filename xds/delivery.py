@@ -117,7 +117,10 @@ class Delivery:
             names.pop(name, None)
 
     def held_refs(self) -> Iterator[tuple[str, frozenset[Ref] | None]]:
-        """Yield the names out of sync that the client holds something of, with what that refers to."""
+        """Yield what the client holds, or is about to hold, under names out of sync: name and references."""
         for name, held in self.behind.items():
             if held is not None:
                 yield name, held.refs
+        if self.inflight is not None:
+            for resource in self.inflight.resources:
+                yield resource.name, resource.refs

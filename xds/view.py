@@ -66,9 +66,9 @@ class View:
             if wanted is self.wanted(ref):
                 continue
             touched = True
-            served = self.get(ref)
-            if wanted is None and served is not None:
-                self._retired[ref] = served
+            good = self._last_good(ref)
+            if wanted is None and good is not None:
+                self._retired[ref] = good
             else:
                 self._retired.pop(ref, None)
                 self._restored.discard(ref)
@@ -168,8 +168,8 @@ class View:
 
     def _serve(self, ref: Ref, wanted: Resource | None) -> None:
         """Serve `wanted`, or the last good in its place; says nothing yet to what refers to it."""
+        good = self._last_good(ref)
         blocked = self._blocked.pop(ref, None)
-        good = self._trials.last_good(ref, self.get(ref)) if blocked is None else blocked.good
         reason = None if wanted is None or wanted is good else self._objection(wanted)
         if wanted is None:
             self._trials.forget(ref)
@@ -188,6 +188,10 @@ class View:
         else:
             self._absent.discard(ref)
         self._put(ref, served)
+
+    def _last_good(self, ref: Ref) -> Resource | None:
+        blocked = self._blocked.get(ref)
+        return self._trials.last_good(ref, self.get(ref)) if blocked is None else blocked.good
 
     def _objection(self, resource: Resource) -> Rejection | Ref | None:
         """Return why an unproven version cannot be served: its own rejection, or what it needs being withheld."""

@@ -232,13 +232,14 @@ class Delivery(RuleBasedStateMachine):
         assert not envoy.unanswered()
         assert not envoy.warming
         assert not envoy.withheld
+        # What was removed and came back rejected, before the client heard of it, stays there with all that it needs.
+        kept = any(self.main.withheld((kind, name)) for kind, held in envoy.held.items() for name in held)
         for type_url in (CLUSTER, LISTENER, ENDPOINT, ROUTE):
             served = {n: r.version for view in wire.views for n, r in view.table(type_url).items()}
             held = {name: held.version for name, held in envoy.held[type_url].items()}
-            # A rejected resource without a good version does not take from a client what it had before.
-            held = {n: v for n, v in held.items() if n in served or not self.main.withheld((type_url, n))}
             if type_url in envoy.subscribed:
                 served = {name: v for name, v in served.items() if name in envoy.subscribed[type_url]}
+            if kept or type_url in envoy.subscribed:
                 # Envoy keeps routes and endpoints that were removed while something of its own still uses them.
                 held = {name: v for name, v in held.items() if name in served}
             assert held == served, type_url

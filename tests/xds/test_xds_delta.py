@@ -401,6 +401,24 @@ class TestOrder:
         client.now = 21.0
         assert client.next() == (CLUSTER, [], ["a"])
 
+    def test_what_is_on_its_way_is_in_use(self):
+        """The client may have taken the listener before its ACK is seen."""
+        view = view_of(cluster("a"), endpoints("a"), route("r", "a"), listener("l", "r"))
+        client = Client(view)
+        client.ask(CLUSTER)
+        client.take()
+        client.ask(ROUTE, "r")
+        client.take()
+        client.ask(LISTENER)
+        assert client.next() == (LISTENER, ["l"], [])
+        view.apply(changes(gone=((LISTENER, "l"), (ROUTE, "r"), (CLUSTER, "a"), (ENDPOINT, "a"))))
+        client.now = 11.0
+        assert client.next() is None
+        client.ack(LISTENER)
+        assert client.take() == [(LISTENER, [], ["l"]), (ROUTE, [], ["r"])]
+        client.now = 21.0
+        assert client.next() == (CLUSTER, [], ["a"])
+
     def test_cluster_that_comes_back_while_it_lingers_is_not_sent(self):
         view = view_of(cluster("a"), endpoints("a"))
         client = connected(view)
@@ -499,6 +517,20 @@ class TestRejection:
         client.now = 120.0
         assert client.take() == [(CLUSTER, [], ["a"]), (ENDPOINT, [], ["a"])]
         assert set(view.table(CLUSTER)) == {"b"}
+
+    def test_rejected_version_does_not_come_back_by_its_removal(self):
+        """What the last good route needs is the last good cluster, not the bad one that was being tried."""
+        view = view_of(cluster("a"), endpoints("a"), cluster("b"), endpoints("b"), route("r", "a"))
+        good = view.get((CLUSTER, "a"))
+        client = connected(view)
+        view.apply(changes(cluster("a", 2)))
+        client.next()
+        view.apply(changes(route("r", "b", revision=2), gone=((CLUSTER, "a"), (ENDPOINT, "a"))))
+        client.ack(CLUSTER, "it is bad")
+        while (response := client.next()) is not None:
+            client.ack(response[0], "it is bad" if response[0] == ROUTE else None)
+        assert view.get((CLUSTER, "a")) is good
+        assert client.in_sync()
 
     def test_rejected_secret_without_a_good_version_is_answered(self):
         """Else the cluster that waits for it withholds all later ACKs."""
