@@ -38,9 +38,9 @@ class MeshFolder:
         return started
 
 
-def shipped() -> Mapping[str, str]:
-    """file name → text of the YAML that comes with this package."""
-    folder = resources.files("dragoman.demo") / "mesh"
+def shipped(folder_name: str) -> Mapping[str, str]:
+    """file name → text of YAML that comes with this package: `mesh`, or `ideas` to change it by."""
+    folder = resources.files("dragoman.demo") / folder_name
     return {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith(".yaml")}
 
 

@@ -78,7 +78,7 @@ class Demo:
 
     def _lay_out(self) -> None:
         """Decide on addresses and ports, and write the YAML for them."""
-        texts = shipped()
+        texts = shipped("mesh")
         written = workloads(texts.values())
         programs = {int(w.command[-1].rpartition(":")[2]) for w in written if w.command}
         wanted = (
@@ -88,8 +88,10 @@ class Demo:
         )
         addresses = [self.block.address(int(w.address.rpartition(".")[2])) for w in written]
         self.ports: Mapping[int, int] = free_ports(addresses, wanted)
-        self.folder = MeshFolder(self.state / "mesh")
-        self.folder.path.mkdir()
+        self.folder = _folder(self.state / "mesh")
+        self.ideas = _folder(self.state / "ideas")
+        for name, text in shipped("ideas").items():
+            self.ideas.write(name, placed(text, self.block.prefix, self.ports))
         texts = {name: placed(text, self.block.prefix, self.ports) for name, text in texts.items()}
         for name, text in texts.items():
             self.folder.write(name, text)
@@ -177,6 +179,11 @@ class Demo:
             prometheus=self.ports[_PROMETHEUS],
             lifecycle=self.ports[_LIFECYCLE],
         )
+
+
+def _folder(path: Path) -> MeshFolder:
+    path.mkdir()
+    return MeshFolder(path)
 
 
 async def _end_of_envoy(proxy: str, envoy: EnvoyProcess) -> str:
