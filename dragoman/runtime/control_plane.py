@@ -81,7 +81,7 @@ class ControlPlane:
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
         self.registry = registry or CollectorRegistry()
         self.observer = StreamObserver(self.registry, self.made_from, on_nack)
-        self.server = XdsServer(self._connect, observer=self.observer, limits=limits)
+        self.server = XdsServer(self.connect, observer=self.observer, limits=limits)
         self.ready = False
         """Whether proxies are served."""
         self.source = source
@@ -185,7 +185,8 @@ class ControlPlane:
             if session.on_views_changed is not None:
                 session.on_views_changed()
 
-    async def _connect(self, node: Node, peer: Peer) -> ProxySession:
+    async def connect(self, node: Node, peer: Peer) -> ProxySession:
+        """A session for a client of the xDS server; raises `Refused` (see `Sessions`)."""
         async with self._turn:
             tx = self.graph.transaction()
             session = self.sessions.admit(node, peer, tx)

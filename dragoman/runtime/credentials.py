@@ -56,6 +56,10 @@ class Credentials:
             held.mount.close()
             del self._held[key]
 
+    def delivered(self, key: GatewayView) -> tuple[str, ...]:
+        """The names of the credentials that a gateway has."""
+        return tuple(sorted(name for _, name in self._held[key].sent))
+
     def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> None:
         """Take over changed names and changed Secrets."""
         secrets = {(key.namespace, key.name) for key in keys if key.kind == "Secret"}
@@ -75,7 +79,11 @@ class Credentials:
                 # A broken Secret never displaces a good one: what the gateway has stays.
                 log.warning("credential unusable", namespace=key.namespace, credential=name, error=str(error))
                 encoded = held.sent.get((SECRET, name))
-            if encoded is not None:
+            if encoded is None:
+                # Only the servers of this certificate wait: told that a secret does not exist, Envoy opens the listener
+                # and resets connections that ask for it until it does (Envoy: NotReadySslSocket).
+                log.warning("credential missing", namespace=key.namespace, credential=name)
+            else:
                 found[SECRET, name] = encoded
         held.view.apply(found)
         held.sent = {ref: encoded for ref, encoded in found.items() if encoded is not None}
