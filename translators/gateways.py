@@ -5,14 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.engine import Call, Graph, Tree, query
+from dragoman.mesh.gateway_merge import Refusal
+from dragoman.mesh.gateways import merged_servers, used
 from dragoman.mesh.proxies import GatewayView
 from translators.gateway_listeners import gateway_listener, places_of
 from translators.gateway_routes import gateway_route_configuration, gateway_route_names
 
 
+class RefusedServerError(ValueError):
+    """A server of a Gateway has no effect, because an older one leaves no room for it on the port."""
+
+
 @query
 def gateway(g: Graph, view: GatewayView) -> Tree:
-    """Listeners of a gateway's servers and the routes they name."""
+    """Listeners of a gateway's servers and the routes they name; a server that is refused is a leaf that fails."""
     calls: list[Call[Any]] = [gateway_listener.call(view, place) for place in places_of(g, view)]
     calls += (gateway_route_configuration.call(view, name) for name in gateway_route_names(g, view))
+    calls += (refused_server.call(refusal) for refusal in merged_servers(g, view).refused)
     return Tree(calls)
+
+
+@query
+def refused_server(g: Graph, refusal: Refusal) -> None:
+    """Always raises `RefusedServerError`: as every failure it is reported, with both Gateways as its authors."""
+    used(g, refusal.older)
+    used(g, refusal.server)
+    raise RefusedServerError(str(refusal))

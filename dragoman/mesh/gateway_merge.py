@@ -56,6 +56,7 @@ class Refusal(NamedTuple):
     """A server that has no effect on a workload, for the sake of an older one."""
 
     server: BoundServer
+    older: BoundServer
     reason: str
 
     def __str__(self) -> str:
@@ -78,9 +79,9 @@ def merged(bound: Iterable[BoundServer]) -> Merged:
     for candidate in bound:
         place = (candidate.address, candidate.listen)
         known = names.get(place, {})
-        reason = _beside_names(candidate, known) or _beside_plain(candidate, plain.get(place))
-        if reason:
-            refused.append(Refusal(candidate, reason))
+        refusal = _beside_names(candidate, known) or _beside_plain(candidate, plain.get(place))
+        if refusal is not None:
+            refused.append(refusal)
             continue
         if candidate.is_tls:
             names.setdefault(place, {}).update(dict.fromkeys(candidate.server_names, candidate))
@@ -90,22 +91,25 @@ def merged(bound: Iterable[BoundServer]) -> Merged:
     return Merged(tuple(servers), tuple(refused))
 
 
-def _beside_names(candidate: BoundServer, known: dict[str, BoundServer]) -> str:
+def _beside_names(candidate: BoundServer, known: dict[str, BoundServer]) -> Refusal | None:
     """Why a server cannot stand beside TLS servers, which share a port as long as no name belongs to two."""
     if not known:
-        return ""
+        return None
     if not candidate.is_tls:
-        return f"the port speaks TLS for {next(iter(known.values()))}"
-    taken = next((name for name in candidate.server_names if name in known), None)
-    return f"{known[taken]} has the host {taken!r} on the same port" if taken is not None else ""
+        older = next(iter(known.values()))
+        return Refusal(candidate, older, f"the port speaks TLS for {older}")
+    for name in candidate.server_names:
+        if name in known:
+            return Refusal(candidate, known[name], f"{known[name]} has the host {name!r} on the same port")
+    return None
 
 
-def _beside_plain(candidate: BoundServer, first: BoundServer | None) -> str:
+def _beside_plain(candidate: BoundServer, older: BoundServer | None) -> Refusal | None:
     """Why a server cannot stand beside one without TLS: only plain HTTP shares a port, and one route configuration."""
-    if first is None:
-        return ""
-    if not (candidate.protocol.is_http and first.protocol.is_http):
-        return f"the port speaks {first.protocol} for {first}"
-    if (candidate.server.bind or "") != (first.server.bind or ""):
-        return f"{first} writes the same address as bind {first.server.bind!r}"
-    return ""
+    if older is None:
+        return None
+    if not (candidate.protocol.is_http and older.protocol.is_http):
+        return Refusal(candidate, older, f"the port speaks {older.protocol} for {older}")
+    if (candidate.server.bind or "") != (older.server.bind or ""):
+        return Refusal(candidate, older, f"{older} binds the same address, written as {older.server.bind!r}")
+    return None
