@@ -10,7 +10,7 @@ import importlib.util
 
 import typer
 
-from dragoman.cli import serve, translate, validate, version
+from dragoman.cli import bootstrap, proxies, serve, translate, validate, version
 
 app = typer.Typer(
     name="dragoman",
@@ -23,8 +23,13 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(translate.translate)
 app.command()(validate.validate)
+app.command()(bootstrap.bootstrap)
 if importlib.util.find_spec("dragoman.cli.demo") is not None:
     app.command()(importlib.import_module("dragoman.cli.demo").demo)
+app.command("proxy-status")(proxies.proxy_status)
+app.command("ps", hidden=True)(proxies.proxy_status)
+app.command("proxy-config")(proxies.proxy_config)
+app.command("pc", hidden=True)(proxies.proxy_config)
 app.command()(version.version)
 
 

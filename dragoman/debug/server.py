@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from dragoman.debug import health, streams
+from dragoman.debug import config_dump, configuration, health, metrics, streams
 from dragoman.debug.access import restricted
+from dragoman.debug.loop_lag import LoopLag
 from dragoman.debug.plane import PLANE, page
 from dragoman.runtime import ControlPlane
 
@@ -19,6 +20,8 @@ class DebugServer:
     """Serves the pages about a control plane; `token` opens the debug pages to other machines."""
 
     def __init__(self, plane: ControlPlane, *, token: str | None = None) -> None:
+        self._lag = LoopLag()
+        metrics.register(plane, self._lag)
         self._runner = web.AppRunner(
             application(plane, token=token), access_log=None, shutdown_timeout=_GRACE_SECONDS, handle_signals=False
         )
@@ -31,11 +34,13 @@ class DebugServer:
         except OSError:
             await self._runner.cleanup()
             raise
+        self._lag.start()
         bound: int = self._runner.addresses[0][1]
         return bound
 
     async def stop(self) -> None:
         """Stop listening and end the connections."""
+        await self._lag.stop()
         await self._runner.cleanup()
 
 
@@ -43,7 +48,7 @@ def application(plane: ControlPlane, *, token: str | None = None) -> web.Applica
     """All pages, without a listener."""
     app = web.Application(middlewares=[restricted(token)])
     app[PLANE] = plane
-    for group in (health, streams):
+    for group in (health, metrics, streams, configuration, config_dump):
         app.add_routes(group.routes)
     app.router.add_get("/debug/list", listed)
     app.router.add_get("/debug", index)

@@ -1,0 +1,79 @@
+"""`/debug/config_dump?proxyID=`: what a proxy is served, in the shape of Envoy's own admin page (Envoy:
+envoy.admin.v3.ConfigDump). Certificates are public; private keys are blotted out as Envoy does it, and the credentials
+of gateways are names only.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from aiohttp import web
+
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, to_json
+from dragoman.debug.plane import find_proxy, page, plane_of, views
+from dragoman.runtime import ControlPlane
+from dragoman.runtime.sessions import ProxySession
+from translators.names import ROOT_CERTIFICATES, WORKLOAD_CERTIFICATE
+from xds import Resource
+
+routes = web.RouteTableDef()
+
+_ADMIN: Final = "type.googleapis.com/envoy.admin.v3."
+_REDACTED: Final = b"[redacted]"
+
+
+@routes.get("/debug/config_dump")
+async def config_dump(request: web.Request) -> web.Response:
+    """Everything that the proxy ?proxyID=pod.namespace is served, as Envoy's own config_dump shows it."""
+    plane, session = plane_of(request), find_proxy(request)
+    return page({"configs": [*_sections(plane, session), _secrets(plane, session)]})
+
+
+def _sections(plane: ControlPlane, session: ProxySession) -> Iterator[dict[str, Any]]:
+    sections: tuple[tuple[str, str, str, Callable[[Resource], dict[str, Any]]], ...] = (
+        ("ClustersConfigDump", "dynamicActiveClusters", CLUSTER, _field("cluster")),
+        ("EndpointsConfigDump", "dynamicEndpointConfigs", ENDPOINT, _field("endpointConfig")),
+        ("ListenersConfigDump", "dynamicListeners", LISTENER, _listener),
+        ("RoutesConfigDump", "dynamicRouteConfigs", ROUTE, _field("routeConfig")),
+    )
+    for message, field, type_url, entry in sections:
+        found = (r for mounted in views(plane, session) for r in mounted.view.table(type_url).values())
+        yield {
+            "@type": _ADMIN + message,
+            field: [entry(resource) for resource in sorted(found, key=lambda resource: resource.name)],
+        }
+
+
+def _field(name: str) -> Callable[[Resource], dict[str, Any]]:
+    return lambda resource: {"versionInfo": resource.version, name: _any(resource)}
+
+
+def _listener(resource: Resource) -> dict[str, Any]:
+    return {"name": resource.name, "activeState": {"versionInfo": resource.version, "listener": _any(resource)}}
+
+
+def _any(resource: Resource) -> dict[str, Any]:
+    return {"@type": resource.type_url, **to_json(resource.type_url, resource.payload)}
+
+
+def _secrets(plane: ControlPlane, session: ProxySession) -> dict[str, Any]:
+    secrets: list[dict[str, Any]] = []
+    if session.identity is not None:
+        certificate = plane.identities.certificates.get(session.identity)
+        chain = {"certificateChain": _inline(certificate.chain_pem), "privateKey": _inline(_REDACTED)}
+        roots = {"trustedCa": _inline(plane.identities.certificates.roots_pem)}
+        secrets.append(_secret(WORKLOAD_CERTIFICATE, {"tlsCertificate": chain}))
+        secrets.append(_secret(ROOT_CERTIFICATES, {"validationContext": roots}))
+    if session.gateway is not None:
+        secrets += [_secret(name, {}) for name in plane.credentials.delivered(session.gateway)]
+    return {"@type": _ADMIN + "SecretsConfigDump", "dynamicActiveSecrets": secrets}
+
+
+def _secret(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "secret": {"@type": SECRET, "name": name, **content}}
+
+
+def _inline(data: bytes) -> dict[str, str]:
+    return {"inlineBytes": base64.b64encode(data).decode()}
