@@ -376,13 +376,21 @@ class Client:
                 delivery.behind[resource.name] = resource
         if delivery.inflight_view is not None:
             delivery.inflight_view.accept(push)
+        delivery.shrink(len(push.resources))
         return push
 
     def _warms(self, delivery: Delivery, listener: Resource) -> None:
-        before = delivery.behind.get(listener.name)
+        """Note that a listener was ACKed while its routes are missing, or that it took over."""
         routes = frozenset(ref for ref in listener.refs if ref[0] == ROUTE)
-        if before is not None and before is not listener and not all(self._settled(route) for route in routes):
-            self._warming[listener.name] = (before.refs, routes)
+        earlier = self._warming.pop(listener.name, None)
+        before = delivery.behind.get(listener.name)
+        if before is None or before is listener or all(self._settled(route) for route in routes):
+            return
+        refs = before.refs
+        if earlier is not None:
+            # The one before never took over either: which of them serves is not known.
+            refs = None if refs is None or earlier[0] is None else refs | earlier[0]
+        self._warming[listener.name] = (refs, routes)
 
     def nacked(self, delivery: Delivery, culprits: frozenset[str], message: str, now: float) -> Push:
         """The client rejected the response in flight because of `culprits` (empty: nobody knows).
@@ -426,6 +434,8 @@ class Client:
         assert push is not None, "nothing is in flight"  # noqa: S101 - checked by the stream machines
         delivery.inflight = None
         for name in push.removed:
+            if delivery.type_url == LISTENER:
+                self._warming.pop(name, None)
             # A removal cannot be rejected. The name may have come back meanwhile: then the client lacks it.
             served = self.served(delivery.type_url, name)
             if name not in delivery.subscription or (served is None and name not in delivery.resend):

@@ -116,6 +116,13 @@ class Delivery:
         for names in (self.behind, self.removals, self.waits):
             names.pop(name, None)
 
+    def shrink(self, landed: int) -> None:
+        """Give back the room that `landed` names took: emptied dicts and sets keep it, and iterating costs as much."""
+        if landed > len(self.behind):
+            self.behind = dict(self.behind)
+        if not self.resend:
+            self.resend = set()
+
     def held_refs(self) -> Iterator[tuple[str, frozenset[Ref] | None]]:
         """Yield what the client holds, or is about to hold, under names out of sync: name and references."""
         for name, held in self.behind.items():

@@ -67,9 +67,9 @@ class Trials:
         # First the last good (None: there is none), then the versions tried since, oldest first.
         self._versions: dict[Ref, list[Resource | None]] = {}
 
-    def begin(self, served: Resource | None, new: Resource) -> None:
-        """`new` takes the place of `served`."""
-        versions = self._versions.setdefault(new.ref, [served])
+    def begin(self, good: Resource | None, new: Resource) -> None:
+        """`new` is served from now on; `good` is the last good version before it."""
+        versions = self._versions.setdefault(new.ref, [good])
         versions.append(new)
         if len(versions) > MAX_TRIAL:
             del versions[1]
@@ -91,7 +91,7 @@ class Trials:
         versions = self._versions.get(resource.ref)
         return versions is None or versions[0] is resource
 
-    def last_good(self, ref: Ref, served: Resource | None) -> Resource | None:
+    def last_good(self, ref: Ref, served: Resource) -> Resource | None:
         """Return the newest version that a proxy ACKed."""
         versions = self._versions.get(ref)
         return served if versions is None else versions[0]

@@ -67,12 +67,12 @@ class View:
                 continue
             touched = True
             good = self._last_good(ref)
+            self._serve(ref, wanted)
             if wanted is None and good is not None:
                 self._retired[ref] = good
             else:
                 self._retired.pop(ref, None)
                 self._restored.discard(ref)
-            self._serve(ref, wanted)
         if touched:
             self._settle()
             self._notify()
@@ -180,9 +180,10 @@ class View:
             served = good
         else:
             served = wanted
-            before = self.get(ref) if blocked is None else good
-            if wanted is not before:
-                self._trials.begin(before, wanted)
+            if wanted is good:
+                self._trials.forget(ref)
+            elif blocked is not None or wanted is not self.get(ref):
+                self._trials.begin(good, wanted)
         if served is None and wanted is not None:
             self._absent.add(ref)
         else:
@@ -191,7 +192,10 @@ class View:
 
     def _last_good(self, ref: Ref) -> Resource | None:
         blocked = self._blocked.get(ref)
-        return self._trials.last_good(ref, self.get(ref)) if blocked is None else blocked.good
+        if blocked is not None:
+            return blocked.good
+        served = self.get(ref)
+        return self._retired.get(ref) if served is None else self._trials.last_good(ref, served)
 
     def _objection(self, resource: Resource) -> Rejection | Ref | None:
         """Return why an unproven version cannot be served: its own rejection, or what it needs being withheld."""
