@@ -23,19 +23,17 @@ def fields_page() -> str:
         "| --- | ---: | ---: |",
     ]
     total = done = 0
-    for kind in ISTIO_KINDS:
-        name = kind.__name__
-        count, absent = len(leaf_paths(kind)), len(missing.get(name, ()))
+    for name in ISTIO_KINDS:
+        count, absent = len(leaf_paths(name)), len(missing.get(name, ()))
         total, done = total + count, done + count - absent
         lines.append(f"| [{name}](#{name.lower()}) | {count} | {count - absent} |")
     lines += [f"| all | {total} | {done} |", ""]
-    for kind in ISTIO_KINDS:
-        name = kind.__name__
+    for name in ISTIO_KINDS:
         absent_fields = missing.get(name, ())
         lines += [f"## {name}", ""]
         if not absent_fields:
             lines += ["Every field has its effect.", ""]
-        elif len(absent_fields) == len(leaf_paths(kind)):
+        elif len(absent_fields) == len(leaf_paths(name)):
             lines += ["The kind has no effect yet.", ""]
         else:
             lines += ["Without effect so far:", ""]
