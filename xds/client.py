@@ -49,6 +49,16 @@ class Uses:
             names.update(name for kind, name in refs if kind == type_url)
 
 
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """A listener that was ACKed while its routes are missing: the one before it serves on until they are there."""
+
+    listener: Resource
+    routes: frozenset[Ref]
+    before: frozenset[Ref] | None
+    """What the one before refers to; None if that is not known."""
+
+
 class Client:
     """Delivery state of all types of one stream, over several views whose names are disjoint."""
 
@@ -61,8 +71,7 @@ class Client:
         self._positions: dict[tuple[View, str], int] = {}
         # Endpoints of changed clusters that the client has not subscribed yet on this stream.
         self._owed: set[str] = set()
-        # Listeners that were ACKed but still warm: name → what the one before refers to, and the routes awaited.
-        self._warming: dict[str, tuple[frozenset[Ref] | None, frozenset[Ref]]] = {}
+        self._warming: dict[str, Warming] = {}
 
     # -- views ------------------------------------------------------------------------------------------------------
 
@@ -144,6 +153,8 @@ class Client:
         if known is not None:
             served = self.served(delivery.type_url, name)
             if served is not None and served.version == known:
+                # It was ACKed to another stream or control plane.
+                self._vouch(served)
                 if not owed:
                     return
                 held = served
@@ -293,15 +304,25 @@ class Client:
 
         Envoy ACKs a listener while it still waits for its routes; until they are there the one before serves on.
         """
-        for name, (_, routes) in list(self._warming.items()):
-            if all(self._settled(route) for route in routes):
+        self._warmed()
+        return [warming.before for warming in self._warming.values()]
+
+    def _warmed(self) -> None:
+        """Listeners whose routes are there have taken over: only now are they known to be good."""
+        for name, warming in list(self._warming.items()):
+            if all(self._settled(route) for route in warming.routes):
                 del self._warming[name]
-        return [before for before, _ in self._warming.values()]
+                self._vouch(warming.listener)
+
+    def _vouch(self, resource: Resource) -> None:
+        for view in self.views:
+            if view.get(resource.ref) is not None:
+                view.vouch(resource)
 
     def _settled(self, ref: Ref) -> bool:
-        """Whether the client has what is served under `ref`, or nothing is."""
+        """Whether the client has what is served under `ref`, or nothing is wanted there."""
         if self.served(*ref) is None:
-            return True
+            return not any(view.withheld(ref) for view in self.views)
         other = self.types.get(ref[0])
         return other is not None and ref[1] in other.subscription and ref[1] not in other.behind
 
@@ -374,23 +395,26 @@ class Client:
                 delivery.in_sync(resource.name)
             else:
                 delivery.behind[resource.name] = resource
-        if delivery.inflight_view is not None:
+        if delivery.type_url == ROUTE:
+            self._warmed()
+        if delivery.type_url != LISTENER and delivery.inflight_view is not None:
             delivery.inflight_view.accept(push)
         delivery.shrink(len(push.resources))
         return push
 
     def _warms(self, delivery: Delivery, listener: Resource) -> None:
-        """Note that a listener was ACKed while its routes are missing, or that it took over."""
+        """Note that a listener was ACKed: it warms while its routes are missing, else it has taken over."""
         routes = frozenset(ref for ref in listener.refs if ref[0] == ROUTE)
         earlier = self._warming.pop(listener.name, None)
-        before = delivery.behind.get(listener.name)
-        if before is None or before is listener or all(self._settled(route) for route in routes):
+        held = delivery.behind.get(listener.name)
+        if all(self._settled(route) for route in routes):
+            self._vouch(listener)
             return
-        refs = before.refs
+        before = frozenset() if held is None else held.refs
         if earlier is not None:
             # The one before never took over either: which of them serves is not known.
-            refs = None if refs is None or earlier[0] is None else refs | earlier[0]
-        self._warming[listener.name] = (refs, routes)
+            before = None if before is None or earlier.before is None else before | earlier.before
+        self._warming[listener.name] = Warming(listener, routes, before)
 
     def nacked(self, delivery: Delivery, culprits: frozenset[str], message: str, now: float) -> Push:
         """The client rejected the response in flight because of `culprits` (empty: nobody knows).

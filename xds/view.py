@@ -142,7 +142,11 @@ class View:
         if not push.accepted:
             push.accepted = True
             for resource in push.resources:
-                self._trials.accept(resource)
+                self.vouch(resource)
+
+    def vouch(self, resource: Resource) -> None:
+        """Note that a proxy has this version in force: it is good."""
+        self._trials.accept(resource)
 
     def reject(self, resource: Resource, message: str, proxy: str) -> bool:
         """Quarantine a version that a proxy rejected; return False if another proxy has ACKed it.
