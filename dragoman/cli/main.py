@@ -1,36 +1,56 @@
 """The command line: `dragoman <command>`.
 
-Exit codes: 0 done, 1 errors found, 2 wrong usage. Each command is a module of its own.
+Exit codes: 0 done, 1 errors found, 2 wrong usage. Each command is a module of its own, imported only when it is used:
+asking a control plane for a table should not wait for all of Envoy's API to be loaded.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from dragoman.cli import bootstrap, proxies, serve, translate, validate, version
+_COMMANDS: Final = {
+    "serve": "serve:serve",
+    "demo": "demo:demo",
+    "translate": "translate:translate",
+    "validate": "validate:validate",
+    "bootstrap": "bootstrap:bootstrap",
+    "proxy-status": "proxies:proxy_status",
+    "proxy-config": "proxies:proxy_config",
+    "version": "version:version",
+}
+_ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config"}
+"""istioctl's short forms."""
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        name = _ALIASES.get(cmd_name, cmd_name)
+        if name not in _COMMANDS:
+            return None
+        module, _, function = _COMMANDS[name].partition(":")
+        command = typer.Typer(add_completion=False, rich_markup_mode=None)
+        command.command(name)(getattr(importlib.import_module(f"dragoman.cli.{module}"), function))
+        return typer.main.get_command(command)
+
 
 app = typer.Typer(
-    name="dragoman",
-    help="An Istio-API compatible service-mesh control plane for unmodified Envoy.\n\n"
-    "Exit codes: 0 done, 1 errors found, 2 wrong usage.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    name="dragoman", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-app.command()(serve.serve)
-app.command()(translate.translate)
-app.command()(validate.validate)
-app.command()(bootstrap.bootstrap)
-if importlib.util.find_spec("dragoman.cli.demo") is not None:
-    app.command()(importlib.import_module("dragoman.cli.demo").demo)
-app.command("proxy-status")(proxies.proxy_status)
-app.command("ps", hidden=True)(proxies.proxy_status)
-app.command("proxy-config")(proxies.proxy_config)
-app.command("pc", hidden=True)(proxies.proxy_config)
-app.command()(version.version)
+
+
+@app.callback()
+def dragoman() -> None:
+    """An Istio-API compatible service-mesh control plane for unmodified Envoy.
+
+    Exit codes: 0 done, 1 errors found, 2 wrong usage.
+    """
 
 
 def main() -> None:
