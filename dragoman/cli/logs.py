@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -32,8 +32,12 @@ class _Relay(logging.Handler):
         structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **event)
 
 
-def configure(style: LogFormat, level: LogLevel) -> None:
-    """Set up logging for the whole process. At `debug` every response and ACK of every proxy is an event."""
+def configure(style: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
+    """Set up logging for the whole process, to `stream` or else standard output.
+
+    At `debug` every response and ACK of every proxy is an event.
+    """
+    out = stream or sys.stdout
     threshold = logging.getLevelNamesMapping()[level.upper()]
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -43,11 +47,11 @@ def configure(style: LogFormat, level: LogLevel) -> None:
     if style is LogFormat.json:
         processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

@@ -1,7 +1,7 @@
 """Loopback addresses of a demo's own, and ports that are free on them.
 
-Nothing captures traffic here, so each workload has an address of its own, and its Envoy binds only that one. 127.0.0.0/8
-is all loopback on Linux (RFC 1122, section 3.2.1.3), so no address needs to be set up.
+Nothing captures traffic here, so each workload has an address of its own, and its Envoy binds only that one. All of
+127.0.0.0/8 is loopback (RFC 1122, section 3.2.1.3), and on Linux no address of it needs to be set up.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class ProgramError(RuntimeError):
 class Program:
     """The program of a workload; its output goes to a file in `directory`.
 
-    Only ever this very process is signalled. Should this process die, the program ends too (see `shop.end_with_parent`).
+    Only ever this very process is signalled. Should its parent die, it ends too (see `shop.end_with_parent`).
     """
 
     def __init__(self, workload: Workload, directory: Path) -> None:

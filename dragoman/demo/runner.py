@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections import deque
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -20,10 +17,12 @@ from dragoman.demo.files import MeshFolder, placed, shipped
 from dragoman.demo.programs import Program
 from dragoman.demo.workloads import Workload, workloads
 from dragoman.runtime import ControlPlane
-from dragoman.runtime.observer import Nack
 from dragoman.sidecar import Bootstrap, EnvoyProcess, SocketAddress, StaticAddresses, argv, find_envoy, render
 from dragoman.sidecar import ControlPlane as ControlPlaneAddress
 from dragoman.sources.files import FileSource
+
+LOG_FILE: Final = "dragoman.log"
+"""Where in its state folder the control plane logs."""
 
 DRAIN_SECONDS: Final = 3
 """How long connections that were open before a change may go on under the old listener. Istio's 45 s would make a
@@ -36,14 +35,15 @@ _LIVE_SECONDS = 30
 class Demo:
     """The running demo. An async context manager: entering returns when the mesh serves, leaving ends all of it.
 
+    `state` is an empty folder, whose removal is the caller's: YAML, certificates and logs go there.
     Must be entered in the main thread: the processes it starts end with the thread that forked them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.log_file = state / LOG_FILE
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[str]] = []
-        self.nacks: deque[Nack] = deque(maxlen=10)
-        """What proxies rejected, the latest last."""
         self.envoys: dict[str, EnvoyProcess] = {}
         """`pod.namespace` → its Envoy."""
         self.programs: list[Program] = []
@@ -64,8 +64,6 @@ class Demo:
     async def _start(self) -> None:
         binary = find_envoy()
         self.block = self._reserve()
-        self.state = Path(tempfile.mkdtemp(prefix="dragoman-demo-"))
-        self._stack.callback(shutil.rmtree, self.state, ignore_errors=True)
         self._lay_out()
         await self._start_programs()
         await self._start_control_plane()
@@ -109,8 +107,7 @@ class Demo:
 
     async def _start_control_plane(self) -> None:
         authority = load_or_create(self.state / "ca", "cluster.local", now=datetime.now(UTC))
-        self.source = FileSource(self.folder.path)
-        self.control_plane = ControlPlane(self.source, authority, on_nack=self.nacks.append)
+        self.control_plane = ControlPlane(FileSource(self.folder.path), authority)
         debug = DebugServer(self.control_plane)
         self._stack.push_async_callback(debug.stop)
         own = self.block.address(1)
@@ -162,13 +159,16 @@ class Demo:
             addresses,
         )
         return EnvoyProcess(
-            lambda config: argv(
-                binary, config, drain_seconds=DRAIN_SECONDS, concurrency=1, reject_unknown_fields=True
-            ),
+            lambda config: argv(binary, config, drain_seconds=DRAIN_SECONDS, concurrency=1, reject_unknown_fields=True),
             render(bootstrap),
             self.state / workload.proxy_id,
             addresses.admin,
         )
+
+    @property
+    def metrics_port(self) -> int:
+        """Where each Envoy shows its metrics, on its own address."""
+        return self.ports[_PROMETHEUS]
 
     def static_addresses(self, workload: Workload) -> StaticAddresses:
         """Where a workload's Envoy has its own listeners."""

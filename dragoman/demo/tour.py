@@ -1,7 +1,7 @@
 """`dragoman demo --check`: what a visitor would try, tried and judged, while customers keep coming.
 
-The steps are those of Istio's own tasks "Traffic Shifting", "Request Routing" and "Authorization: explicit deny", made by
-writing the same files that a visitor would edit.
+The steps are those of Istio's tasks "Traffic Shifting", "Request Routing" and "Explicit Deny", made by writing the
+files that a visitor would edit.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Tour:
         callers = {hop["service"]: hop["caller"] for hop in hops(page)}
         if callers != _CALLERS:
             raise TourError(f"identities: expected {_CALLERS}, got {callers}")
-        self._say("identities: each of 4 services verified its caller's SPIFFE id, two hops behind the gateway")
+        self._say("identities: every service verified the SPIFFE id of its caller, from the gateway to the last hop")
         for service, caller in callers.items():
             self._say(f"  {service} was called by {caller}")
 
@@ -97,17 +97,23 @@ class Tour:
         self._say("  50 requests with x-canary: yes were answered by v2, 50 without it by v1")
 
     async def _denial(self) -> None:
-        folder, server = self._demo.folder, self._demo.control_plane.server
+        folder = self._demo.folder
         denied = folder.write(_POLICY, self._demo.ideas.read(_POLICY))
         self._denied.append((denied, float("inf")))
-        self._say(f"DENY policy: {await delivery(denied, server, self._sees('/', lambda o: o.status == 403))}")
-        await self._followed(denied, lambda outcome: outcome.status == 403)
+        await self._policy("DENY policy", denied, lambda outcome: outcome.status == 403)
         if (await self._customer.get("/catalog")).status != 200:
             raise TourError("DENY policy: /catalog needs no orders, and was denied too")
-        allowed = folder.remove(_POLICY)
-        self._say(f"policy removed: {await delivery(allowed, server, self._sees('/', lambda o: o.status == 200))}")
-        await self._followed(allowed, lambda outcome: outcome.status == 200)
+        await self._policy("policy removed", folder.remove(_POLICY), lambda outcome: outcome.status == 200)
         self._denied[-1] = (denied, time.monotonic())
+
+    async def _policy(self, step: str, written: float, follows: Callable[[Outcome], bool]) -> None:
+        took = await delivery(written, self._demo.control_plane.server, self._sees("/", follows))
+        self._say(f"{step}: {took}")
+        last = await self._last_follower(written, follows)
+        if last > took.first_effect:
+            self._say(f"  the last open connection followed after {milliseconds(last)}")
+        else:
+            self._say("  open connections followed at once")
 
     async def _rotation(self) -> None:
         plane = self._demo.control_plane
@@ -130,7 +136,9 @@ class Tour:
     def _judge(self, started: float, ended: float) -> None:
         outcomes = list(self._steady.since(started))
         rate = self._steady.rate_between(started, ended)
-        denied = [o for o in outcomes if o.status == 403 and any(a <= o.ended and o.started <= b for a, b in self._denied)]
+        denied = [
+            o for o in outcomes if o.status == 403 and any(a <= o.ended and o.started <= b for a, b in self._denied)
+        ]
         failed = [o for o in outcomes if o.status != 200 and o not in denied]
         if failed:
             raise TourError(f"{len(failed)} of {len(outcomes)} steady requests failed, the first with {failed[0]}")
@@ -164,15 +172,15 @@ class Tour:
 
         return look
 
-    async def _followed(self, written: float, matches: Callable[[Outcome], bool]) -> None:
-        """Wait until no customer meets the old rules any more: connections keep their listener until it has drained."""
+    async def _last_follower(self, written: float, follows: Callable[[Outcome], bool]) -> float:
+        """Seconds until no customer met the old rules any more: a connection keeps its listener until that has drained."""
         last = written
         while time.monotonic() - last < _QUIET_SECONDS:
             await asyncio.sleep(0.01)
-            last = max((o.ended for o in self._steady.since(written) if not matches(o)), default=written)
+            last = max((outcome.ended for outcome in self._steady.since(written) if not follows(outcome)), default=last)
             if last - written > DRAIN_SECONDS + _DRAIN_GRACE:
                 raise TourError(f"a connection still had the old rules {last - written:.1f} s after the change")
-        self._say(f"  open connections had all followed after {milliseconds(last - written)}")
+        return last - written
 
     async def _all_from(self, version: str, step: str, count: int) -> None:
         versions = [_price(outcome) for outcome in await self._crowd(count)]

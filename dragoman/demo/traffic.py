@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -41,7 +41,7 @@ class Customer:
         self.url = url
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Customer:
+    async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=15))
         return self
@@ -66,17 +66,14 @@ class Customer:
 
     async def crowd(self, path: str, count: int, concurrency: int) -> list[Outcome]:
         """Ask `count` times, `concurrency` requests at a time."""
-        outcomes: list[Outcome] = []
         tickets = iter(range(count))
 
-        async def ask() -> None:
-            for _ in tickets:
-                outcomes.append(await self.get(path))
+        async def ask() -> list[Outcome]:
+            return [await self.get(path) for _ in tickets]
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(concurrency):
-                tasks.create_task(ask())
-        return outcomes
+            asking = [tasks.create_task(ask()) for _ in range(concurrency)]
+        return [outcome for task in asking for outcome in task.result()]
 
 
 class SteadyTraffic:

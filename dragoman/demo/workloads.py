@@ -39,9 +39,14 @@ class Workload:
 
     def node(self, http_proxy_port: int) -> Node:
         """How its Envoy introduces itself."""
-        kind = "router" if self.gateway else "sidecar"
         return Node(
-            NodeId(kind, self.address, self.pod, self.namespace, f"{self.namespace}.svc.cluster.local"),
+            NodeId(
+                "router" if self.gateway else "sidecar",
+                self.address,
+                self.pod,
+                self.namespace,
+                f"{self.namespace}.svc.cluster.local",
+            ),
             service_account=self.service_account,
             workload=self.pod,
             labels=self.labels,
