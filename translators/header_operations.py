@@ -15,7 +15,8 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.config.route.v3 import Route, WeightedClusterClusterWeight
 
 from crds.virtualservice import HeaderOperations, Headers
-from translators.untranslatable import UntranslatableError
+from translators.format_strings import refuse_unknown_commands
+from translators.header_text import one_line
 
 _AUTHORITY = (":authority", "host")
 
@@ -48,9 +49,9 @@ def header_changes(headers: Headers | None) -> HeaderChanges:
     response = headers.response or HeaderOperations()
     return HeaderChanges(
         request_add=tuple(_added(request, "headers.request")),
-        request_remove=tuple(_plain(request.remove)),
+        request_remove=tuple(_removed(request.remove, "headers.request.remove")),
         response_add=tuple(_added(response, "headers.response")),
-        response_remove=tuple(_plain(response.remove)),
+        response_remove=tuple(_removed(response.remove, "headers.response.remove")),
         authority=next((value for name, value in sorted(request.set.items()) if name.lower() in _AUTHORITY), ""),
     )
 
@@ -63,12 +64,14 @@ def _added(operations: HeaderOperations, path: str) -> Iterator[HeaderValueOptio
 def _options(values: Mapping[str, str], action: Append, path: str) -> Iterator[HeaderValueOption]:
     for name in _plain(sorted(values)):
         value = values[name]
-        if any(sign in name or sign in value for sign in "\0\r\n"):
-            raise UntranslatableError(f"{path}.{name}", "a header must not contain line breaks or NUL")
-        if value.replace("%%", "").count("%") % 2:
-            # Envoy reads %…% as an access-log operator and refuses one that does not end.
-            raise UntranslatableError(f"{path}.{name}", "a single % starts an operator: write %% for the sign itself")
+        one_line(name, path)
+        one_line(value, f"{path}.{name}")
+        refuse_unknown_commands(value, f"{path}.{name}")
         yield HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
+
+
+def _removed(names: Iterable[str], path: str) -> Iterator[str]:
+    return (one_line(name, path) for name in _plain(names))
 
 
 def _plain(names: Iterable[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 
 from crds.virtualservice import HTTPDirectResponse, HTTPRedirect, RedirectPortSelection
+from translators.header_text import one_line
 from translators.untranslatable import UntranslatableError
 
 MAX_BODY = 1024 * 1024
@@ -33,19 +34,12 @@ def redirect_action(redirect: HTTPRedirect, port: int) -> RedirectAction:
         raise UntranslatableError("redirect.redirectCode", f"{code} is not one of {', '.join(map(str, _CODES))}")
     action = RedirectAction(
         response_code=_CODES[code],
-        host_redirect=redirect.authority or "",
+        host_redirect=one_line(redirect.authority or "", "redirect.authority"),
         scheme_redirect=redirect.scheme or None,
-        path_redirect=redirect.uri or None,
+        path_redirect=one_line(redirect.uri or "", "redirect.uri") or None,
     )
     if redirect.prefix_rewrite is not None and not redirect.uri:
-        action.prefix_rewrite = redirect.prefix_rewrite
-    for text, path in (
-        (redirect.authority, "authority"),
-        (redirect.uri, "uri"),
-        (redirect.prefix_rewrite, "prefixRewrite"),
-    ):
-        if text and any(sign in text for sign in "\0\r\n"):
-            raise UntranslatableError(f"redirect.{path}", "a URL must not contain line breaks or NUL")
+        action.prefix_rewrite = one_line(redirect.prefix_rewrite, "redirect.prefixRewrite")
     if redirect.port is not None:
         if redirect.port > 65535:
             raise UntranslatableError("redirect.port", f"{redirect.port} is no port")

@@ -24,7 +24,8 @@ from crds.virtualservice import HTTPRetry, HTTPRewrite, HTTPRoute, HTTPRouteDest
 from translators.durations import not_negative
 from translators.fractions import ALWAYS, fraction, of_requests, whole_fraction
 from translators.header_operations import header_changes
-from translators.regexes import groups, regex_matcher
+from translators.header_text import one_line
+from translators.regexes import measure, regex_matcher
 from translators.retries import retry_policy
 from translators.untranslatable import UntranslatableError
 
@@ -72,7 +73,7 @@ def forward(out: Route, http: HTTPRoute, resolve: Resolve, default_retries: HTTP
         authority = changes.authority or authority
     else:
         action.weighted_clusters = WeightedCluster(clusters=[_share(*entry) for entry in targets])
-    action.host_rewrite_literal = authority or None
+    action.host_rewrite_literal = one_line(authority, "rewrite.authority") or None
     action.request_mirror_policies = list(_mirrors(http, resolve))
 
 
@@ -95,7 +96,9 @@ def weighted(destinations: tuple[HTTPRouteDestination, ...]) -> tuple[HTTPRouteD
 def _share(destination: HTTPRouteDestination, target: Target) -> WeightedClusterClusterWeight:
     changes = header_changes(destination.headers)
     share = WeightedClusterClusterWeight(
-        name=target.cluster, weight=destination.weight, host_rewrite_literal=changes.authority or None
+        name=target.cluster,
+        weight=destination.weight,
+        host_rewrite_literal=one_line(changes.authority, "route.headers.request.set.host") or None,
     )
     changes.apply(share)
     return share
@@ -114,10 +117,10 @@ def _rewrite(action: RouteAction, rewrite: HTTPRewrite) -> None:
     if regex is not None and regex.match:
         pattern = regex_matcher(regex.match, "rewrite.uriRegexRewrite.match")
         substitution = regex.rewrite or ""
-        _refuse_unknown_groups(substitution, groups(regex.match))
+        _refuse_unknown_groups(substitution, measure(regex.match)[2])
         action.regex_rewrite = RegexMatchAndSubstitute(pattern=pattern, substitution=substitution)
     elif rewrite.uri:
-        action.prefix_rewrite = rewrite.uri
+        action.prefix_rewrite = one_line(rewrite.uri, "rewrite.uri")
 
 
 def _refuse_unknown_groups(substitution: str, known: int) -> None:

@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 
 from crds.stringmatch import StringMatch
 from crds.virtualservice import HTTPMatchRequest
+from translators.header_text import one_line
 from translators.regexes import regex_matcher
 from translators.string_matchers import string_matcher
 from translators.untranslatable import UntranslatableError
@@ -80,6 +81,7 @@ def _header_or_claim(out: RouteMatch, name: str, wanted: StringMatch, path: str,
 def _header(name: str, wanted: StringMatch, path: str) -> HeaderMatcher:
     if not name:
         raise UntranslatableError(path, "a header needs a name")
+    one_line(name, path)
     matcher = string_matcher(wanted, path)
     return (
         HeaderMatcher(name=name, present_match=True)
