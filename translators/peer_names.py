@@ -1,0 +1,231 @@
+"""Who may complete a TLS handshake, from policies on TCP ports.
+
+Envoy's RBAC for TCP runs at the client's first byte; an application that speaks first would have greeted a denied peer
+by then. So rules by identity alone are also compiled into the names that the server's TLS context accepts. Envoy takes
+a list of matchers of which one must match, with no negation: what a DENY forbids is turned around, into an expression
+that matches every other name (RE2 has no look-ahead, so the complement is spelled out character by character).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+
+from crds.authorizationpolicy import Action, AuthorizationPolicy, Rule, Source
+from translators.rbac_matchers import SPIFFE
+from translators.trust_domains import TrustDomains
+
+PeerNames = tuple[SubjectAltNameMatcher, ...]
+
+_NOBODY = "spiffe://"
+"""No certificate has this name: the list that lets nobody in. An empty list would let everybody in."""
+
+_MAX_EXPRESSION = 4096
+"""Longest complement in characters: RE2 compiles it once a context; a policy of hundreds of names is left to RBAC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name, or with `whole` False everything that begins with it."""
+
+    text: str
+    whole: bool = True
+
+    def covers(self, other: Name) -> bool:
+        if self.whole:
+            return other.whole and self.text == other.text
+        return other.text.startswith(self.text)
+
+
+def mesh_names(trust_domains: TrustDomains) -> tuple[Name, ...]:
+    """Everybody of the mesh."""
+    return tuple(Name(f"{SPIFFE}{domain}/", whole=False) for domain in trust_domains.all)
+
+
+def peer_names(policies: Iterable[AuthorizationPolicy], port: int, trust_domains: TrustDomains) -> PeerNames:
+    """The names that may connect to a TCP `port`: all that the policies let in, and where rules look at nothing but who
+    connects and where to, no others. What rules say beyond that is left to RBAC."""
+    listed = tuple(policies)
+    allowed = _allowed(listed, port, trust_domains)
+    denied = [
+        name
+        for policy in listed
+        if policy.spec.action in (Action.DENY, Action.CUSTOM)
+        for rule in policy.spec.rules
+        for name in _names(rule, policy.namespace, port, trust_domains, denies=True) or ()
+    ]
+    left = [name for name in dict.fromkeys(allowed) if not any(other.covers(name) for other in denied)]
+    if not left:
+        return (_uri(StringMatcher(exact=_NOBODY)),)
+    return tuple(_uri(_matcher(name, denied)) for name in left)
+
+
+def _allowed(policies: tuple[AuthorizationPolicy, ...], port: int, trust_domains: TrustDomains) -> tuple[Name, ...]:
+    allowing = [policy for policy in policies if policy.spec.action in (None, Action.ALLOW)]
+    if not allowing:
+        return mesh_names(trust_domains)
+    allowed: list[Name] = []
+    for policy in allowing:
+        for rule in policy.spec.rules:
+            names = _names(rule, policy.namespace, port, trust_domains, denies=False)
+            if names is None:
+                return mesh_names(trust_domains)
+            allowed += names
+    return tuple(allowed)
+
+
+def _names(
+    rule: Rule, namespace: str, port: int, trust_domains: TrustDomains, *, denies: bool
+) -> tuple[Name, ...] | None:
+    """Who matches a rule on `port`; None where that is not a matter of names alone."""
+    if not _concerns(rule, port, denies=denies):
+        return ()
+    if rule.when:
+        return None
+    found: list[Name] = []
+    for item in rule.from_:
+        names = _sources(item.source or Source(), namespace, trust_domains)
+        if names is None:
+            return None
+        found += names
+    return tuple(found) if rule.from_ else mesh_names(trust_domains)
+
+
+def _concerns(rule: Rule, port: int, *, denies: bool) -> bool:
+    """Whether a rule can match connections to `port` (see `rbac_rules` for conditions on requests)."""
+    for item in rule.to:
+        operation = item.operation
+        if operation is None:
+            return True
+        requests = (
+            *operation.hosts,
+            *operation.not_hosts,
+            *operation.methods,
+            *operation.not_methods,
+            *operation.paths,
+            *operation.not_paths,
+        )
+        if requests and not denies:
+            return False
+        if (not operation.ports or str(port) in operation.ports) and str(port) not in operation.not_ports:
+            return True
+    return not rule.to
+
+
+def _sources(source: Source, namespace: str, trust_domains: TrustDomains) -> tuple[Name, ...] | None:
+    """Who a source is: all of its fields must hold, so that their names are intersected."""
+    if any(
+        (
+            source.not_principals,
+            source.not_namespaces,
+            source.not_service_accounts,
+            source.not_trust_domains,
+            source.ip_blocks,
+            source.not_ip_blocks,
+            source.remote_ip_blocks,
+            source.not_remote_ip_blocks,
+            source.request_principals,
+            source.not_request_principals,
+        )
+    ):
+        return None
+    found = mesh_names(trust_domains)
+    fields = (
+        (source.principals, lambda value: _principal(value, trust_domains)),
+        (source.namespaces, lambda value: _namespace(value, trust_domains)),
+        (source.service_accounts, lambda value: _account(value, namespace, trust_domains)),
+        (source.trust_domains, _trust_domain),
+    )
+    for values, names_of in fields:
+        if not values:
+            continue
+        names = [names_of(value) for value in values]
+        if None in names:
+            return None
+        found = _intersection(found, tuple(name for group in names if group is not None for name in group))
+    return found
+
+
+def _principal(value: str, trust_domains: TrustDomains) -> tuple[Name, ...] | None:
+    if value == "*":
+        return mesh_names(trust_domains)
+    if value.startswith("*"):
+        return None
+    whole = not value.endswith("*")
+    return tuple(Name(SPIFFE + v, whole) for v in trust_domains.spellings(value.removesuffix("*")))
+
+
+def _namespace(value: str, trust_domains: TrustDomains) -> tuple[Name, ...] | None:
+    if "*" in value.removesuffix("*"):
+        return None
+    end = value.removesuffix("*") if value.endswith("*") else f"{value}/"
+    return tuple(Name(f"{SPIFFE}{domain}/ns/{end}", whole=False) for domain in trust_domains.all)
+
+
+def _account(value: str, namespace: str, trust_domains: TrustDomains) -> tuple[Name, ...]:
+    scope, slash, account = value.rpartition("/")
+    scope = scope if slash else namespace
+    return tuple(Name(f"{SPIFFE}{domain}/ns/{scope}/sa/{account}") for domain in trust_domains.all)
+
+
+def _trust_domain(value: str) -> tuple[Name, ...] | None:
+    return None if "*" in value else (Name(f"{SPIFFE}{value}/", whole=False),)
+
+
+def _intersection(one: tuple[Name, ...], other: tuple[Name, ...]) -> tuple[Name, ...]:
+    both = []
+    for a in one:
+        for b in other:
+            if a.covers(b):
+                both.append(b)
+            elif b.covers(a):
+                both.append(a)
+    return tuple(dict.fromkeys(both))
+
+
+def _matcher(name: Name, denied: Iterable[Name]) -> StringMatcher:
+    if name.whole:
+        return StringMatcher(exact=name.text)
+    inside = [Name(d.text.removeprefix(name.text), d.whole) for d in dict.fromkeys(denied) if name.covers(d)]
+    if not inside:
+        return StringMatcher(prefix=name.text)
+    expression = re.escape(name.text) + (complement(inside) or "")
+    if len(expression) > _MAX_EXPRESSION:
+        return StringMatcher(prefix=name.text)
+    return StringMatcher(safe_regex=RegexMatcher(regex=expression))
+
+
+def complement(names: Iterable[Name]) -> str | None:
+    """An RE2 expression for every text that none of `names` covers; None where they cover every text."""
+    listed = list(names)
+    if any(not name.text and not name.whole for name in listed):
+        return None
+    ends = any(not name.text for name in listed)
+    by_first: dict[str, list[Name]] = {}
+    for name in listed:
+        if name.text:
+            by_first.setdefault(name.text[0], []).append(Name(name.text[1:], name.whole))
+    if not by_first:
+        return ".+" if ends else ".*"
+    options = [] if ends else [""]
+    options.append(f"[^{''.join(map(_in_class, sorted(by_first)))}].*")
+    for first, rest in sorted(by_first.items()):
+        other = complement(rest)
+        if other is not None:
+            options.append(re.escape(first) + other)
+    return f"(?:{'|'.join(options)})"
+
+
+def _in_class(character: str) -> str:
+    return f"\\{character}" if character in "\\]^-[" else character
+
+
+def _uri(matcher: StringMatcher) -> SubjectAltNameMatcher:
+    return SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.URI, matcher=matcher)
