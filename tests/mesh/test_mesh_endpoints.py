@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from mesh_world import MeshWorld, istio, pod, service
-
 from dragoman.mesh.endpoints import Endpoint, Health, endpoints, service_accounts
+from tests.support.mesh_of_yaml import Mesh, istio, pod, service
 
 
-def found(mesh: MeshWorld, port: str = "http") -> dict[str, Endpoint]:
+def found(mesh: Mesh, port: str = "http") -> dict[str, Endpoint]:
     return {e.address: e for e in endpoints(mesh.graph, "shop", "web", port)}
 
 
@@ -27,7 +26,7 @@ endpoints:
 
 
 def test_pods_that_a_service_selects_stand_in_for_slices_that_nobody_writes() -> None:
-    mesh = MeshWorld(
+    mesh = Mesh(
         service("web", ports="[{name: http, port: 80, targetPort: web}]")
         + pod("web-1", "10.1.0.1", account="sa")
         + pod("web-2", "10.1.0.2", extra=', conditions: [{type: Ready, status: "False"}]')
@@ -44,7 +43,7 @@ def test_pods_that_a_service_selects_stand_in_for_slices_that_nobody_writes() ->
 
 def test_slices_decide_where_there_are_any() -> None:
     node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}\n"
-    mesh = MeshWorld(service("web") + SLICE + node + pod("web-1", "10.1.0.1") + pod("web-9", "10.1.0.9"))
+    mesh = Mesh(service("web") + SLICE + node + pod("web-1", "10.1.0.1") + pod("web-9", "10.1.0.9"))
     listed = found(mesh)
     assert {a: e.health for a, e in listed.items()} == {
         "10.1.0.1": Health.HEALTHY,
@@ -54,17 +53,17 @@ def test_slices_decide_where_there_are_any() -> None:
     }
     assert (listed["10.1.0.1"].mtls, listed["10.1.0.4"].mtls) == (True, False)
     assert (listed["10.1.0.2"].locality.zone, listed["10.1.0.3"].locality.zone) == ("z1", "z9")
-    mesh.delete("EndpointSlice", "shop", "web-1")
+    mesh.remove("EndpointSlice", "shop", "web-1")
     assert set(found(mesh)) == {"10.1.0.1", "10.1.0.9"}
 
 
 def test_not_ready_addresses_are_published_on_demand() -> None:
-    mesh = MeshWorld(service("web", publishNotReadyAddresses=True) + SLICE)
+    mesh = Mesh(service("web", publishNotReadyAddresses=True) + SLICE)
     assert found(mesh)["10.1.0.2"].health is Health.HEALTHY
 
 
 def test_endpoints_object() -> None:
-    mesh = MeshWorld(
+    mesh = Mesh(
         service("web")
         + """
 ---
@@ -81,7 +80,7 @@ subsets: [{addresses: [{ip: 10.2.0.1}], notReadyAddresses: [{ip: 10.2.0.2}], por
 
 
 def test_a_port_without_mutual_tls_is_called_in_plaintext() -> None:
-    mesh = MeshWorld(service("web", ports="[{name: http, port: 80, targetPort: 8080}]") + pod("web-1", "10.1.0.1"))
+    mesh = Mesh(service("web", ports="[{name: http, port: 80, targetPort: 8080}]") + pod("web-1", "10.1.0.1"))
     assert found(mesh)["10.1.0.1"].mtls
     mesh.apply(
         istio(
@@ -94,7 +93,7 @@ def test_a_port_without_mutual_tls_is_called_in_plaintext() -> None:
 
 
 def test_new_pods_of_the_same_account_do_not_change_who_answers_for_a_service() -> None:
-    mesh = MeshWorld(service("web") + pod("web-1", "10.1.0.1", account="sa"))
+    mesh = Mesh(service("web") + pod("web-1", "10.1.0.1", account="sa"))
     before = service_accounts(mesh.graph, "shop", "web")
     assert before == (("shop", "sa"),)
     mesh.apply(pod("web-2", "10.1.0.2", account="sa"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from mesh_world import MeshWorld, istio, mesh_settings
 
 from dragoman.mesh.labels import labels_of
 from dragoman.mesh.policies import (
@@ -13,6 +12,7 @@ from dragoman.mesh.policies import (
     namespace_mtls_mode,
     policy_label_keys,
 )
+from tests.support.mesh_of_yaml import Mesh, istio, mesh_settings
 
 WEB = labels_of({"app": "web", "pod-template-hash": "x"})
 
@@ -54,21 +54,21 @@ PORT = peer(
     ],
 )
 def test_mode_of_a_port(text: str, expected: MtlsMode) -> None:
-    assert mtls_mode(MeshWorld(text).graph, "shop", WEB, 8080) is expected
+    assert mtls_mode(Mesh(text).graph, "shop", WEB, 8080) is expected
 
 
 def test_clients_infer_a_namespace_without_its_workload_policies() -> None:
-    mesh = MeshWorld(NAMESPACE + WORKLOAD)
+    mesh = Mesh(NAMESPACE + WORKLOAD)
     assert namespace_mtls_mode(mesh.graph, "shop") is MtlsMode.DISABLE
 
 
 def test_root_namespace_is_a_setting() -> None:
-    mesh = MeshWorld(mesh_settings("rootNamespace: policies") + peer("x", "{mtls: {mode: STRICT}}", "policies"))
+    mesh = Mesh(mesh_settings("rootNamespace: policies") + peer("x", "{mtls: {mode: STRICT}}", "policies"))
     assert mtls_mode(mesh.graph, "shop", WEB, 8080) is MtlsMode.STRICT
 
 
 def test_policies_of_root_and_own_namespace_by_selector() -> None:
-    mesh = MeshWorld(
+    mesh = Mesh(
         istio("AuthorizationPolicy", "root", "{}", "istio-system")
         + istio("AuthorizationPolicy", "all", "{}")
         + istio("AuthorizationPolicy", "web", "{selector: {matchLabels: {app: web}}}")
@@ -80,7 +80,5 @@ def test_policies_of_root_and_own_namespace_by_selector() -> None:
 
 
 def test_only_labels_that_a_selector_reads_make_classes() -> None:
-    mesh = MeshWorld(
-        WORKLOAD + istio("Sidecar", "s", '{workloadSelector: {labels: {tier: a}}, egress: [{hosts: ["*/*"]}]}')
-    )
+    mesh = Mesh(WORKLOAD + istio("Sidecar", "s", '{workloadSelector: {labels: {tier: a}}, egress: [{hosts: ["*/*"]}]}'))
     assert policy_label_keys(mesh.graph, "shop") == {"app", "tier"}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from mesh_world import MeshWorld, istio
 
 from dragoman.mesh.labels import labels_of
 from dragoman.mesh.rules import destination_rules, merged_rule, virtual_service
+from tests.support.mesh_of_yaml import Mesh, istio
 
 HOST = "web.shop.svc.cluster.local"
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
@@ -38,7 +38,7 @@ def dr(name: str, namespace: str = "shop", host: str = HOST, extra: str = "", cr
     ],
 )
 def test_which_virtual_service_holds(text: str, client: str, expected: str | None) -> None:
-    found = virtual_service(MeshWorld(text).graph, client, HOST)
+    found = virtual_service(Mesh(text).graph, client, HOST)
     assert (found.name if found is not None else None) == expected
 
 
@@ -73,12 +73,12 @@ def test_which_virtual_service_holds(text: str, client: str, expected: str | Non
     ],
 )
 def test_which_destination_rules_hold(text: str, client: str, expected: list[tuple[str, str]]) -> None:
-    found = destination_rules(MeshWorld(text).graph, client, labels_of({"v": "a"}), "shop", HOST)
+    found = destination_rules(Mesh(text).graph, client, labels_of({"v": "a"}), "shop", HOST)
     assert list(found) == expected
 
 
 def test_rules_of_one_host_are_merged() -> None:
-    mesh = MeshWorld(
+    mesh = Mesh(
         dr("a", extra=", subsets: [{name: v1, labels: {v: '1'}}]")
         + dr(
             "b",
@@ -94,12 +94,12 @@ def test_rules_of_one_host_are_merged() -> None:
 
 
 def test_a_rule_that_appears_where_none_was_is_seen() -> None:
-    mesh = MeshWorld()
+    mesh = Mesh()
     assert virtual_service(mesh.graph, "shop", HOST) is None
     assert destination_rules(mesh.graph, "client", frozenset(), "shop", HOST) == ()
     mesh.apply(vs("a") + dr("d"))
     found = virtual_service(mesh.graph, "shop", HOST)
     assert found is not None
     assert destination_rules(mesh.graph, "client", frozenset(), "shop", HOST) == (("shop", "d"),)
-    mesh.delete("VirtualService", "shop", "a")
+    mesh.remove("VirtualService", "shop", "a")
     assert virtual_service(mesh.graph, "shop", HOST) is None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from mesh_world import MeshWorld, mesh_settings, service
 
 from dragoman.engine import QueryFailed
 from dragoman.mesh import services
 from dragoman.mesh.hosts import matches, resolve, service_of_host, wildcards_of
 from dragoman.mesh.protocol import Protocol, protocol_of
+from tests.support.mesh_of_yaml import Mesh, mesh_settings, service
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_udp_ports_make_no_connections() -> None:
 
 
 def test_a_service_has_host_addresses_and_ports() -> None:
-    mesh = MeshWorld(service("web", ports="[{name: http, port: 80, targetPort: 8080}, {name: adm, port: 81}]"))
+    mesh = Mesh(service("web", ports="[{name: http, port: 80, targetPort: 8080}, {name: adm, port: 81}]"))
     found = services.service(mesh.graph, "shop", "web")
     assert found is not None
     assert found.host == "web.shop.svc.cluster.local"
@@ -52,7 +52,7 @@ def test_a_service_has_host_addresses_and_ports() -> None:
 
 
 def test_headless_and_external_name() -> None:
-    mesh = MeshWorld(
+    mesh = Mesh(
         service("db", clusterIP="None")
         + service("alias", type="ExternalName", externalName="db.shop.svc.cluster.local")
     )
@@ -65,7 +65,7 @@ def test_headless_and_external_name() -> None:
 
 
 def test_external_names_that_lead_to_each_other_fail_alone() -> None:
-    mesh = MeshWorld(
+    mesh = Mesh(
         service("a", type="ExternalName", externalName="b.shop.svc.cluster.local")
         + service("b", type="ExternalName", externalName="a.shop.svc.cluster.local")
         + service("c")
@@ -76,7 +76,7 @@ def test_external_names_that_lead_to_each_other_fail_alone() -> None:
 
 
 def test_a_change_that_nobody_reads_changes_no_value() -> None:
-    mesh = MeshWorld(service("web"))
+    mesh = Mesh(service("web"))
     before = services.service(mesh.graph, "shop", "web")
     mesh.apply(service("web", externalTrafficPolicy="Local"))
     assert services.service(mesh.graph, "shop", "web") is before
@@ -86,7 +86,7 @@ def test_visibility_follows_export_to_and_egress() -> None:
     private = service("secret").replace(
         "namespace: shop}", "namespace: shop, annotations: {networking.istio.io/exportTo: .}}"
     )
-    mesh = MeshWorld(service("web") + private)
+    mesh = Mesh(service("web") + private)
 
     def visible(client: str, egress: services.Egress = services.EVERYTHING) -> tuple[str, ...]:
         return services.visible_services(mesh.graph, client, egress, "shop")
@@ -99,18 +99,18 @@ def test_visibility_follows_export_to_and_egress() -> None:
 
 
 def test_the_mesh_default_of_export_to() -> None:
-    mesh = MeshWorld(service("web") + mesh_settings('defaultServiceExportTo: ["."]'))
+    mesh = Mesh(service("web") + mesh_settings('defaultServiceExportTo: ["."]'))
     assert services.visible_services(mesh.graph, "other", services.EVERYTHING, "shop") == ()
 
 
 def test_broken_settings_leave_the_last_good_ones() -> None:
-    mesh = MeshWorld(mesh_settings("trustDomain: first.example"))
+    mesh = Mesh(mesh_settings("trustDomain: first.example"))
     from dragoman.mesh.settings import mesh_config
 
     assert mesh_config(mesh.graph).trust_domain == "first.example"
     mesh.apply(mesh_settings("trustDomain: [1"))
     assert mesh_config(mesh.graph).trust_domain == "first.example"
-    mesh.delete("ConfigMap", "istio-system", "istio")
+    mesh.remove("ConfigMap", "istio-system", "istio")
     assert mesh_config(mesh.graph).trust_domain == "cluster.local"
 
 

@@ -19,7 +19,7 @@ import yaml
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, to_json
 from dragoman.engine import Call, Tree
 from dragoman.mesh.proxies import GatewayView, InboundView, OutboundView, View
-from tests.translators.mesh_of_yaml import Mesh
+from tests.support.mesh_of_yaml import Mesh
 from translators.gateways import gateway
 from translators.sidecars import inbound, outbound
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.codec import CLUSTER, ROUTE, to_json
-from tests.translators.mesh_of_yaml import Mesh
+from tests.support.mesh_of_yaml import Mesh
 from translators.gateway_routes import gateway_route_configuration
 from translators.routes import route_configuration, virtual_host_calls
 

@@ -18,8 +18,8 @@ import pytest
 
 from dragoman.codec import ROUTE, Encoded, to_json
 from dragoman.sidecar import EnvoyProcess, SocketAddress, argv, find_envoy
+from tests.support.mesh_of_yaml import Mesh
 from tests.translators.golden import cases, resources
-from tests.translators.mesh_of_yaml import Mesh
 from translators.routes import route_configuration
 
 pytestmark = pytest.mark.envoy
