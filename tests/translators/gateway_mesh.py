@@ -8,7 +8,7 @@ import itertools
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,6 +110,8 @@ class GatewayMesh:
     control_plane: ControlPlane
     envoy: EnvoyProcess
     session: ClientSession
+    taken: asyncio.Event
+    """Set when the control plane has taken in what was written last."""
     identity: str = "spiffe://cluster.local/ns/edge/sa/gw"
 
     def write(self, name: str, documents: str | list[dict[str, Any]]) -> None:
@@ -117,9 +119,11 @@ class GatewayMesh:
         text = documents if isinstance(documents, str) else yaml.safe_dump_all(documents)
         part = self.folder / f".{name}"
         part.write_text(text)
+        self.taken.clear()
         part.rename(self.folder / f"{name}.yaml")
 
     def remove(self, name: str) -> None:
+        self.taken.clear()
         (self.folder / f"{name}.yaml").unlink()
 
     async def get(
@@ -137,26 +141,51 @@ class GatewayMesh:
             ssl=tls or True,
             server_hostname=host if scheme == "https" else None,
         ) as response:
-            transport = response.connection.transport if response.connection is not None else None
-            handshake = transport.get_extra_info("ssl_object") if transport is not None else None
-            shown = handshake.getpeercert(binary_form=True) if handshake is not None else None
             content = await response.read()
-            return Answer(response.status, dict(response.headers), content, shown)
+            shown_headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, shown_headers, content)
+
+    async def certificate(self, host: str, tls: ssl.SSLContext) -> bytes:
+        """The certificate (DER) that the gateway shows a new client of `host`."""
+        _, writer = await asyncio.open_connection(self.gateway, HTTPS, ssl=tls, server_hostname=host)
+        shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        await writer.wait_closed()
+        return shown
 
     async def eventually(self, get: Callable[[], Awaitable[Answer]], status: int) -> Answer:
         """Ask until the answer has a status: what a change leads to, not when."""
-        last: Any = None
-        deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
+        last: list[Any] = []
+
+        async def answered() -> bool:
             try:
-                last = await get()
+                last.append(await get())
             except OSError as error:
-                last = error
-            else:
-                if last.status == status:
-                    return last
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"no {status}, last {last}\n{self.state()}\n{self.envoy.log_tail()}")
+                last.append(error)
+            return isinstance(last[-1], Answer) and last[-1].status == status
+
+        try:
+            await until(answered)
+        except TimeoutError:
+            raise AssertionError(f"no {status}, last {last[-1]}\n{self.state()}\n{self.envoy.log_tail()}") from None
+        found: Answer = last[-1]
+        return found
+
+    async def in_force(self) -> None:
+        """Wait until the control plane took in what was written last, and every proxy has ACKed all that it serves."""
+
+        async def in_sync() -> bool:
+            return all(types.in_sync for status in self.control_plane.server.connections() for types in status.types)
+
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await self.taken.wait()
+        await until(in_sync)
+
+    async def stat(self, name: str) -> int:
+        """A gauge or counter of the gateway's Envoy."""
+        async with self.session.get(f"http://{self.gateway}:15000/stats?filter=^{name}$&format=json") as response:
+            (found,) = (await response.json())["stats"]
+            return int(found["value"])
 
     def state(self) -> str:
         return "\n".join(
@@ -168,15 +197,21 @@ class GatewayMesh:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, and the certificate that the gateway showed."""
+    """A response; names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
     content: bytes
-    certificate: bytes | None
 
     def __str__(self) -> str:
         return f"{self.status} {self.content[:200]!r}"
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what happens in another process, which nothing here can be told of; raises `TimeoutError`."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def _free_port() -> int:
@@ -199,8 +234,8 @@ async def _headers(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def gateway_mesh(folder: Path, **files: str) -> AsyncIterator[GatewayMesh]:
-    """The mesh with the given files beside its own; both Envoys are live when it is entered."""
+async def gateway_mesh(folder: Path, files: Mapping[str, str]) -> AsyncIterator[GatewayMesh]:
+    """The mesh with the given files, by name, beside its own; both Envoys are live when it is entered."""
     process = os.getpid()
     network = f"127.{64 + (process >> 8) % 128}.{process & 255}"
     gateway, server = (f"{network}.{next(_NUMBERS) % 254 + 1}" for _ in range(2))
@@ -226,7 +261,8 @@ async def gateway_mesh(folder: Path, **files: str) -> AsyncIterator[GatewayMesh]
         for name, text in texts.items():
             (config / f"{name}.yaml").write_text(text)
         authority = load_or_create(folder / "ca", "cluster.local", now=datetime.now(UTC))
-        control_plane = ControlPlane(FileSource(config), authority)
+        taken = asyncio.Event()
+        control_plane = ControlPlane(FileSource(config), authority, on_batch=lambda batch: taken.set())
         await control_plane.load()
         xds = SocketAddress("127.0.0.1", control_plane.server.listen("127.0.0.1:0"))
         await control_plane.start()
@@ -243,7 +279,7 @@ async def gateway_mesh(folder: Path, **files: str) -> AsyncIterator[GatewayMesh]
         for envoy in envoys:
             await envoy.wait_live(_PATIENCE_SECONDS)
         session = await stack.enter_async_context(ClientSession(connector=TCPConnector(force_close=True)))
-        yield GatewayMesh(config, gateway, control_plane, envoys[0], session)
+        yield GatewayMesh(config, gateway, control_plane, envoys[0], session, taken)
 
 
 def _envoy(directory: Path, kind: Any, address: str, name: str, namespace: str, xds: SocketAddress) -> EnvoyProcess:

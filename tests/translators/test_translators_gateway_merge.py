@@ -11,7 +11,7 @@ from dragoman.engine import Failure, QueryFailed
 from dragoman.mesh.gateways import merged_servers
 from dragoman.mesh.proxies import GatewayView
 from dragoman.provenance import origins
-from tests.translators.mesh_of_yaml import Mesh
+from tests.support.mesh_of_yaml import Mesh
 from translators.gateways import gateway, refused_server
 
 PROXY = "router~10.0.0.9~gw.edge~edge.svc.cluster.local"
@@ -39,9 +39,9 @@ data: {mesh: "defaultConfig: {interceptionMode: NONE}"}
 HTTP_80 = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}"
 
 
-def https(*hosts: str, name: str = "https", port: int = 443, secret: str = "cert", extra: str = "") -> str:
+def https(*hosts: str, name: str = "https", port: int = 443, extra: str = "") -> str:
     listed = ", ".join(f"'{host}'" for host in hosts)
-    tls = f"{{mode: SIMPLE, credentialName: {secret}}}"
+    tls = "{mode: SIMPLE, credentialName: cert}"
     return f"{{port: {{number: {port}, name: {name}, protocol: HTTPS}}, hosts: [{listed}], tls: {tls}{extra}}}"
 
 
