@@ -312,7 +312,12 @@ class Client:
         for name, warming in list(self._warming.items()):
             if all(self._settled(route) for route in warming.routes):
                 del self._warming[name]
-                self._vouch(warming.listener)
+                self._took_over(warming.listener, warming.routes)
+
+    def _took_over(self, listener: Resource, routes: frozenset[Ref]) -> None:
+        # A listener whose routes are gone by now waits for nothing, but was not seen to work either.
+        if all(self.served(*route) is not None for route in routes):
+            self._vouch(listener)
 
     def _vouch(self, resource: Resource) -> None:
         for view in self.views:
@@ -408,7 +413,7 @@ class Client:
         earlier = self._warming.pop(listener.name, None)
         held = delivery.behind.get(listener.name)
         if all(self._settled(route) for route in routes):
-            self._vouch(listener)
+            self._took_over(listener, routes)
             return
         before = frozenset() if held is None else held.refs
         if earlier is not None:
