@@ -177,7 +177,7 @@ SUPPORTED: Mapping[str, Support] = {
         servers[].hosts
         servers[].port.name
         servers[].port.number
-        servers[].port.protocol = HTTP | HTTPS | HTTP2 | GRPC | GRPC-WEB
+        servers[].port.protocol = HTTP | HTTPS | HTTP2 | GRPC | GRPC-WEB | TCP | TLS | MONGO
         servers[].tls
         servers[].tls.mode = PASSTHROUGH | SIMPLE | MUTUAL | OPTIONAL_MUTUAL | ISTIO_MUTUAL
         """

@@ -86,4 +86,4 @@ def protocol_of(number: int, name: str, app_protocol: str | None, transport: str
 
 def named_protocol(name: str) -> Protocol:
     """The protocol an Istio object spells out (`Gateway.servers[].port.protocol`), any case; unknown names are TCP."""
-    return _BY_NAME.get(name.lower(), Protocol.TCP)
+    return _BY_NAME.get(name.lower().replace("_", "-"), Protocol.TCP)
