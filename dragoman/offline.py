@@ -16,13 +16,14 @@ from dragoman.engine import Call, Failure, Graph
 from dragoman.mesh.gateways import credentials_of
 from dragoman.mesh.proxies import GatewayView, ProxyId, View, views_of
 from dragoman.mesh.world import World
-from dragoman.provenance import origins
+from dragoman.provenance import origins, parts
 from dragoman.runtime.mounted_views import root_of
 from dragoman.sources.change import Report
 from dragoman.sources.files import FileSource
 from translators.names import ROOT_CERTIFICATES, WORKLOAD_CERTIFICATE
 
 _SECTIONS = {"listeners": LISTENER, "clusters": CLUSTER, "routes": ROUTE, "endpoints": ENDPOINT}
+_PARTS = {LISTENER: "filterChains", ROUTE: "virtualHosts", ENDPOINT: "endpoints"}
 
 
 class UnknownPodError(LookupError):
@@ -70,7 +71,8 @@ def translated(mesh: Mesh, proxy: ProxyId, *, provenance: bool = False) -> dict[
     """One object with the proxy's listeners, clusters, routes, endpoints (canonical JSON) and names of secrets.
 
     A resource that fails stands under `failures`. With `provenance`, each resource has the objects it was made from
-    under the key `provenance` of the result, by section and name. Raises `UnknownPodError`.
+    under the key `provenance` of the result, by section and name, and so has each virtual host, filter chain and
+    endpoint. Raises `UnknownPodError`.
     """
     found = resources(mesh, proxy)
     encoded = [(call, value) for call, value in found.items() if isinstance(value, Encoded)]
@@ -89,13 +91,21 @@ def translated(mesh: Mesh, proxy: ProxyId, *, provenance: bool = False) -> dict[
     if provenance:
         document["provenance"] = {
             section: {
-                value.name: {"objects": _shown(origins(mesh.graph, call))}
+                value.name: _made_from(mesh.graph, call, value)
                 for call, value in sorted(encoded, key=lambda pair: pair[1].name)
                 if value.type_url == type_url
             }
             for section, type_url in _SECTIONS.items()
         }
     return document
+
+
+def _made_from(g: Graph, call: Call[Any], value: Encoded) -> dict[str, Any]:
+    found: dict[str, Any] = {"objects": _shown(origins(g, call))}
+    named = parts(g, call)
+    if named:
+        found[_PARTS[value.type_url]] = {name: _shown(made_from) for name, made_from in named.items()}
+    return found
 
 
 def _secrets(mesh: Mesh, found: tuple[View, ...]) -> list[str]:

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from crds.kubernetes.pod import Pod
-from dragoman.engine import Graph, query
+from dragoman.engine import Graph, consult, query
 from dragoman.mesh.inputs import NODES, POD_NAMES, PODS
 from dragoman.mesh.labels import Labels, labels_of
 
@@ -124,8 +124,14 @@ def _owner(pod: Pod) -> str:
 @query
 def workloads(g: Graph, namespace: str, selector: Labels) -> tuple[Workload, ...]:
     """Workloads of a namespace whose labels include `selector`, by pod name."""
-    found = (workload(g, namespace, pod) for pod in POD_NAMES(g, namespace))
-    return tuple(w for w in found if w is not None and selector <= w.labels)
+    found: list[Workload] = []
+    for pod in POD_NAMES(g, namespace):
+        candidate = consult(g, workload, namespace, pod)
+        if candidate is not None and selector <= candidate.labels:
+            # Read again as a part of the value: pods that were only looked at are no origin of it.
+            workload(g, namespace, pod)
+            found.append(candidate)
+    return tuple(found)
 
 
 @query

@@ -6,13 +6,16 @@ dashboards and alerts find them. The streams log for themselves (`xds.connection
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import Metric, UnknownMetricFamily
+from prometheus_client.registry import Collector
 
 from crds.meta import ObjectKey
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, Ref
@@ -54,6 +57,25 @@ class Nack:
     """For each name, the objects that the resource was made from."""
 
 
+class _ByService(Collector):
+    """A counter by type whose name has no `_total`, as Istio's dashboards ask for it: exposed as untyped."""
+
+    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._counts = Tally(dict.fromkeys(DISCOVERY_SERVICES.values(), 0))
+        registry.register(self)
+
+    def add(self, service: str) -> None:
+        self._counts[service] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        family = UnknownMetricFamily(self._name, self._documentation, labels=("type",))
+        for service, count in self._counts.items():
+            family.add_metric((service,), count)
+        yield family
+
+
 class StreamObserver:
     """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first."""
 
@@ -62,14 +84,12 @@ class StreamObserver:
         self._on_nack = on_nack
         self.nacks: deque[Nack] = deque(maxlen=_REMEMBERED_NACKS)
         of_type = ("type",)
-        self._pushes = Counter("pilot_xds_pushes", "Responses sent, by type.", of_type, registry=registry)
+        self._pushes = _ByService("pilot_xds_pushes", "Responses sent, by type.", registry)
+        self._rejects = _ByService("pilot_total_xds_rejects", "Responses rejected by proxies, by type.", registry)
         self._resources = Counter(
             "dragoman_xds_resources", "Resources and removals sent, by type.", of_type, registry=registry
         )
         self._bytes = Counter("dragoman_xds_bytes", "Bytes of responses sent, by type.", of_type, registry=registry)
-        self._rejects = Counter(
-            "pilot_total_xds_rejects", "Responses rejected by proxies, by type.", of_type, registry=registry
-        )
         self._overdue = Counter(
             "dragoman_xds_waits_given_up",
             "Resources sent although what they depend on was not accepted in time, by type.",
@@ -90,9 +110,6 @@ class StreamObserver:
             registry=registry,
         )
         self._connections = Counter("dragoman_xds_connections", "Streams opened.", registry=registry)
-        for service in DISCOVERY_SERVICES.values():
-            self._pushes.labels(service)
-            self._rejects.labels(service)
 
     def connected(self, proxy: str) -> None:
         self._connections.inc()
@@ -102,7 +119,7 @@ class StreamObserver:
 
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
         service = discovery_service(type_url)
-        self._pushes.labels(service).inc()
+        self._pushes.add(service)
         self._resources.labels(service).inc(count)
         self._bytes.labels(service).inc(size)
         self._push_time.labels(service).observe(seconds)
@@ -111,7 +128,7 @@ class StreamObserver:
         self._convergence.observe(seconds)
 
     def nacked(self, proxy: str, type_url: str, names: tuple[str, ...], message: str) -> None:
-        self._rejects.labels(discovery_service(type_url)).inc()
+        self._rejects.add(discovery_service(type_url))
         origins = tuple(self._origins(proxy, (type_url, name)) for name in names)
         nack = Nack(datetime.now(UTC), proxy, type_url, names, message, origins)
         self.nacks.append(nack)

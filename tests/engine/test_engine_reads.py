@@ -245,3 +245,18 @@ def test_trees_are_values() -> None:
     assert hash(Tree([a, b])) == hash(Tree((a, b)))
     assert Tree([a]) != a
     assert repr(Tree([a, b])) == "Tree(doubled('a'), doubled('b'))"
+
+
+def test_the_reads_of_a_call_are_those_its_value_was_made_from() -> None:
+    g = Graph()
+    assert g.reads(label.call("a")) == (is_large.call("a"),)
+    assert g.reads(is_large.call("a")) == (doubled.call("a"),)
+    assert g.reads(doubled.call("a")) == ()
+
+
+def test_consulted_calls_are_not_among_the_reads() -> None:
+    @query
+    def looked_at(g: Graph, name: str) -> int:
+        return doubled(g, name) if consult(g, doubled, "b") == 0 else 0
+
+    assert Graph().reads(looked_at.call("a")) == (doubled.call("a"),)
