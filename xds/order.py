@@ -50,7 +50,8 @@ class Patience:
 
     linger: Mapping[str, float] = field(default_factory=lambda: _LINGER, hash=False)
     """By type: how long an unreferenced resource stays. A request that is delayed or retried still holds its old
-    cluster, and fails at once if that goes right after the ACK of the new route."""
+    cluster, and fails at once if that goes right after the ACK of the new route. It also bridges a reconnect, until the
+    client has said which listeners and routes it holds."""
     wait: float = 15.0
     """For an ACK that a step depends on; then it is taken all the same, and counted. Envoy itself gives up waiting
     after the same time (`initial_fetch_timeout`)."""

@@ -235,8 +235,8 @@ class View:
         for ref in restored - self._restored:
             self._put(ref, self._retired[ref])
         self._restored = restored
-        # What no unproven change may need any more is let go.
-        needed = restored | self._retired_for(self._trials.goods())
+        # What no version on trial, any of which may still be ACKed and be the last good, needs any more is let go.
+        needed = restored | self._retired_for(self._trials.versions())
         self._retired = {ref: resource for ref, resource in self._retired.items() if ref in needed}
 
     def _retired_for(self, users: Iterable[Resource]) -> set[Ref]:

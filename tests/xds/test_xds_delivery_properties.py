@@ -192,7 +192,11 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(client=CLIENTS)
     def reconnect(self, client: int) -> None:
-        self.wires[client].reconnect()
+        wire = self.wires[client]
+        wire.reconnect()
+        # Envoy asks for all types at once; that they may come apart is what lingering is for.
+        while wire.envoy.outbox:
+            wire.stream.receive(wire.envoy.outbox.popleft(), self.now)
 
     @rule(seconds=st.sampled_from([0.1, 5.0, 11.0]))
     def time_passes(self, seconds: float) -> None:
