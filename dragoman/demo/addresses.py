@@ -13,6 +13,9 @@ from dataclasses import dataclass
 WRITTEN_BLOCK = "127.10.0."
 """The block in the demo's YAML. Another demo takes another one."""
 
+BLOCKS = 256
+"""How many demos there can be at once."""
+
 
 class NoFreeAddressError(OSError):
     """All blocks, or all ports that were tried, are in use."""
@@ -38,7 +41,7 @@ def reserve() -> Block:
     The claim is a name in Linux's abstract socket namespace (unix(7)): it goes with its process and leaves no file, and
     it is as wide as the network namespace, which is where loopback addresses are shared.
     """
-    for number in range(256):
+    for number in range(BLOCKS):
         prefix = f"127.10.{number}."
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -47,7 +50,7 @@ def reserve() -> Block:
             lock.close()
             continue
         return Block(prefix, lock)
-    raise NoFreeAddressError("256 demos are running: no block of loopback addresses is left")
+    raise NoFreeAddressError(f"{BLOCKS} demos are running: no block of loopback addresses is left")
 
 
 def free_ports(addresses: Iterable[str], wanted: Iterable[int]) -> Mapping[int, int]:

@@ -173,7 +173,7 @@ class Tour:
         return look
 
     async def _last_follower(self, written: float, follows: Callable[[Outcome], bool]) -> float:
-        """Seconds until no customer met the old rules any more: a connection keeps its listener until that has drained."""
+        """Seconds until no customer met the old rules: a connection keeps its listener until that has drained."""
         last = written
         while time.monotonic() - last < _QUIET_SECONDS:
             await asyncio.sleep(0.01)

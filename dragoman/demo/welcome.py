@@ -7,22 +7,28 @@ from dragoman.demo.runner import Demo
 _TEXT = """\
 The mesh is up: {services} services behind a gateway, {envoys} Envoys, mutual TLS between all of them.
 
-  gateway   {gateway}/
-  debug     {debug}/
-  YAML      {folder}   edit it: each save is in force at once
-  logs      {logs}
+  gateway  {gateway}/
+  debug    {debug}/
+  YAML     {folder}
+  logs     {logs}
 
-Try, in another terminal:
+Edit the YAML: a file is in force as soon as it is saved. To try, in another terminal:
 
-  curl -s {gateway}/ | python3 -m json.tool                   # every hop, and whom its sidecar verified as the caller
+  # every hop of a request, and whom its sidecar verified as the caller
+  curl -s {gateway}/ | python3 -m json.tool
   cd {folder}
-  sed -i 's/weight: 100/weight: 50/; s/weight: 0/weight: 50/' prices-route.yaml      # half of the traffic to v2
-  sed -i 's/weight: 50/weight: half/' prices-route.yaml       # a mistake: reported, and the last good version stays
-  cp ../ideas/canary.yaml prices-route.yaml                   # v2 only for those who ask for it:
+  # half of the traffic to v2 of prices
+  sed -i 's/weight: 100/weight: 50/; s/weight: 0/weight: 50/' prices-route.yaml
+  # a mistake: it is reported with its line, and the last good version stays in force
+  sed -i 's/weight: 50/weight: half/' prices-route.yaml
+  # v2 only for those who ask for it
+  cp ../ideas/canary.yaml prices-route.yaml
   curl -s -H 'x-canary: yes' {gateway}/catalog
-  cp ../ideas/deny-orders.yaml .                              # web may not ask for orders: 403
-  rm deny-orders.yaml                                         # and may again
-  curl -s {debug}/debug/syncz                                 # what each proxy has been sent and has ACKed
+  # web may not ask for orders any more (403), and then may again
+  cp ../ideas/deny-orders.yaml .
+  rm deny-orders.yaml
+  # what each proxy was sent, and what it has accepted
+  curl -s {debug}/debug/syncz
 
 Ctrl-C ends all of it and leaves nothing behind.
 """

@@ -1,0 +1,78 @@
+"""Two demos at once: whose is which address."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dragoman.demo.runner import Demo
+from dragoman.demo.traffic import Customer
+from dragoman.sidecar import SocketAddress
+
+pytestmark = pytest.mark.envoy
+
+
+@pytest.fixture
+async def demos(tmp_path: Path) -> AsyncIterator[tuple[Demo, Demo]]:
+    async with AsyncExitStack() as stack:
+        first, second = Demo(tmp_path / "first"), Demo(tmp_path / "second")
+        for demo in (first, second):
+            demo.state.mkdir()
+            await stack.enter_async_context(demo)
+        yield first, second
+
+
+def _dumped(dump: dict[str, Any]) -> Iterator[SocketAddress]:
+    """Addresses of the listeners in a config dump, static and dynamic."""
+    for section in dump["configs"]:
+        for entry in section.get("static_listeners", []):
+            yield _address(entry["listener"])
+        for entry in section.get("dynamic_listeners", []):
+            yield _address(entry["active_state"]["listener"])
+
+
+def _address(listener: dict[str, Any]) -> SocketAddress:
+    written = listener["address"]["socket_address"]
+    return SocketAddress(written["address"], written["port_value"])
+
+
+async def test_no_two_proxies_share_an_address_and_port(demos: tuple[Demo, Demo]) -> None:
+    # With reuse_port, Envoy would silently spread one address over several sidecars, and an application would leave
+    # under another's identity.
+    bound: Counter[tuple[str, int]] = Counter()
+    for demo in demos:
+        for workload in demo.workloads:
+            envoy = demo.envoys[workload.proxy_id]
+            addresses = {*await envoy.admin.listening(), *_dumped(await envoy.admin.config_dump()), envoy.admin.address}
+            kinds = 1 if workload.gateway else 2
+            assert len(addresses) == 4 + kinds, f"{workload.pod} listens on {addresses}"
+            assert {address.host for address in addresses} == {workload.address}
+            assert all(address.port >= 1024 for address in addresses)
+            bound.update((address.host, address.port) for address in addresses)
+            if workload.command:
+                host, _, port = workload.command[-1].rpartition(":")
+                bound[host, int(port)] += 1
+    assert [address for address, count in bound.items() if count > 1] == []
+    assert len(bound) == 2 * (6 * 4 + 1 + 5 * 2 + 5)
+
+
+async def test_each_gateway_leads_to_its_own_shop(demos: tuple[Demo, Demo]) -> None:
+    first, second = demos
+    assert first.gateway_url != second.gateway_url
+    second.folder.write("deny-orders.yaml", second.ideas.read("deny-orders.yaml"))
+    async with Customer(first.gateway_url) as at_first, Customer(second.gateway_url) as at_second:
+        async with asyncio.timeout(10):
+            while (await at_second.get("/")).status != 403:
+                pass
+        assert (await at_first.get("/")).status == 200
+
+
+async def test_plaintext_is_refused_at_every_sidecar(demos: tuple[Demo, Demo]) -> None:
+    for workload in demos[0].workloads:
+        if not workload.gateway:
+            async with Customer(f"http://{workload.address}:{workload.port}") as stranger:
+                assert (await stranger.get("/")).status == 0
