@@ -102,6 +102,8 @@ def _metadata(found: Service, port: Port, subset: str, rule: Rule | None) -> Met
     istio: dict[str, object] = {
         "default_original_port": port.number,
         "host": found.host,
+        "name": found.name,
+        "namespace": found.namespace,
         "services": [{"host": found.host, "name": found.name, "namespace": found.namespace}],
     }
     if rule is not None:

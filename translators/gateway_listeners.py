@@ -48,9 +48,11 @@ def places_of(g: Graph, view: GatewayView) -> tuple[Place, ...]:
 @query
 def gateway_listener(g: Graph, view: GatewayView, place: Place) -> Encoded | None:
     """The listener at `place`; None while nothing there leads anywhere, as a TCP server without a VirtualService."""
-    servers = [used(g, bound) for bound in servers_of(g, view) if (bound.address, bound.listen) == place]
+    servers = [bound for bound in servers_of(g, view) if (bound.address, bound.listen) == place]
     speaks_tls = any(bound.is_tls for bound in servers)
     chains = _tls_chains(g, view, servers) if speaks_tls else plain_chains(g, view, servers[0])
+    for bound in servers:
+        used(g, bound)
     if not chains:
         return None
     name = listener(place.address, place.port)
@@ -109,6 +111,7 @@ class TlsChain(NamedTuple):
 @query
 def tls_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChain, ...]:
     """The filter chains of one TLS server: one where TLS ends here, one for each route by name where it passes."""
+    used(g, bound)
     socket = downstream_socket_of(g, bound)
     if socket is None:
         return tuple(
@@ -137,14 +140,14 @@ def _manager(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> Fil
         mesh,
         bound.server.name or f"outbound_{listener(bound.address, bound.listen)};",
         route,
-        (*authorization.http_filters(g, view.namespace, view.labels), *telemetry.client_filters()),
-        telemetry.http_access_logs(mesh, telemetry.OUTBOUND),
+        authorization.http_filters(g, view.namespace, view.labels),
+        telemetry.http_access_logs(mesh, telemetry.Traffic.GATEWAY),
     )
 
 
 def _tcp(g: Graph, bound: BoundServer, target: TcpTarget) -> Filter:
     prefix = bound.server.name or target.clusters[0][0]
-    return tcp_proxy(prefix, target.clusters, telemetry.tcp_access_logs(mesh_config(g), telemetry.OUTBOUND))
+    return tcp_proxy(prefix, target.clusters, telemetry.tcp_access_logs(mesh_config(g), telemetry.Traffic.GATEWAY))
 
 
 def _address(place: Place) -> Address:

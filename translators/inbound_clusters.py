@@ -71,7 +71,7 @@ def inbound_cluster_of(g: Graph, port: InboundPort, endpoint: tuple[str, int] | 
 def _metadata(port: InboundPort) -> Metadata:
     istio: dict[str, object] = {"default_original_port": port.service_port}
     if port.host:
-        istio["host"] = port.host
+        istio |= {"host": port.host, "name": port.service, "namespace": port.namespace}
         istio["services"] = [{"host": port.host, "name": port.service, "namespace": port.namespace}]
     return Metadata(filter_metadata={"istio": struct(istio)})
 

@@ -78,6 +78,7 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
         name=VIRTUAL_INBOUND,
         address=_address("0.0.0.0", mesh.proxy_inbound_listen_port),  # noqa: S104 - inside the pod's own network
         traffic_direction=TrafficDirection.INBOUND,
+        access_log=list(telemetry.listener_logs(mesh)),
         transparent=True if view.mode is Interception.TPROXY else None,
         listener_filters=filters,
         listener_filters_timeout=mesh.protocol_detection_timeout,
@@ -101,6 +102,7 @@ def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
         name=name,
         address=_address(written.bind, written.number),
         traffic_direction=TrafficDirection.INBOUND,
+        access_log=list(telemetry.listener_logs(mesh)),
         listener_filters=filters,
         listener_filters_timeout=mesh.protocol_detection_timeout if filters else None,
         continue_on_listener_filters_timeout=bool(filters),
@@ -156,7 +158,7 @@ def _chain(
             transport_protocol=chain.transport,
             application_protocols=list(chain.alpn),
         ),
-        filters=_http(g, view, port, cluster) if chain.http else _tcp(g, view, port, chain, cluster),
+        filters=_http(g, view, port, chain, cluster) if chain.http else _tcp(g, view, port, chain, cluster),
     )
     if chain.terminates:
         message.transport_socket = mesh_downstream(alpn.SERVED, _peers(g, view, port, chain))
@@ -171,31 +173,39 @@ def _peers(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> Peer
     return authorization.tcp_peers(g, view.namespace, view.labels, port.number)
 
 
-def _http(g: Graph, view: InboundView, port: InboundPort, cluster: str) -> list[Filter]:
+def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str) -> list[Filter]:
     mesh = mesh_config(g)
+    traffic = _traffic(chain)
     prefix = f"inbound_{wildcard_listener(port.number)};" if port.number else "InboundPassthroughCluster;"
     return [
+        *telemetry.network_filters(traffic),
         inbound_manager(
             mesh,
             prefix,
             inbound_routes(port.service_port, cluster, port.protocol),
-            (*telemetry.peer_filters(), *authorization.http_filters(g, view.namespace, view.labels)),
-            telemetry.http_access_logs(mesh, telemetry.INBOUND),
-        )
+            authorization.http_filters(g, view.namespace, view.labels),
+            telemetry.http_access_logs(mesh, traffic),
+        ),
     ]
 
 
 def _tcp(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str) -> list[Filter]:
     mesh = mesh_config(g)
+    traffic = _traffic(chain)
     return [
+        *telemetry.network_filters(traffic),
         *authorization.network_filters(g, view.namespace, view.labels, port.number),
         tcp_proxy(
             cluster,
             [(cluster, 1)],
-            telemetry.tcp_access_logs(mesh, telemetry.INBOUND),
+            telemetry.tcp_access_logs(mesh, traffic),
             after_handshake=chain.terminates and chain.transport == TLS,
         ),
     ]
+
+
+def _traffic(chain: Chain) -> telemetry.Traffic:
+    return telemetry.Traffic.INBOUND_MTLS if chain.terminates else telemetry.Traffic.INBOUND_PLAIN
 
 
 def _loop_guard(g: Graph, port: int) -> Chains:
@@ -206,7 +216,14 @@ def _loop_guard(g: Graph, port: int) -> Chains:
             FilterChain(
                 name=f"{VIRTUAL_INBOUND}-blackhole",
                 filter_chain_match=FilterChainMatch(destination_port=port),
-                filters=[tcp_proxy(BLACK_HOLE, [(BLACK_HOLE, 1)], telemetry.error_logs(mesh))],
+                filters=[
+                    *telemetry.network_filters(telemetry.Traffic.INBOUND_PLAIN),
+                    tcp_proxy(
+                        BLACK_HOLE,
+                        [(BLACK_HOLE, 1)],
+                        telemetry.tcp_access_logs(mesh, telemetry.Traffic.INBOUND_PLAIN),
+                    ),
+                ],
             ),
             {(CLUSTER, BLACK_HOLE)},
         ),

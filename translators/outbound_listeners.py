@@ -45,15 +45,16 @@ def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
         use_original_dst=True,
         transparent=True if mode is Interception.TPROXY else None,
         traffic_direction=TrafficDirection.OUTBOUND,
+        access_log=list(telemetry.listener_logs(mesh)),
         filter_chains=[
             FilterChain(
                 name=f"{VIRTUAL_OUTBOUND}-blackhole",
                 filter_chain_match=FilterChainMatch(destination_port=mesh.proxy_listen_port),
-                filters=[tcp_proxy(BLACK_HOLE, [(BLACK_HOLE, 1)], telemetry.error_logs(mesh))],
+                filters=_tcp(mesh, BLACK_HOLE),
             ),
             FilterChain(
                 name=f"{VIRTUAL_OUTBOUND}-catchall-tcp",
-                filters=[tcp_proxy(fallback, [(fallback, 1)], telemetry.error_logs(mesh))],
+                filters=_tcp(mesh, fallback),
             ),
         ],
     )
@@ -73,13 +74,14 @@ def http_listener(g: Graph, port: int, allow_any: bool, transparent: bool) -> En
         bind_to_port=False,
         transparent=transparent or None,
         traffic_direction=TrafficDirection.OUTBOUND,
+        access_log=list(telemetry.listener_logs(mesh)),
         listener_filters=[listener_filters.tls_inspector(), listener_filters.http_inspector()],
         listener_filters_timeout=mesh.protocol_detection_timeout,
         continue_on_listener_filters_timeout=True,
         filter_chains=[_http_chain(mesh, f"outbound_{name};", route)],
         default_filter_chain=FilterChain(
             name="PassthroughFilterChain",
-            filters=[tcp_proxy(fallback, [(fallback, 1)], telemetry.error_logs(mesh))],
+            filters=_tcp(mesh, fallback),
         ),
     )
     return Encoded.of(message, refs=frozenset({(ROUTE, route), (CLUSTER, fallback)}))
@@ -92,15 +94,14 @@ def target_listener(g: Graph, target: Target, transparent: bool) -> Encoded:
     name = listener(target.address, target.port)
     host = service_host(target.namespace, target.service)
     cluster = outbound_cluster(target.port, "", host)
-    bytes_chain = FilterChain(
-        filters=[tcp_proxy(cluster, [(cluster, 1)], telemetry.tcp_access_logs(mesh, telemetry.OUTBOUND))]
-    )
+    bytes_chain = FilterChain(filters=_tcp(mesh, cluster))
     message = Listener(
         name=name,
         address=_address(target.address, target.port),
         bind_to_port=False,
         transparent=transparent or None,
         traffic_direction=TrafficDirection.OUTBOUND,
+        access_log=list(telemetry.listener_logs(mesh)),
     )
     refs: set[Ref] = {(CLUSTER, cluster)}
     if target.protocol is Protocol.AUTO:
@@ -126,15 +127,15 @@ def http_proxy_listener(g: Graph, view: InboundView) -> Encoded:
         mesh,
         f"outbound_{name};",
         HTTP_PROXY_ROUTE,
-        telemetry.http_access_logs(mesh, telemetry.OUTBOUND),
-        telemetry.client_filters(),
+        telemetry.http_access_logs(mesh, telemetry.Traffic.OUTBOUND),
         absolute_urls=True,
     )
     message = Listener(
         name=name,
         address=_address(bind, view.http_proxy_port),
         traffic_direction=TrafficDirection.OUTBOUND,
-        filter_chains=[FilterChain(filters=[manager])],
+        access_log=list(telemetry.listener_logs(mesh)),
+        filter_chains=[FilterChain(filters=_observed(manager))],
     )
     return Encoded.of(message, refs=frozenset({(ROUTE, HTTP_PROXY_ROUTE)}))
 
@@ -144,15 +145,22 @@ def _http_chain(mesh: MeshConfig, stat_prefix: str, route: str) -> FilterChain:
         mesh,
         stat_prefix,
         route,
-        telemetry.http_access_logs(mesh, telemetry.OUTBOUND),
-        telemetry.client_filters(),
+        telemetry.http_access_logs(mesh, telemetry.Traffic.OUTBOUND),
     )
     return FilterChain(
         filter_chain_match=FilterChainMatch(
             transport_protocol="raw_buffer", application_protocols=list(alpn.PLAIN_HTTP)
         ),
-        filters=[manager],
+        filters=_observed(manager),
     )
+
+
+def _tcp(mesh: MeshConfig, cluster: str) -> list[Filter]:
+    return _observed(tcp_proxy(cluster, [(cluster, 1)], telemetry.tcp_access_logs(mesh, telemetry.Traffic.OUTBOUND)))
+
+
+def _observed(filter: Filter) -> list[Filter]:
+    return [*telemetry.network_filters(telemetry.Traffic.OUTBOUND), filter]
 
 
 def _fallback(allow_any: bool) -> str:
