@@ -20,6 +20,7 @@ from crds.support import unsupported
 from crds.validate import validate
 from dragoman.sources import problems, yaml_documents
 from dragoman.sources.change import Report
+from dragoman.sources.mesh_settings import problems_of_settings
 from dragoman.sources.yaml_documents import DocumentError, Text
 
 Content = bytes | OSError | None
@@ -206,6 +207,7 @@ def _object(text: Text, document: Any, path: str) -> Entry:
         else:
             obj = decode(document)
             found += [*validate(obj), *unsupported(obj), *_written_by_the_cluster(obj, document)]
+            found += problems_of_settings(obj)
     except Invalid as error:
         found += error.problems
     findings = tuple(_locate(text, path, each) for each in found)

@@ -89,19 +89,27 @@ def line_of(text: Text, path: str) -> int:
 
     Composes the document anew: it is asked only where something has to be reported.
     """
-    try:
-        content = text.data.decode()
-        _refuse_depth(content)
-        node = yaml.compose(content, Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, DocumentError):
-        return text.line  # JSON that YAML cannot read
-    line = node.start_mark.line if node else 0
+    node = _composed(text.data)
+    first, line = text.line, node.start_mark.line if node else 0
     while node is not None and path:
+        if isinstance(node, yaml.ScalarNode) and node.style == "|":
+            # The value of a ConfigMap is a document of its own, which begins in the next line.
+            first, line, node = first + line + 1, 0, _composed(node.value.encode())
+            continue
         step = _step(node, path)
         if step is None:
             break
         line, node, path = step
-    return text.line + int(line)
+    return first + int(line)
+
+
+def _composed(data: bytes) -> yaml.Node | None:
+    try:
+        content = data.decode()
+        _refuse_depth(content)
+        return yaml.compose(content, Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, DocumentError):
+        return None  # JSON that YAML cannot read
 
 
 def _step(node: yaml.Node, path: str) -> tuple[int, yaml.Node, str] | None:
