@@ -139,7 +139,7 @@ class PlaneCollector(Collector):
 def register(plane: ControlPlane, lag: LoopLag) -> None:
     """Add what is collected at scrapes to the control plane's registry."""
     # When each counter began is one more series for each, and says no more than the process's start.
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     plane.registry.register(PlaneCollector(plane, lag))
     ProcessCollector(registry=plane.registry)
     PlatformCollector(registry=plane.registry)

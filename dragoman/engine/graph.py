@@ -122,8 +122,10 @@ class Graph(Evaluation):
         return provenance(self._read(call.query, call.args, True))
 
     def reads(self, call: Call[Any]) -> tuple[Call[Any], ...]:
-        """The calls that the outcome of `call` was made from directly, in the order of the reads; consulted ones are not
-        among them. The call is computed if need be."""
+        """The calls that the outcome of `call` was made from directly, in the order of the reads; not consulted ones.
+
+        The call is computed if need be.
+        """
         node = self._read(call.query, call.args, True)
         return tuple(dep.call for dep in node.deps if isinstance(dep, Node) and dep not in node.consulted)
 
