@@ -124,6 +124,9 @@ class ModelEnvoy:
     # -- content ----------------------------------------------------------------------------------------------------
 
     def _apply(self, type_url: str, new: dict[str, Held], removed: set[str]) -> None:
+        if type_url in self.subscribed:
+            # What is not asked for any more is ignored.
+            new = {name: held for name, held in new.items() if name in self.subscribed[type_url]}
         if type_url == CLUSTER:
             self._clusters(new, removed)
         elif type_url == ENDPOINT:
