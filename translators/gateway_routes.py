@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHo
 
 from crds.servertls import ServerTLSMode
 from dragoman.codec import ROUTE, Encoded
-from dragoman.engine import ABSENT, Call, Failure, Graph, attempt, query
+from dragoman.engine import ABSENT, Failure, Graph, attempt, query
 from dragoman.mesh.gateway_merge import BoundServer
 from dragoman.mesh.gateways import hosts_served, servers_of, used, virtual_services_of
 from dragoman.mesh.protocol import Protocol, named_protocol
@@ -60,15 +60,7 @@ def gateway_route_name(bound: BoundServer) -> str | None:
 @query
 def gateway_route_names(g: Graph, view: GatewayView) -> tuple[str, ...]:
     """The route configurations that a gateway's listeners name, in order of its servers."""
-    names = map(gateway_route_name, servers_of(g, view))
-    return tuple(dict.fromkeys(name for name in names if name is not None))
-
-
-def gateway_virtual_host_calls(g: Graph, view: GatewayView, name: str) -> Iterator[tuple[str, Call[Piece | None]]]:
-    """The virtual hosts of a route configuration by name, as calls: provenance is asked of these, not of the whole."""
-    client = Client(view.namespace, view.labels)
-    for host in gateway_hosts(g, view, name):
-        yield f"{host.host}:{host.port}", gateway_virtual_host.call(client, host)
+    return tuple(servers_by_route(g, view))
 
 
 @query
@@ -82,13 +74,23 @@ def gateway_route_configuration(g: Graph, view: GatewayView, name: str) -> Encod
         pieces = [_black_hole(port) for port in gateway_ports(g, view, name)[:1]]
     head = Piece.of(RouteConfiguration(name=name))
     whole = concatenated((head, joined(VIRTUAL_HOSTS, pieces), settings()))
-    return Encoded.of_payload(ROUTE, name, whole.payload, refs=whole.refs)
+    return whole.resource(ROUTE, name)
+
+
+@query
+def servers_by_route(g: Graph, view: GatewayView) -> dict[str, tuple[BoundServer, ...]]:
+    """The servers that share each route configuration, oldest first: looked up, not searched, by each of many."""
+    found: dict[str, list[BoundServer]] = {}
+    for bound in servers_of(g, view):
+        name = gateway_route_name(bound)
+        if name is not None:
+            found.setdefault(name, []).append(bound)
+    return {name: tuple(servers) for name, servers in found.items()}
 
 
 def _servers(g: Graph, view: GatewayView, name: str) -> Iterator[BoundServer]:
-    for bound in servers_of(g, view):
-        if gateway_route_name(bound) == name:
-            yield used(g, bound)
+    for bound in servers_by_route(g, view).get(name, ()):
+        yield used(g, bound)
 
 
 @query

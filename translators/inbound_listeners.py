@@ -29,7 +29,7 @@ from translators.names import (
     wildcard_listener,
 )
 from translators.peer_names import PeerNames
-from translators.pieces import Piece, joined
+from translators.pieces import Piece, concatenated, joined
 from translators.tcp_proxies import tcp_proxy
 from translators.tls import MESH_SECRETS, mesh_downstream
 
@@ -235,8 +235,7 @@ def _split(groups: list[Chains]) -> list[Piece]:
 
 
 def _listener(name: str, head: Listener, tail: Piece) -> Encoded:
-    start = Piece.of(head)
-    return Encoded.of_payload(LISTENER, name, start.payload + tail.payload, refs=tail.refs)
+    return concatenated((Piece.of(head), tail)).resource(LISTENER, name)
 
 
 def _address(address: str, port: int) -> Address:

@@ -18,15 +18,13 @@ from dragoman.mesh.endpoints import Endpoint, Health, endpoints
 from dragoman.mesh.labels import Labels, labels_of
 from dragoman.mesh.rules import RuleKeys, merged_rule
 from dragoman.mesh.services import service
+from dragoman.mesh.workloads import CLUSTER_ID
 from translators.names import outbound_cluster
-from translators.pieces import Piece, joined
+from translators.pieces import Piece, concatenated, joined
 from translators.upstream_tls import TLS_MODE
 
 _ENDPOINTS = 2
 """Field number of ClusterLoadAssignment.endpoints."""
-
-CLUSTER_ID = "Kubernetes"
-"""Name of the cluster in telemetry, Istio's default for a single one."""
 
 
 @query
@@ -50,7 +48,7 @@ def load_assignment(g: Graph, namespace: str, name: str, number: int, subset: st
     assigned = _assigned(g, namespace, name, port.name, labels)
     cluster = outbound_cluster(number, subset, found.host)
     head = Piece.of(ClusterLoadAssignment(cluster_name=cluster))
-    return Encoded.of_payload(ENDPOINT, cluster, head.payload + assigned.payload)
+    return concatenated((head, assigned)).resource(ENDPOINT, cluster)
 
 
 @query
@@ -96,12 +94,30 @@ def _metadata(endpoint: Endpoint) -> Metadata | None:
     if endpoint.mtls:
         found["envoy.transport_socket_match"] = struct({TLS_MODE: "istio"})
     if endpoint.workload:
-        names = (
-            endpoint.workload,
-            endpoint.namespace,
-            endpoint.canonical_name,
-            endpoint.canonical_revision,
-            CLUSTER_ID,
-        )
-        found["istio"] = struct({"workload": ";".join(names)})
+        found["istio"] = struct(_workload(endpoint))
     return Metadata(filter_metadata=found) if found else None
+
+
+def _workload(endpoint: Endpoint) -> dict[str, object]:
+    """`workload` is Istio's form (pkg/model, WorkloadMetadata); the rest are the labels of metrics, which formats can
+    read one by one (translators.metric_labels). What is not there falls back on `app`, on `version` or on unknown."""
+    labels = dict(endpoint.labels)
+    app, version = labels.get("app", ""), labels.get("version", "")
+    names = (
+        endpoint.workload,
+        endpoint.namespace,
+        endpoint.canonical_name,
+        endpoint.canonical_revision,
+        CLUSTER_ID,
+    )
+    found = {
+        "workload": ";".join(names),
+        "name": endpoint.workload,
+        "namespace": endpoint.namespace,
+        "app": app,
+        "version": version,
+        "canonical_service": endpoint.canonical_name if endpoint.canonical_name != app else "",
+        "canonical_revision": endpoint.canonical_revision if endpoint.canonical_revision != version else "",
+        "cluster": CLUSTER_ID,
+    }
+    return {key: value for key, value in found.items() if value}

@@ -65,7 +65,7 @@ def protocol_options(cluster: Cluster, protocol: Protocol, pool: ConnectionPoolS
 
 
 def passthrough_options(cluster: Cluster) -> None:
-    """Requests leave as they came; idle connections close after five minutes (Istio: cluster.go, default passthrough)."""
+    """Requests leave as they came, idle connections close after five minutes (Istio: cluster.go, passthrough)."""
     options = HttpProtocolOptions(
         common_http_protocol_options=CommonHttpProtocolOptions(idle_timeout=timedelta(minutes=5)),
         use_downstream_protocol_config=HttpProtocolOptionsUseDownstreamHttpConfig(

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from crds.meta import age_order
 from crds.virtualservice import VirtualService
 from dragoman.codec import ROUTE, Encoded
-from dragoman.engine import Call, Graph, consult, query
+from dragoman.engine import Graph, consult, query
 from dragoman.mesh.hosts import DOMAIN, matches, resolve
 from dragoman.mesh.inputs import VIRTUAL_SERVICE_HOSTS, VIRTUAL_SERVICE_NAMESPACES
 from dragoman.mesh.proxies import OutboundView
@@ -64,7 +64,7 @@ def route_configuration(g: Graph, view: OutboundView, name: str) -> Encoded:
     else:
         pieces = (_of_one(g, view, host, int(port)), settings())
     whole = concatenated((Piece.of(RouteConfiguration(name=name)), *pieces))
-    return Encoded.of_payload(ROUTE, name, whole.payload, refs=whole.refs)
+    return whole.resource(ROUTE, name)
 
 
 def settings(*, ignore_port: bool = True) -> Piece:
@@ -92,21 +92,6 @@ def _shared(g: Graph, view: OutboundView, port: int) -> Iterator[Piece]:
     for provider in provider_namespaces(g, view.egress):
         yield service_chunk(g, client, scope, provider)
     yield joined(VIRTUAL_HOSTS, (catch_all(view.allow_any),))
-
-
-def virtual_host_calls(g: Graph, view: OutboundView, name: str) -> Iterator[tuple[str, Call[Piece | None]]]:
-    """The virtual hosts of a route configuration by name, as calls: provenance is asked of these, not of the whole."""
-    client = Client(view.namespace, view.labels)
-    host, _, port = name.rpartition(":")
-    if host:
-        yield name, virtual_host.call(client, host, int(port), ("*",))
-        return
-    scope = Scope(view.namespace, view.egress, ALL_PORTS if name == HTTP_PROXY_ROUTE else int(port))
-    chunks = [(provider, False) for provider in rule_namespaces(g, view.egress)]
-    chunks += [(provider, True) for provider in provider_namespaces(g, view.egress)]
-    for chunk in chunks:
-        for entry in _entries(g, scope, *chunk):
-            yield f"{entry[0]}:{entry[1]}", virtual_host.call(client, *entry)
 
 
 def _of_one(g: Graph, view: OutboundView, host: str, port: int) -> Piece:

@@ -16,6 +16,7 @@ from dragoman.codec.encoded import (
     SECRET,
     Encoded,
     Ref,
+    content_hash,
     pack,
 )
 from dragoman.codec.encoder import encode
@@ -38,6 +39,7 @@ __all__ = [
     "InvalidJsonError",
     "Ref",
     "UnknownTypeError",
+    "content_hash",
     "decode",
     "encode",
     "frame",

@@ -1,6 +1,6 @@
 """xDS resources as what they are on the wire, with all that a stream needs to know of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any as AnyValue
 from typing import Final, Self
@@ -27,14 +27,19 @@ def pack(message: Message) -> Any:
     return Any(type_url=type_url(type(message)), value=encode(message))
 
 
+def content_hash(*parts: bytes) -> bytes:
+    """Eight bytes that stand for some content, or for the hashes of its parts."""
+    return blake2b(b"".join(parts), digest_size=8).digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One xDS resource, ready to send."""
 
     type_url: str
     name: str
-    payload: bytes
-    """The message on the wire, without the Any around it."""
+    payload: bytes = field(compare=False, repr=False)
+    """The message on the wire, without the Any around it. `version` stands for it in comparisons."""
     refs: frozenset[Ref]
     """Other xDS resources this one needs: updates are ordered by them."""
     version: str
@@ -48,6 +53,18 @@ class Encoded:
         return cls.of_payload(url, name, encode(message), refs=refs)
 
     @classmethod
-    def of_payload(cls, type_url: str, name: str, payload: bytes, *, refs: frozenset[Ref] = frozenset()) -> Self:
-        """Make a resource of bytes that are already encoded: joined from cached parts, or patched."""
-        return cls(type_url, name, payload, refs, blake2b(payload, digest_size=8).hexdigest())
+    def of_payload(
+        cls,
+        type_url: str,
+        name: str,
+        payload: bytes,
+        *,
+        refs: frozenset[Ref] = frozenset(),
+        digest: bytes | None = None,
+    ) -> Self:
+        """Make a resource of bytes that are already encoded: joined from cached parts, or patched.
+
+        `digest` is a hash that stands for the payload, such as one of the hashes of its parts; None hashes all of it.
+        """
+        digest = content_hash(payload) if digest is None else digest
+        return cls(type_url, name, payload, refs, digest.hex())
