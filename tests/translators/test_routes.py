@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.codec import CLUSTER, ROUTE, to_json
+from dragoman.provenance import parts
 from tests.support.mesh_of_yaml import Mesh
 from translators.gateway_routes import gateway_route_configuration
-from translators.routes import route_configuration, virtual_host_calls
+from translators.routes import route_configuration
 
 PROXY = "sidecar~10.0.0.1~client.shop~shop.svc.cluster.local"
 CLIENT = """
@@ -113,10 +114,11 @@ def test_a_rule_costs_its_virtual_host_its_namespace_and_the_join() -> None:
 
 def test_a_virtual_host_is_made_of_its_own_objects_and_no_others() -> None:
     mesh = Mesh(CLIENT + service("reviews") + service("ratings", ip="10.96.0.2") + rule("reviews", to("reviews")))
-    calls = dict(virtual_host_calls(mesh.graph, mesh.outbound(PROXY), "9080"))
-    made_from = mesh.graph.provenance(calls["reviews.shop.svc.cluster.local:9080"])
-    assert "reviews" in repr(made_from)
-    assert "ratings" not in repr(made_from)
+    made_from = parts(mesh.graph, route_configuration.call(mesh.outbound(PROXY), "9080"))
+    assert list(map(str, made_from["reviews.shop.svc.cluster.local:9080"])) == [
+        "Service shop/reviews",
+        "VirtualService shop/reviews",
+    ]
 
 
 def test_a_rule_that_cannot_be_translated_keeps_its_last_good_routes_and_harms_no_other_host() -> None:
