@@ -6,6 +6,7 @@ and one route configuration; each TLS server has chains of its own, chosen by th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress, TrafficDirection
@@ -40,19 +41,24 @@ class Place(NamedTuple):
 
 
 @query
-def places_of(g: Graph, view: GatewayView) -> tuple[Place, ...]:
-    """Where a gateway workload listens."""
-    return tuple(dict.fromkeys(Place(bound.address, bound.listen) for bound in servers_of(g, view)))
+def servers_by_place(g: Graph, view: GatewayView) -> dict[Place, tuple[BoundServer, ...]]:
+    """Where a gateway workload listens, and the servers there, oldest first."""
+    found: dict[Place, list[BoundServer]] = {}
+    for bound in servers_of(g, view):
+        found.setdefault(Place(bound.address, bound.listen), []).append(bound)
+    return {place: tuple(servers) for place, servers in found.items()}
 
 
 @query
 def gateway_listener(g: Graph, view: GatewayView, place: Place) -> Encoded | None:
     """The listener at `place`; None while nothing there leads anywhere, as a TCP server without a VirtualService."""
-    servers = [bound for bound in servers_of(g, view) if (bound.address, bound.listen) == place]
-    speaks_tls = any(bound.is_tls for bound in servers)
-    chains = _tls_chains(g, view, servers) if speaks_tls else plain_chains(g, view, servers[0])
+    servers = servers_by_place(g, view).get(place, ())
+    if not servers:
+        return None
     for bound in servers:
         used(g, bound)
+    speaks_tls = any(bound.is_tls for bound in servers)
+    chains = _tls_chains(g, view, servers) if speaks_tls else plain_chains(g, view, servers[0])
     if not chains:
         return None
     name = listener(place.address, place.port)
@@ -80,25 +86,56 @@ def plain_chains(g: Graph, view: GatewayView, first: BoundServer) -> Chains:
     """The filter chain of a port without TLS, by the oldest of its servers: all others share it."""
     route = gateway_route_name(first)
     if route is not None:
-        return (Piece.of(FilterChain(filters=[_manager(g, view, first, route)]), {(ROUTE, route)}),)
+        return (Piece.of(FilterChain(filters=_observed(_manager(g, view, first, route))), {(ROUTE, route)}),)
     target = tcp_target(g, view, first)
-    return () if target is None else (Piece.of(FilterChain(filters=[_tcp(g, first, target)]), target.refs),)
+    return () if target is None else (Piece.of(FilterChain(filters=_observed(_tcp(g, first, target))), target.refs),)
 
 
-def _tls_chains(g: Graph, view: GatewayView, servers: list[BoundServer]) -> Chains:
-    """Chains of all TLS servers of a port. No name stands in two: Envoy would reject the whole listener
-    (Envoy: FilterChainMatch, "duplicate matcher")."""
-    taken: set[str] = set()
+def _tls_chains(g: Graph, view: GatewayView, servers: tuple[BoundServer, ...]) -> Chains:
     found: list[Piece] = []
+    for claim in _claims(g, view, servers):
+        if claim.names:
+            everything = "*" in claim.names
+            match = FilterChainMatch() if everything else FilterChainMatch(server_names=list(claim.names))
+            head = Piece.of(FilterChain(filter_chain_match=match))
+            found.append(Piece(head.payload + claim.body.payload, claim.body.refs))
+    return tuple(found)
+
+
+class _Claim(NamedTuple):
+    """What is left of a chain's server names, and which of them an older one has."""
+
+    bound: BoundServer
+    names: tuple[str, ...]
+    lost: tuple[str, ...]
+    body: Piece
+
+
+def _claims(g: Graph, view: GatewayView, servers: tuple[BoundServer, ...]) -> Iterator[_Claim]:
+    """The chains of all TLS servers of a port. No name stands in two: Envoy would reject the whole listener
+    (Envoy: FilterChainMatch, "multiple filter chains with the same matching rules")."""
+    taken: set[str] = set()
     for bound in servers:
         for chain in tls_chains(g, view, bound):
             free = tuple(name for name in chain.names if name not in taken)
+            yield _Claim(bound, free, tuple(name for name in chain.names if name in taken), chain.body)
             taken.update(free)
-            if free:
-                match = FilterChainMatch() if "*" in free else FilterChainMatch(server_names=list(free))
-                head = Piece.of(FilterChain(filter_chain_match=match))
-                found.append(Piece(head.payload + chain.body.payload, chain.body.refs))
-    return tuple(found)
+
+
+class LostNamesError(ValueError):
+    """Routes by server name that have no effect, because an older server or route of the port has the name."""
+
+
+@query
+def lost_names(g: Graph, view: GatewayView, place: Place) -> None:
+    """Raises `LostNamesError` where routes of TLS that passes through have no effect: as a failure it is reported."""
+    servers = servers_by_place(g, view).get(place, ())
+    if any(bound.is_tls for bound in servers):
+        lost = [
+            f"{claim.bound} does not get {', '.join(claim.lost)}" for claim in _claims(g, view, servers) if claim.lost
+        ]
+        if lost:
+            raise LostNamesError(f"{'; '.join(lost)}: an older server or route on the port has it")
 
 
 class TlsChain(NamedTuple):
@@ -115,23 +152,27 @@ def tls_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChai
     socket = downstream_socket_of(g, bound)
     if socket is None:
         return tuple(
-            TlsChain(target.names, Piece.of(FilterChain(filters=[_tcp(g, bound, target)]), target.refs))
+            TlsChain(target.names, Piece.of(FilterChain(filters=_observed(_tcp(g, bound, target))), target.refs))
             for target in passed_through(g, view, bound)
         )
     refs: set[Ref] = set(socket.refs)
     route = gateway_route_name(bound)
     if route is not None:
         refs.add((ROUTE, route))
-        filters = [_manager(g, view, bound, route)]
+        filters = _observed(_manager(g, view, bound, route))
     else:
         target = tcp_target(g, view, bound)
         if target is None:
             return ()
         refs |= target.refs
-        filters = [_tcp(g, bound, target)]
+        filters = _observed(_tcp(g, bound, target))
     return (
         TlsChain(bound.server_names, Piece.of(FilterChain(filters=filters, transport_socket=socket.message), refs)),
     )
+
+
+def _observed(last: Filter) -> list[Filter]:
+    return [*telemetry.network_filters(telemetry.Traffic.GATEWAY), last]
 
 
 def _manager(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> Filter:

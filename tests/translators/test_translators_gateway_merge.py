@@ -83,7 +83,7 @@ def test_plain_http_servers_of_two_gateways_share_a_listener_and_its_routes() ->
     listeners, failures = leaves(mesh)
     assert list(listeners) == ["0.0.0.0_8080"]
     chains = listeners["0.0.0.0_8080"]["filterChains"]
-    assert [chain["filters"][0]["typedConfig"]["rds"]["routeConfigName"] for chain in chains] == ["http.8080"]
+    assert [chain["filters"][-1]["typedConfig"]["rds"]["routeConfigName"] for chain in chains] == ["http.8080"]
     assert not failures
 
 
@@ -139,7 +139,7 @@ def test_age_decides_and_not_arrival() -> None:
     mesh = mesh_of(gateway_yaml("young", https("a.org", name="young"), created=2))
     mesh.apply(gateway_yaml("old", https("a.org", name="old"), created=1))
     (listener,) = leaves(mesh)[0].values()
-    routes = [chain["filters"][0]["typedConfig"]["rds"]["routeConfigName"] for chain in listener["filterChains"]]
+    routes = [chain["filters"][-1]["typedConfig"]["rds"]["routeConfigName"] for chain in listener["filterChains"]]
     assert routes == ["https.443.old.old.edge"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dragoman.codec import CLUSTER, LISTENER, ROUTE, SECRET, Encoded, to_json
+from dragoman.engine import Failure
 from dragoman.mesh.gateways import credentials_of
 from dragoman.mesh.proxies import GatewayView
 from tests.support.mesh_of_yaml import Mesh
@@ -55,6 +56,14 @@ def listeners(mesh: Mesh) -> list[Encoded]:
     view = next(view for view in mesh.views(PROXY) if isinstance(view, GatewayView))
     mount = mesh.graph.mount(gateway.call(view))
     found = [value for value in mount.leaves().values() if isinstance(value, Encoded) and value.type_url == LISTENER]
+    mount.close()
+    return found
+
+
+def failures(mesh: Mesh) -> list[Failure]:
+    view = next(view for view in mesh.views(PROXY) if isinstance(view, GatewayView))
+    mount = mesh.graph.mount(gateway.call(view))
+    found = [value for value in mount.leaves().values() if isinstance(value, Failure)]
     mount.close()
     return found
 
@@ -176,7 +185,7 @@ def test_passed_through_by_the_names_of_tls_routes_that_the_server_admits() -> N
     (chain,) = listener["filterChains"]
     assert chain["filterChainMatch"] == {"serverNames": ["x.a.org"]}
     assert "transportSocket" not in chain
-    assert chain["filters"][0]["typedConfig"]["cluster"] == "outbound|5000||db.shop.svc.cluster.local"
+    assert chain["filters"][-1]["typedConfig"]["cluster"] == "outbound|5000||db.shop.svc.cluster.local"
     assert (CLUSTER, "outbound|5000||db.shop.svc.cluster.local") in encoded.refs
 
 
@@ -195,6 +204,9 @@ def test_no_name_stands_in_two_chains_of_a_listener() -> None:
     listener, _ = only_listener(mesh)
     names = [chain["filterChainMatch"]["serverNames"] for chain in listener["filterChains"]]
     assert names == [["a.org"], ["z.org"]]
+    assert [str(failure.error) for failure in failures(mesh)] == [
+        "Gateway edge/gw server 'passed' (port 8443) does not get a.org: an older server or route on the port has it"
+    ]
 
 
 @pytest.mark.parametrize(("protocol", "tls"), [("TCP", ""), ("TLS", ", tls: {mode: SIMPLE, credentialName: c}")])
@@ -203,7 +215,7 @@ def test_bytes_go_where_the_first_tcp_route_of_the_port_says(protocol: str, tls:
     mesh = mesh_of(written, more=routes("tcp", match="port: 8443", hosts="'*'"))
     listener, encoded = only_listener(mesh)
     (chain,) = listener["filterChains"]
-    assert chain["filters"][0]["typedConfig"]["cluster"] == "outbound|5000||db.shop.svc.cluster.local"
+    assert chain["filters"][-1]["typedConfig"]["cluster"] == "outbound|5000||db.shop.svc.cluster.local"
     assert ("transportSocket" in chain) == (protocol == "TLS")
     assert (CLUSTER, "outbound|5000||db.shop.svc.cluster.local") in encoded.refs
     if protocol == "TLS":
@@ -227,7 +239,7 @@ spec:
 """
     mesh = mesh_of("{port: {number: 8443, name: bytes, protocol: TCP}, hosts: ['*']}", more=split)
     listener, _ = only_listener(mesh)
-    proxy = listener["filterChains"][0]["filters"][0]["typedConfig"]
+    proxy = listener["filterChains"][0]["filters"][-1]["typedConfig"]
     assert [cluster["weight"] for cluster in proxy["weightedClusters"]["clusters"]] == [80, 20]
 
 
@@ -243,12 +255,12 @@ data:
 """
     written = "{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}"
     listener, _ = only_listener(mesh_of(written, more=topology))
-    manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
+    manager = listener["filterChains"][0]["filters"][-1]["typedConfig"]
     assert manager["xffNumTrustedHops"] == 2
     assert manager["forwardClientCertDetails"] == "APPEND_FORWARD"
     assert [f["name"] for f in listener["listenerFilters"]] == ["envoy.filters.listener.proxy_protocol"]
     plain, _ = only_listener(mesh_of(written))
-    manager = plain["filterChains"][0]["filters"][0]["typedConfig"]
+    manager = plain["filterChains"][0]["filters"][-1]["typedConfig"]
     assert manager["useRemoteAddress"] is True
     assert "xffNumTrustedHops" not in manager
     assert manager["forwardClientCertDetails"] == "SANITIZE_SET"

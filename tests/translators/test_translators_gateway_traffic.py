@@ -200,9 +200,10 @@ async def test_two_gateways_on_one_port_serve_their_own_hosts(mesh: GatewayMesh)
 async def test_mutual_tls_lets_in_clients_of_its_authority_only(mesh: GatewayMesh, tmp_path: Path) -> None:
     clients = Authority("clients")
     good, bad = clients.issue("client.org"), CA.issue("client.org")
+    with_good, with_bad = (CA.trusting(pair, folder=tmp_path) for pair in (good, bad))
     mutual = {"mode": "MUTUAL", "credentialName": "cert-b"}
     optional = {"mode": "OPTIONAL_MUTUAL", "credentialName": "cert-c", "caCertCredentialName": "clients"}
-    authority = secret("clients", good, **{"ca.crt": clients.pem})
+    mesh.write("certificate-b", [secret("cert-b", B)])
     mesh.write(
         "more",
         [
@@ -212,12 +213,14 @@ async def test_mutual_tls_lets_in_clients_of_its_authority_only(mesh: GatewayMes
                 server("https-c", 443, "HTTPS", "c.example.com", tls=optional),
             ),
             virtual_service("server-b", "gw-b", "b.example.com", "c.example.com"),
-            secret("cert-b", B, **{"ca.crt": clients.pem}),
             secret("cert-c", CA.issue("c.example.com")),
-            authority,
+            secret("clients", good, **{"ca.crt": clients.pem}),
         ],
     )
-    with_good, with_bad = (CA.trusting(pair, folder=tmp_path) for pair in (good, bad))
+    await mesh.eventually(lambda: mesh.get("https:///", "c.example.com", tls=with_good), 200)
+    # A certificate without the authority of its clients: nobody is let in, rather than everybody.
+    assert await refused(mesh, "b.example.com", with_good)
+    mesh.write("certificate-b", [secret("cert-b", B, **{"ca.crt": clients.pem})])
     answer = await mesh.eventually(lambda: mesh.get("https:///", "b.example.com", tls=with_good), 200)
     assert "Cert=" in json.loads(answer.content)["x-forwarded-client-cert"]
     assert await refused(mesh, "b.example.com", CA.trusting())
