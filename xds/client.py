@@ -1,52 +1,17 @@
-"""What one connected client holds of everything its views serve, and what it may be sent next.
+"""What one connected client holds of everything its views serve, and what became of what it was sent.
 
 Wire formats are the business of the stream machines: this is the state they share.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
-from xds.delivery import NOTHING, Delivery, Held, Removal, Unsure, versions_of, without
-from xds.order import ALONE, AWAITS, REFERRERS, Patience
+from xds.delivery import NOTHING, Delivery, Held, Unsure, versions_of, without
+from xds.order import Patience
 from xds.push import Push
 from xds.resource import Resource
 from xds.view import View
-
-
-@dataclass(slots=True)
-class Due:
-    """What a client may be sent of one type now."""
-
-    updates: dict[View, list[Resource]] = field(default_factory=dict)
-    removed: list[str] = field(default_factory=list)
-    overdue: list[str] = field(default_factory=list)
-    """Names among them whose wait was given up."""
-    probe: tuple[str, ...] = ()
-    """The group of suspects these updates are."""
-    deadline: float | None = None
-    """When more may be due without anything else happening."""
-
-    def not_before(self, when: float) -> None:
-        self.deadline = when if self.deadline is None else min(self.deadline, when)
-
-
-@dataclass(slots=True)
-class Uses:
-    """Names of one type that a client still needs."""
-
-    replaced: set[str] = field(default_factory=set)
-    """Because something refers to them that the client holds until an update is ACKed."""
-    removed: set[str] = field(default_factory=set)
-    """Because something refers to them that is to be removed first."""
-    unknown: bool = False
-    """Something refers to nobody knows what: any name may be needed."""
-
-    def add(self, names: set[str], type_url: str, refs: frozenset[Ref] | None) -> None:
-        if refs is None:
-            self.unknown = True
-        else:
-            names.update(name for kind, name in refs if kind == type_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,136 +135,9 @@ class Client:
         delivery.behind.setdefault(name, self.served(delivery.type_url, name))
         delivery.resend.add(name)
 
-    # -- what may be sent -------------------------------------------------------------------------------------------
+    # -- listeners that warm ------------------------------------------------------------------------------------------
 
-    def due(self, delivery: Delivery, now: float, limit: int) -> Due:
-        """Return what of this type the client may be sent now, of about `limit` bytes."""
-        suspected: set[str] = set()
-        waiting: list[Due] = []
-        for group in list(delivery.suspects):
-            due = self._collect(delivery, [name for name in group if name in delivery.behind], now, limit)
-            if due.updates:
-                due.probe = group
-                return due
-            if due.deadline is None:
-                delivery.suspects.remove(group)
-            else:
-                suspected.update(group)
-                waiting.append(due)
-        due = self._collect(delivery, [name for name in delivery.behind if name not in suspected], now, limit)
-        for other in waiting:
-            if other.deadline is not None:
-                due.not_before(other.deadline)
-        return due
-
-    def _collect(self, delivery: Delivery, names: Iterable[str], now: float, limit: int) -> Due:
-        due = Due()
-        in_use: Uses | None = None
-        size = 0
-        gated = self._gated(delivery.type_url)
-        for name in names:
-            held = delivery.behind[name]
-            found = self.find(delivery.type_url, name)
-            if found is None:
-                if held is None or name in delivery.resend:
-                    # An answer is owed, and that there is nothing is one.
-                    if name in delivery.subscription.names.values:
-                        due.removed.append(name)
-                    else:
-                        delivery.in_sync(name)
-                    continue
-                if any(view.withheld((delivery.type_url, name)) for view in self.views):
-                    # Wanted, but rejected: what the client has is better than nothing.
-                    continue
-                if in_use is None:
-                    in_use = self._in_use(delivery.type_url)
-                if self._may_go(delivery, name, in_use, now, due):
-                    due.removed.append(name)
-                continue
-            delivery.removals.pop(name, None)
-            view, resource = found
-            if name not in delivery.resend and versions_of(held) == {resource.version}:
-                delivery.in_sync(name)
-                continue
-            refusal = delivery.refused.get(name)
-            if refusal is not None:
-                if refusal[0] == resource.version:
-                    continue
-                del delivery.refused[name]
-            if gated and not self._may_come(delivery, resource, now, due):
-                continue
-            if size and (size + resource.size > limit or delivery.type_url in ALONE):
-                break
-            size += resource.size
-            due.updates.setdefault(view, []).append(resource)
-        return due
-
-    def _gated(self, type_url: str) -> bool:
-        """Whether anything of this type may have to wait: O(1) when all that it can refer to is in sync."""
-        awaited = AWAITS.get(type_url, ())
-        return any(other in self.types and self.types[other].behind for other in awaited)
-
-    def _may_come(self, delivery: Delivery, resource: Resource, now: float, due: Due) -> bool:
-        awaited = AWAITS[delivery.type_url]
-        blocker, for_ever = None, False
-        for ref in resource.refs:
-            if ref[0] in awaited and (state := self._undelivered(ref)) is not None:
-                blocker, for_ever = ref, for_ever or state
-        if blocker is None:
-            delivery.waits.pop(resource.name, None)
-            return True
-        delivery.waits_for = blocker
-        since = delivery.waits.setdefault(resource.name, now)
-        if for_ever:
-            return False
-        if now >= since + self.patience.wait:
-            due.overdue.append(resource.name)
-            return True
-        due.not_before(since + self.patience.wait)
-        return False
-
-    def _undelivered(self, ref: Ref) -> bool | None:
-        """Return None if the client has ACKed what is served under `ref`, else whether it never will.
-
-        What no view serves, or what the client did not subscribe, cannot be waited for.
-        """
-        other = self.types.get(ref[0])
-        if other is None or ref[1] not in other.behind:
-            return None
-        served = self.served(*ref)
-        if served is None:
-            return None
-        held = other.behind[ref[1]]
-        refusal = other.refused.get(ref[1])
-        if refusal is not None and refusal[0] == served.version:
-            return True if held is None else None
-        if ref[1] not in other.resend and versions_of(held) == {served.version}:
-            return None
-        return False
-
-    def _in_use(self, type_url: str) -> Uses:
-        """Return what refers to names of this type: things the client holds that are to be replaced or removed.
-
-        What it holds and shall keep is served by the views, whose content refers to what they serve.
-        """
-        uses = Uses()
-        for referrer in REFERRERS.get(type_url, ()):
-            other = self.types.get(referrer)
-            if other is None:
-                continue
-            for name, refs in other.held_refs():
-                removal = other.removals.get(name)
-                if removal is None:
-                    uses.add(uses.replaced, type_url, refs)
-                elif referrer != ROUTE or removal.free_since is None:
-                    uses.add(uses.removed, type_url, refs)
-                # Else no listener uses the route, so it uses nothing: its clusters need not wait until it has gone.
-            if referrer == LISTENER:
-                for refs in self._still_warming():
-                    uses.add(uses.replaced, type_url, refs)
-        return uses
-
-    def _still_warming(self) -> list[frozenset[Ref] | None]:
+    def predecessors(self) -> list[frozenset[Ref] | None]:
         """Return what the predecessors of warming listeners refer to.
 
         Envoy ACKs a listener while it still waits for its routes; until they are there the one before serves on.
@@ -330,28 +168,6 @@ class Client:
             return not any(view.withheld(ref) for view in self.views)
         other = self.types.get(ref[0])
         return other is not None and ref[1] in other.subscription and ref[1] not in other.behind
-
-    def _may_go(self, delivery: Delivery, name: str, uses: Uses, now: float, due: Due) -> bool:
-        removal = delivery.removals.setdefault(name, Removal(now))
-        if name in uses.removed:
-            # It goes after what refers to it, which has its own deadline.
-            removal.since, removal.free_since = now, None
-            return False
-        if uses.unknown or name in uses.replaced:
-            removal.free_since = None
-            if now < removal.since + self.patience.wait:
-                due.not_before(removal.since + self.patience.wait)
-                return False
-            if not removal.overdue:
-                removal.overdue = True
-                due.overdue.append(name)
-        if removal.free_since is None:
-            removal.free_since = now
-        end = removal.free_since + self.patience.lingers(delivery.type_url)
-        if removal.overdue or now >= end:
-            return True
-        due.not_before(end)
-        return False
 
     # -- what became of it ------------------------------------------------------------------------------------------
 

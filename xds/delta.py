@@ -2,7 +2,7 @@
 
 Theory of operation. A stream delivers several views. Per type there is at most one response in flight; while it is,
 changes coalesce and the latest wins. A version counts as delivered when it is ACKed, never when it is sent. What may be
-sent, and when, is decided by `Client`; this file knows the rules of the incremental protocol: subscriptions, wildcards,
+sent, and when, is decided by `due`; this file knows the rules of the incremental protocol: subscriptions, wildcards,
 reconnects, nonces, and that everything asked for is answered.
 
 Source of the rules: Envoy, "xDS REST and gRPC protocol", section "Incremental xDS".
@@ -11,8 +11,9 @@ Source of the rules: Envoy, "xDS REST and gRPC protocol", section "Incremental x
 from collections.abc import Callable
 from typing import Final
 
-from xds.client import Client, Due
+from xds.client import Client
 from xds.delivery import Delivery
+from xds.due import Due, due
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
 from xds.nack import culprits, words
 from xds.order import UPDATES, WILDCARD_BY_DEFAULT, Patience
@@ -104,8 +105,8 @@ class DeltaStream:
         for name in new:
             self._client.want(delivery, name, known.get(name))
         for name in already:
-            # "The server must send all resources requested, even if it thinks the client already has them": the client
-            # may have dropped it and asked again before the server saw either.
+            # Sent even if the client should have it: it may have dropped it and asked again before either was seen here
+            # (xDS protocol, "Unsubscribing from resources").
             self._client.again(delivery, name)
         if everything:
             subscription.wildcard = True
@@ -115,10 +116,10 @@ class DeltaStream:
 
     def _want_everything(self, delivery: Delivery, request: DeltaRequest, first: bool) -> None:
         known = request.initial_versions if first else {}
-        names = subscription_names = delivery.subscription.names.values
+        names = delivery.subscription.names.values
         for view in self._client.views:
             for name in view.table(delivery.type_url):
-                if name not in subscription_names:
+                if name not in names:
                     self._client.want(delivery, name, known.get(name))
                 elif not first:
                     self._client.again(delivery, name)
@@ -154,12 +155,12 @@ class DeltaStream:
         for delivery in self._in_order():
             if delivery.inflight is not None:
                 continue
-            due = self._client.due(delivery, now, self._chunk)
-            response = self._respond(delivery, due, now)
+            sendable = due(self._client, delivery, now, self._chunk)
+            response = self._respond(delivery, sendable, now)
             if response is not None:
                 return response
-            if due.deadline is not None:
-                self._deadline = due.deadline if self._deadline is None else min(self._deadline, due.deadline)
+            if (again := sendable.deadline) is not None:
+                self._deadline = again if self._deadline is None else min(self._deadline, again)
         return None
 
     def deadline(self) -> float | None:
@@ -171,25 +172,25 @@ class DeltaStream:
         first = [types[type_url] for type_url in UPDATES if type_url in types]
         return first + [types[type_url] for type_url in types if type_url not in UPDATES]
 
-    def _respond(self, delivery: Delivery, due: Due, now: float) -> Response | None:
-        view, push = self._push(delivery, due)
+    def _respond(self, delivery: Delivery, sendable: Due, now: float) -> Response | None:
+        view, push = self._push(delivery, sendable)
         if push is None:
             return None
-        self._client.sent(delivery, push, view, due.probe, now)
-        delivery.counters.overdue += len(due.overdue)
+        self._client.sent(delivery, push, view, sendable.probe, now)
+        delivery.counters.overdue += len(sendable.overdue)
         return Response(
             type_url=delivery.type_url,
             nonce=push.nonce,
             data=push.data,
             count=len(push.resources),
             removed=len(push.removed),
-            overdue=tuple(due.overdue),
+            overdue=tuple(sendable.overdue),
         )
 
-    def _push(self, delivery: Delivery, due: Due) -> tuple[View | None, Push | None]:
+    def _push(self, delivery: Delivery, sendable: Due) -> tuple[View | None, Push | None]:
         """Encode what is due: of one view at a time, so that all streams of that view share the bytes."""
-        removed = tuple(sorted(due.removed))
-        for view, resources in due.updates.items():
+        removed = tuple(sorted(sendable.removed))
+        for view, resources in sendable.updates.items():
             resources.sort(key=lambda resource: resource.name)
             return view, view.push(delivery.type_url, tuple(resources), removed)
         if removed or (delivery.answer_due and not delivery.behind):

@@ -1,0 +1,205 @@
+"""What a client may be sent of a type now: what must wait, what may go, what is left out.
+
+The order of types and the waits are the tables of `xds.order`; here they are applied to what one client holds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dragoman.codec import LISTENER, ROUTE, Ref
+from xds.client import Client
+from xds.delivery import Delivery, Removal, versions_of
+from xds.order import ALONE, AWAITS, REFERRERS
+from xds.resource import Resource
+from xds.view import View
+
+
+@dataclass(slots=True)
+class Due:
+    """What a client may be sent of one type now."""
+
+    updates: dict[View, list[Resource]] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    overdue: list[str] = field(default_factory=list)
+    """Names among them whose wait was given up."""
+    probe: tuple[str, ...] = ()
+    """The group of suspects these updates are."""
+    deadline: float | None = None
+    """When more may be due without anything else happening."""
+
+    def not_before(self, when: float) -> None:
+        self.deadline = when if self.deadline is None else min(self.deadline, when)
+
+
+@dataclass(slots=True)
+class Uses:
+    """Names of one type that a client still needs."""
+
+    replaced: set[str] = field(default_factory=set)
+    """Because something refers to them that the client holds until an update is ACKed."""
+    removed: set[str] = field(default_factory=set)
+    """Because something refers to them that is to be removed first."""
+    unknown: bool = False
+    """Something refers to nobody knows what: any name may be needed."""
+
+    def add(self, names: set[str], type_url: str, refs: frozenset[Ref] | None) -> None:
+        if refs is None:
+            self.unknown = True
+        else:
+            names.update(name for kind, name in refs if kind == type_url)
+
+
+def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
+    """Return what of this type the client may be sent now, of about `limit` bytes."""
+    suspected: set[str] = set()
+    waiting: list[Due] = []
+    for group in list(delivery.suspects):
+        due = _collect(client, delivery, [name for name in group if name in delivery.behind], now, limit)
+        if due.updates:
+            due.probe = group
+            return due
+        if due.deadline is None:
+            delivery.suspects.remove(group)
+        else:
+            suspected.update(group)
+            waiting.append(due)
+    due = _collect(client, delivery, [name for name in delivery.behind if name not in suspected], now, limit)
+    for other in waiting:
+        if other.deadline is not None:
+            due.not_before(other.deadline)
+    return due
+
+
+def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: float, limit: int) -> Due:
+    due = Due()
+    in_use: Uses | None = None
+    size = 0
+    gated = _gated(client, delivery.type_url)
+    for name in names:
+        held = delivery.behind[name]
+        found = client.find(delivery.type_url, name)
+        if found is None:
+            if held is None or name in delivery.resend:
+                # An answer is owed, and that there is nothing is one.
+                if name in delivery.subscription.names.values:
+                    due.removed.append(name)
+                else:
+                    delivery.in_sync(name)
+                continue
+            if any(view.withheld((delivery.type_url, name)) for view in client.views):
+                # Wanted, but rejected: what the client has is better than nothing.
+                continue
+            if in_use is None:
+                in_use = _in_use(client, delivery.type_url)
+            if _may_go(client, delivery, name, in_use, now, due):
+                due.removed.append(name)
+            continue
+        delivery.removals.pop(name, None)
+        view, resource = found
+        if name not in delivery.resend and versions_of(held) == {resource.version}:
+            delivery.in_sync(name)
+            continue
+        refusal = delivery.refused.get(name)
+        if refusal is not None:
+            if refusal[0] == resource.version:
+                continue
+            del delivery.refused[name]
+        if gated and not _may_come(client, delivery, resource, now, due):
+            continue
+        if size and (size + resource.size > limit or delivery.type_url in ALONE):
+            break
+        size += resource.size
+        due.updates.setdefault(view, []).append(resource)
+    return due
+
+
+def _gated(client: Client, type_url: str) -> bool:
+    """Whether anything of this type may have to wait: O(1) when all that it can refer to is in sync."""
+    awaited = AWAITS.get(type_url, ())
+    return any(other in client.types and client.types[other].behind for other in awaited)
+
+
+def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float, due: Due) -> bool:
+    awaited = AWAITS[delivery.type_url]
+    blocker, for_ever = None, False
+    for ref in resource.refs:
+        if ref[0] in awaited and (state := _undelivered(client, ref)) is not None:
+            blocker, for_ever = ref, for_ever or state
+    if blocker is None:
+        delivery.waits.pop(resource.name, None)
+        return True
+    delivery.waits_for = blocker
+    since = delivery.waits.setdefault(resource.name, now)
+    if for_ever:
+        return False
+    if now >= since + client.patience.wait:
+        due.overdue.append(resource.name)
+        return True
+    due.not_before(since + client.patience.wait)
+    return False
+
+
+def _undelivered(client: Client, ref: Ref) -> bool | None:
+    """Return None if the client has ACKed what is served under `ref`, else whether it never will.
+
+    What no view serves, or what the client did not subscribe, cannot be waited for.
+    """
+    other = client.types.get(ref[0])
+    if other is None or ref[1] not in other.behind:
+        return None
+    served = client.served(*ref)
+    if served is None:
+        return None
+    held = other.behind[ref[1]]
+    refusal = other.refused.get(ref[1])
+    if refusal is not None and refusal[0] == served.version:
+        return True if held is None else None
+    if ref[1] not in other.resend and versions_of(held) == {served.version}:
+        return None
+    return False
+
+
+def _in_use(client: Client, type_url: str) -> Uses:
+    """Return what refers to names of this type: things the client holds that are to be replaced or removed.
+
+    What it holds and shall keep is served by the views, whose content refers to what they serve.
+    """
+    uses = Uses()
+    for referrer in REFERRERS.get(type_url, ()):
+        other = client.types.get(referrer)
+        if other is None:
+            continue
+        for name, refs in other.held_refs():
+            removal = other.removals.get(name)
+            if removal is None:
+                uses.add(uses.replaced, type_url, refs)
+            elif referrer != ROUTE or removal.free_since is None:
+                uses.add(uses.removed, type_url, refs)
+            # Else no listener uses the route, so it uses nothing: its clusters need not wait until it has gone.
+        if referrer == LISTENER:
+            for refs in client.predecessors():
+                uses.add(uses.replaced, type_url, refs)
+    return uses
+
+
+def _may_go(client: Client, delivery: Delivery, name: str, uses: Uses, now: float, due: Due) -> bool:
+    removal = delivery.removals.setdefault(name, Removal(now))
+    if name in uses.removed:
+        # It goes after what refers to it, which has its own deadline.
+        removal.since, removal.free_since = now, None
+        return False
+    if uses.unknown or name in uses.replaced:
+        removal.free_since = None
+        if now < removal.since + client.patience.wait:
+            due.not_before(removal.since + client.patience.wait)
+            return False
+        if not removal.overdue:
+            removal.overdue = True
+            due.overdue.append(name)
+    if removal.free_since is None:
+        removal.free_since = now
+    end = removal.free_since + client.patience.lingers(delivery.type_url)
+    if removal.overdue or now >= end:
+        return True
+    due.not_before(end)
+    return False
