@@ -215,11 +215,9 @@ _OBJECTS = st.one_of(
         st.sampled_from(["10.96.0.1", "10.96.0.2", "None"]),
         st.sampled_from([80, 9080]),
     ),
-    st.builds(
-        external_name,
-        st.sampled_from(["a", "c", "d"]),
-        st.sampled_from(["a.shop.svc.cluster.local", "c.shop.svc.cluster.local", "b.other.svc.cluster.local"]),
-    ),
+    # No loops: what fails keeps what it last had, and from scratch there is no last.
+    st.builds(external_name, st.just("c"), st.sampled_from(["a.shop.svc.cluster.local", "b.other.svc.cluster.local"])),
+    st.builds(external_name, st.just("d"), st.sampled_from(["a.shop.svc.cluster.local", "c.shop.svc.cluster.local"])),
     st.builds(
         lambda name, host, namespace, target: rule(name, to(target), host=host, namespace=namespace),
         st.sampled_from(["r1", "r2"]),
