@@ -16,6 +16,7 @@ from dragoman.codec import LISTENER, ROUTE, Encoded, Ref
 from dragoman.engine import Graph, query
 from dragoman.mesh.gateway_merge import BoundServer
 from dragoman.mesh.gateways import servers_of, used
+from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.settings import mesh_config
 from translators import authorization, listener_filters, telemetry
@@ -24,6 +25,7 @@ from translators.gateway_tcp_routes import TcpTarget, passed_through, tcp_target
 from translators.gateway_tls import downstream_socket_of
 from translators.http_connection_managers import gateway_manager
 from translators.names import listener
+from translators.peer_names import PeerNames
 from translators.pieces import Piece, joined
 from translators.tcp_proxies import tcp_proxy
 
@@ -86,9 +88,9 @@ def plain_chains(g: Graph, view: GatewayView, first: BoundServer) -> Chains:
     """The filter chain of a port without TLS, by the oldest of its servers: all others share it."""
     route = gateway_route_name(first)
     if route is not None:
-        return (Piece.of(FilterChain(filters=_observed(_manager(g, view, first, route))), {(ROUTE, route)}),)
+        return (Piece.of(FilterChain(filters=_requests(g, view, first, route)), {(ROUTE, route)}),)
     target = tcp_target(g, view, first)
-    return () if target is None else (Piece.of(FilterChain(filters=_observed(_tcp(g, first, target))), target.refs),)
+    return () if target is None else (Piece.of(FilterChain(filters=_bytes(g, view, first, target)), target.refs),)
 
 
 def _tls_chains(g: Graph, view: GatewayView, servers: tuple[BoundServer, ...]) -> Chains:
@@ -149,46 +151,63 @@ class TlsChain(NamedTuple):
 def tls_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChain, ...]:
     """The filter chains of one TLS server: one where TLS ends here, one for each route by name where it passes."""
     used(g, bound)
-    socket = downstream_socket_of(g, bound)
+    socket = downstream_socket_of(g, bound, _peers(g, view, bound))
     if socket is None:
         return tuple(
-            TlsChain(target.names, Piece.of(FilterChain(filters=_observed(_tcp(g, bound, target))), target.refs))
+            TlsChain(target.names, Piece.of(FilterChain(filters=_bytes(g, view, bound, target)), target.refs))
             for target in passed_through(g, view, bound)
         )
     refs: set[Ref] = set(socket.refs)
     route = gateway_route_name(bound)
     if route is not None:
         refs.add((ROUTE, route))
-        filters = _observed(_manager(g, view, bound, route))
+        filters = _requests(g, view, bound, route)
     else:
         target = tcp_target(g, view, bound)
         if target is None:
             return ()
         refs |= target.refs
-        filters = _observed(_tcp(g, bound, target))
+        filters = _bytes(g, view, bound, target, after_handshake=True)
     return (
         TlsChain(bound.server_names, Piece.of(FilterChain(filters=filters, transport_socket=socket.message), refs)),
     )
 
 
-def _observed(last: Filter) -> list[Filter]:
-    return [*telemetry.network_filters(telemetry.Traffic.GATEWAY), last]
-
-
-def _manager(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> Filter:
+def _requests(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> list[Filter]:
     mesh = mesh_config(g)
-    return gateway_manager(
-        mesh,
-        bound.server.name or f"outbound_{listener(bound.address, bound.listen)};",
-        route,
-        authorization.http_filters(g, view.namespace, view.labels),
-        telemetry.http_access_logs(mesh, telemetry.Traffic.GATEWAY),
-    )
+    return [
+        *telemetry.network_filters(telemetry.Traffic.GATEWAY),
+        gateway_manager(
+            mesh,
+            bound.server.name or f"outbound_{listener(bound.address, bound.listen)};",
+            route,
+            authorization.http_filters(g, view.namespace, view.labels),
+            telemetry.http_access_logs(mesh, telemetry.Traffic.GATEWAY),
+        ),
+    ]
 
 
-def _tcp(g: Graph, bound: BoundServer, target: TcpTarget) -> Filter:
-    prefix = bound.server.name or target.clusters[0][0]
-    return tcp_proxy(prefix, target.clusters, telemetry.tcp_access_logs(mesh_config(g), telemetry.Traffic.GATEWAY))
+def _bytes(
+    g: Graph, view: GatewayView, bound: BoundServer, target: TcpTarget, *, after_handshake: bool = False
+) -> list[Filter]:
+    return [
+        *telemetry.network_filters(telemetry.Traffic.GATEWAY),
+        *authorization.network_filters(g, view.namespace, view.labels, bound.listen),
+        tcp_proxy(
+            bound.server.name or target.clusters[0][0],
+            target.clusters,
+            telemetry.tcp_access_logs(mesh_config(g), telemetry.Traffic.GATEWAY),
+            after_handshake=after_handshake,
+        ),
+    ]
+
+
+def _peers(g: Graph, view: GatewayView, bound: BoundServer) -> PeerNames:
+    """Which workloads of the mesh may complete a handshake: where only bytes are passed, policies decide it before the
+    first of them."""
+    if bound.protocol is Protocol.HTTPS:
+        return authorization.mesh_peers(g)
+    return authorization.tcp_peers(g, view.namespace, view.labels, bound.listen)
 
 
 def _address(place: Place) -> Address:

@@ -36,8 +36,8 @@ from dragoman.mesh.credentials import authority_name, certificate_names
 from dragoman.mesh.gateway_merge import BoundServer
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.settings import mesh_config
-from translators import authorization
 from translators.alpn import SERVED
+from translators.peer_names import PeerNames
 from translators.tls import MESH_SECRETS, downstream_socket, mesh_downstream, sds
 
 _VERSIONS = {
@@ -59,8 +59,11 @@ class Socket:
     refs: frozenset[Ref]
 
 
-def downstream_socket_of(g: Graph, bound: BoundServer) -> Socket | None:
-    """How a server ends TLS, None where it passes it on (Istio API: ServerTLSSettings, unset is PASSTHROUGH)."""
+def downstream_socket_of(g: Graph, bound: BoundServer, peers: PeerNames) -> Socket | None:
+    """How a server ends TLS, None where it passes it on (Istio API: ServerTLSSettings, unset is PASSTHROUGH).
+
+    `peers` are the names of workloads that ISTIO_MUTUAL lets in.
+    """
     settings = bound.server.tls
     if settings is None:
         return None
@@ -68,7 +71,7 @@ def downstream_socket_of(g: Graph, bound: BoundServer) -> Socket | None:
         case None | ServerTLSMode.PASSTHROUGH | ServerTLSMode.AUTO_PASSTHROUGH:
             return None
         case ServerTLSMode.ISTIO_MUTUAL:
-            return Socket(mesh_downstream(_alpn(bound), authorization.mesh_peers(g)), MESH_SECRETS)
+            return Socket(mesh_downstream(_alpn(bound), peers), MESH_SECRETS)
     context = CommonTlsContext(alpn_protocols=list(_alpn(bound)))
     context.tls_params = _parameters(settings, mesh_config(g).tls_defaults)
     refs = _own_certificates(context, settings)

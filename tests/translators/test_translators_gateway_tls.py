@@ -147,6 +147,35 @@ def test_files_are_read_by_the_proxy() -> None:
     assert credentials(mesh) == ()
 
 
+POLICY = """---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: edge}
+spec: {action: DENY, rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/evil]}}]}]}
+"""
+
+
+@pytest.mark.parametrize("tls", ["mode: PASSTHROUGH", "mode: ISTIO_MUTUAL", "mode: SIMPLE, credentialName: c"])
+def test_policies_decide_about_bytes_before_they_go_on(tls: str) -> None:
+    more = routes("tls", match="sniHosts: [a.org]") + routes("tcp") + POLICY
+    listener, _ = only_listener(mesh_of(server(tls, protocol="TLS"), more=more))
+    (chain,) = listener["filterChains"]
+    names = [found["name"] for found in chain["filters"]]
+    assert names.index("envoy.filters.network.rbac") < names.index("envoy.filters.network.tcp_proxy")
+    proxy = chain["filters"][-1]["typedConfig"]
+    assert ("upstreamConnectMode" in proxy) == (tls != "mode: PASSTHROUGH")
+    if tls == "mode: ISTIO_MUTUAL":
+        common = chain["transportSocket"]["typedConfig"]["commonTlsContext"]
+        names = common["combinedValidationContext"]["defaultValidationContext"]["matchTypedSubjectAltNames"]
+        assert all("safeRegex" in name["matcher"] for name in names)
+
+
+def test_policies_decide_about_requests() -> None:
+    listener, _ = only_listener(mesh_of(server("mode: SIMPLE, credentialName: c"), more=POLICY))
+    manager = listener["filterChains"][0]["filters"][-1]["typedConfig"]
+    assert manager["httpFilters"][0]["name"] == "envoy.filters.http.rbac"
+
+
 def test_versions_and_ciphers_are_the_servers_else_the_meshs() -> None:
     defaults = """---
 apiVersion: v1

@@ -230,6 +230,27 @@ async def test_mutual_tls_lets_in_clients_of_its_authority_only(mesh: GatewayMes
     assert await refused(mesh, "c.example.com", with_bad)
 
 
+async def test_policies_at_the_gateway_and_at_the_server_behind_it(mesh: GatewayMesh) -> None:
+    def policy(namespace: str, action: str, rule: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "apiVersion": "security.istio.io/v1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": action.lower(), "namespace": namespace},
+            "spec": {"action": action, "rules": [rule]},
+        }
+
+    await mesh.eventually(lambda: mesh.get("http:///admin", "a.example.com"), 200)
+    deny = policy("edge", "DENY", {"to": [{"operation": {"paths": ["/admin*"]}}]})
+    principal = mesh.identity.removeprefix("spiffe://")
+    allow = policy("shop", "ALLOW", {"from": [{"source": {"principals": [principal]}}]})
+    mesh.write("policies", [deny, allow])
+    await mesh.eventually(lambda: mesh.get("http:///admin", "a.example.com"), 403)
+    assert (await mesh.get("http:///other", "a.example.com")).status == 200
+    allow["spec"]["rules"][0]["from"][0]["source"]["principals"] = ["cluster.local/ns/edge/sa/other"]
+    mesh.write("policies", [deny, allow])
+    await mesh.eventually(lambda: mesh.get("http:///other", "a.example.com"), 403)
+
+
 async def test_bytes_of_tls_that_ends_at_the_gateway_reach_a_server(mesh: GatewayMesh) -> None:
     """TLS that ends at the gateway reaches a TCP server, over the mesh's mutual TLS."""
     to_echo = [{"destination": {"host": "server", "port": {"number": 9000}}}]
