@@ -13,6 +13,8 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 # Kubernetes: a namespace is an RFC 1123 label, service accounts and workloads are RFC 1123 subdomains.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+# Kubernetes: a label's value. A canonical service may fall back on the workload's name, which may be longer.
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _URI = re.compile(r"spiffe://([^/]+)/ns/([^/]+)/sa/([^/]+)")
 
 _MAX_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the trailing dot
@@ -59,21 +61,52 @@ class SpiffeId:
 class WorkloadIdentity:
     """What one certificate is issued to: a service account, and the workload (Deployment, …) that runs as it.
 
-    Only `spiffe_id` is an identity that policies may test. The workload's name is there so that a server can name
-    its peer in metrics, on TCP too, where no header can carry it.
+    Only `spiffe_id` is an identity that policies may test. The rest is there so that a server can describe its peer in
+    metrics, on TCP too, where no header can carry it. Labels are Kubernetes' or empty; raises `InvalidIdentityError`
+    for a malformed part.
     """
 
     spiffe_id: SpiffeId
     workload: str
+    app: str = ""
+    version: str = ""
+    canonical_service: str = ""
+    canonical_revision: str = ""
+    cluster: str = ""
 
     def __post_init__(self) -> None:
         _require(_SUBDOMAIN, "workload name", self.workload)
+        for tag, value in self._described():
+            _require(_LABEL_VALUE, f"label {tag!r}", value)
 
     @property
     def dns_name(self) -> str | None:
-        """`<workload>.<namespace>.wl.<trust domain>`; `None` when that is too long to be a DNS name."""
-        name = f"{self.workload}.{self.spiffe_id.namespace}.wl.{self.spiffe_id.trust_domain}"
-        return name if len(name) <= _MAX_DNS_NAME else None
+        """The workload as one DNS name: `~w.<workload>.~a.<app>.~v.<version>.~.wl.<trust domain>`.
+
+        Each value stands between its tag and the next one; neither names nor label values can hold a tilde, so a
+        reader needs no more than `~<tag>[.]([^~]+)[.]~`, dots in values or not. It is one name, since CEL in Envoy sees
+        only a certificate's first. `~s`, `~r` (canonical service and revision, where they are not the app and the
+        version) and `~c` (cluster) follow `~v`. What would make it longer than a DNS name may be is left out, from the
+        end; `None` when not even the workload fits.
+        """
+        described = [("w", self.workload), *self._described()]
+        while described:
+            tagged = ".".join(f"~{tag}.{value}" for tag, value in described)
+            name = f"{tagged}.~.wl.{self.spiffe_id.trust_domain}"
+            if len(name) <= _MAX_DNS_NAME:
+                return name
+            described.pop()
+        return None
+
+    def _described(self) -> list[tuple[str, str]]:
+        listed = (
+            ("a", self.app),
+            ("v", self.version),
+            ("s", self.canonical_service if self.canonical_service != self.app else ""),
+            ("r", self.canonical_revision if self.canonical_revision != self.version else ""),
+            ("c", self.cluster),
+        )
+        return [(tag, value) for tag, value in listed if value]
 
     def __str__(self) -> str:
         return f"{self.spiffe_id} ({self.workload})"

@@ -241,6 +241,9 @@ SUPPORTED: Mapping[str, Support] = {
 
 MESH_CONFIG = Support(
     """
+    accessLogEncoding
+    accessLogFile
+    accessLogFormat
     connectTimeout
     defaultConfig.gatewayTopology
     defaultConfig.interceptionMode
@@ -248,6 +251,7 @@ MESH_CONFIG = Support(
     defaultHttpRetryPolicy
     defaultServiceExportTo
     defaultVirtualServiceExportTo
+    disableEnvoyListenerLog
     enableAutoMtls
     inboundTrafficPolicy
     outboundTrafficPolicy.mode = REGISTRY_ONLY | ALLOW_ANY

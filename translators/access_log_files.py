@@ -82,9 +82,9 @@ def unmatched_connection_logs(mesh: MeshConfig) -> tuple[AccessLog, ...]:
     return (_log(mesh, AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"]))),)
 
 
-def _log(mesh: MeshConfig, filter: AccessLogFilter) -> AccessLog:
+def _log(mesh: MeshConfig, which: AccessLogFilter) -> AccessLog:
     file = FileAccessLog(path=mesh.access_log_file, log_format=_format(mesh))
-    return AccessLog(name=LOGGER, filter=filter, typed_config=pack(file))
+    return AccessLog(name=LOGGER, filter=which, typed_config=pack(file))
 
 
 def _format(mesh: MeshConfig) -> SubstitutionFormatString:

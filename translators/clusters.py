@@ -19,7 +19,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 
 from dragoman.codec import ENDPOINT, Encoded, Ref, struct
 from dragoman.engine import Graph, query
-from dragoman.mesh.endpoints import service_accounts
+from dragoman.mesh.endpoints import all_speak_mtls, service_accounts
 from dragoman.mesh.policies import MtlsMode, namespace_mtls_mode
 from dragoman.mesh.rules import Rule, RuleKeys, merged_rule
 from dragoman.mesh.services import Port, Service, service
@@ -132,11 +132,14 @@ def _transport(
             http2=speaks_http2(port.protocol, policy.connection_pool),
             credentials=False,
         )
-    if not mesh_config(g).enable_auto_mtls or cluster.type is ClusterDiscoveryType.ORIGINAL_DST:
+    if not mesh_config(g).enable_auto_mtls or namespace_mtls_mode(g, found.namespace) is MtlsMode.DISABLE:
         return frozenset()
-    if namespace_mtls_mode(g, found.namespace) is MtlsMode.DISABLE:
+    if cluster.type is not ClusterDiscoveryType.ORIGINAL_DST:
+        return upstream_tls.automatic(cluster, sni, offer, _identities(g, found))
+    # Here Envoy knows no endpoints whose metadata could choose, so it is mutual TLS for all of them or for none.
+    if not all_speak_mtls(g, found.namespace, found.name, port.name):
         return frozenset()
-    return upstream_tls.automatic(cluster, sni, offer, _identities(g, found))
+    return upstream_tls.mutual(cluster, sni, offer, _identities(g, found))
 
 
 def _identities(g: Graph, found: Service) -> tuple[str, ...]:
@@ -145,6 +148,11 @@ def _identities(g: Graph, found: Service) -> tuple[str, ...]:
         f"spiffe://{domain}/ns/{namespace}/sa/{account}"
         for namespace, account in service_accounts(g, found.namespace, found.name)
     )
+
+
+def named(cluster: str) -> Metadata:
+    """Metrics name these clusters where they would name a service: what goes past the mesh can be counted."""
+    return Metadata(filter_metadata={"istio": struct({"name": cluster})})
 
 
 @query
@@ -156,6 +164,7 @@ def black_hole_cluster(g: Graph) -> Encoded:
             alt_stat_name=stat_name(BLACK_HOLE),
             type=ClusterDiscoveryType.STATIC,
             connect_timeout=mesh_config(g).connect_timeout,
+            metadata=named(BLACK_HOLE),
         )
     )
 
@@ -170,6 +179,7 @@ def passthrough_cluster(g: Graph) -> Encoded:
         lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
         connect_timeout=mesh_config(g).connect_timeout,
         circuit_breakers=circuit_breakers(None, None),
+        metadata=named(PASSTHROUGH),
     )
     passthrough_options(cluster)
     return Encoded.of(cluster)

@@ -25,6 +25,7 @@ from dragoman.mesh.inbound import InboundPort
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.workloads import Interception
 from translators.circuit_breakers import circuit_breakers
+from translators.clusters import named
 from translators.names import INBOUND_PASSTHROUGH, inbound_cluster, stat_name
 from translators.protocol_options import passthrough_options, protocol_options
 
@@ -97,6 +98,7 @@ def inbound_passthrough_cluster(g: Graph, mode: Interception) -> Encoded:
         lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
         connect_timeout=mesh_config(g).connect_timeout,
         circuit_breakers=circuit_breakers(None, None),
+        metadata=named(INBOUND_PASSTHROUGH),
     )
     if mode is not Interception.TPROXY:
         cluster.upstream_bind_config = _bound_to_inbound_source()

@@ -159,8 +159,8 @@ def _tcp(mesh: MeshConfig, cluster: str) -> list[Filter]:
     return _observed(tcp_proxy(cluster, [(cluster, 1)], telemetry.tcp_access_logs(mesh, telemetry.Traffic.OUTBOUND)))
 
 
-def _observed(filter: Filter) -> list[Filter]:
-    return [*telemetry.network_filters(telemetry.Traffic.OUTBOUND), filter]
+def _observed(last: Filter) -> list[Filter]:
+    return [*telemetry.network_filters(telemetry.Traffic.OUTBOUND), last]
 
 
 def _fallback(allow_any: bool) -> str:

@@ -8,9 +8,11 @@ from envoy_data_plane.envoy.extensions.access_loggers.stats.v3 import (
     Config,
     ConfigCounter,
     ConfigHistogram,
-    ConfigHistogramUnit as Unit,
     ConfigStat,
     ConfigTag,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.stats.v3 import (
+    ConfigHistogramUnit as Unit,
 )
 from envoy_data_plane.envoy.type.v3 import Scope
 

@@ -6,16 +6,21 @@ from typing import NamedTuple
 
 from dragoman.engine import Graph, query
 from dragoman.mesh.settings import mesh_config
-from dragoman.mesh.workloads import workload
+from dragoman.mesh.workloads import CLUSTER_ID, workload
 
 
 class PodIdentity(NamedTuple):
-    """What a pod's certificate says: trust domain, namespace and service account, and the workload's name."""
+    """What a pod's certificate says: whom policies know it as, and how metrics describe it. Labels may be empty."""
 
     trust_domain: str
     namespace: str
     service_account: str
     workload: str
+    app: str
+    version: str
+    canonical_service: str
+    canonical_revision: str
+    cluster: str
 
 
 @query
@@ -24,4 +29,14 @@ def identity_of(g: Graph, namespace: str, pod: str) -> PodIdentity | None:
     found = workload(g, namespace, pod)
     if found is None:
         return None
-    return PodIdentity(mesh_config(g).trust_domain, namespace, found.service_account, found.name)
+    return PodIdentity(
+        trust_domain=mesh_config(g).trust_domain,
+        namespace=namespace,
+        service_account=found.service_account,
+        workload=found.name,
+        app=found.label("app"),
+        version=found.label("version"),
+        canonical_service=found.canonical_name,
+        canonical_revision=found.canonical_revision,
+        cluster=CLUSTER_ID,
+    )

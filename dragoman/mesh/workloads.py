@@ -14,6 +14,9 @@ from dragoman.engine import Graph, consult, query
 from dragoman.mesh.inputs import NODES, POD_NAMES, PODS
 from dragoman.mesh.labels import Labels, labels_of
 
+CLUSTER_ID = "Kubernetes"
+"""Name of the cluster in telemetry, Istio's default for a single one."""
+
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
 """`istio` on pods that speak the mesh's mutual TLS: set by the injector (Istio API: labels)."""
 

@@ -160,6 +160,14 @@ class Sessions:
 def _workload_identity(found: PodIdentity) -> WorkloadIdentity:
     try:
         spiffe = SpiffeId(found.trust_domain, found.namespace, found.service_account)
-        return WorkloadIdentity(spiffe, found.workload)
+        return WorkloadIdentity(
+            spiffe,
+            found.workload,
+            app=found.app,
+            version=found.version,
+            canonical_service=found.canonical_service,
+            canonical_revision=found.canonical_revision,
+            cluster=found.cluster,
+        )
     except InvalidIdentityError as error:
         raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f"no certificate can name this pod: {error}") from None

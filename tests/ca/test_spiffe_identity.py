@@ -65,9 +65,25 @@ def test_a_refusal_names_the_part():
         SpiffeId("td", "A", "b")
 
 
-def test_the_workload_is_named_below_its_namespace():
-    identity = WorkloadIdentity(SpiffeId("cluster.local", "shop", "reviews"), "reviews-v1")
-    assert identity.dns_name == "reviews-v1.shop.wl.cluster.local"
+def test_the_workload_is_described_by_one_name():
+    account = SpiffeId("cluster.local", "shop", "reviews")
+    assert WorkloadIdentity(account, "reviews-v1").dns_name == "~w.reviews-v1.~.wl.cluster.local"
+    described = WorkloadIdentity(account, "a.b", "App_1", "1.2.3", "App_1", "r-7", "east")
+    assert described.dns_name == "~w.a.b.~a.App_1.~v.1.2.3.~r.r-7.~c.east.~.wl.cluster.local"
+
+
+def test_what_does_not_fit_is_left_out_from_the_end():
+    account, long = SpiffeId("cluster.local", "shop", "reviews"), "x" * 63
+    described = WorkloadIdentity(account, "w", long, long, "s" * 63, "r", "east")
+    assert described.dns_name == f"~w.w.~a.{long}.~v.{long}.~s.{'s' * 63}.~r.r.~c.east.~.wl.cluster.local"
+    longer = WorkloadIdentity(account, "w" * 63, long, long, "s" * 63, "r", "east")
+    assert longer.dns_name == f"~w.{'w' * 63}.~a.{long}.~v.{long}.~.wl.cluster.local"
+
+
+@pytest.mark.parametrize("label", ["a~s.b", "-a", "a;b", "a b", "a\n", "ä", "a" * 254])
+def test_a_label_cannot_smuggle_anything_into_the_certificate(label):
+    with pytest.raises(InvalidIdentityError, match="label 'a'"):
+        WorkloadIdentity(SpiffeId("td", "a", "b"), "w", app=label)
 
 
 @given(IDS, SUBDOMAIN)
