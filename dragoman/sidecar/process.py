@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,17 +16,7 @@ import aiohttp
 
 from dragoman.sidecar.address import SocketAddress
 from dragoman.sidecar.admin import Admin
-
-# With hot restart off, as here, Envoy no longer asks to be told of its parent's death (Envoy:
-# source/server/hot_restart_impl.cc), and a parent that is killed would leave its Envoys behind. So this asks instead,
-# and becomes Envoy: the setting survives exec (prctl(2), PR_SET_PDEATHSIG is 1). Not a `preexec_fn`, which makes
-# Python fork this whole process, with the threads of gRPC in it.
-_LAUNCHER: Final = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
+from dragoman.sidecar.dependent import dependent
 
 _POLL_SECONDS: Final = 0.02
 _LOG_TAIL_BYTES: Final = 4096
@@ -96,7 +85,9 @@ class EnvoyProcess:
             raise EnvoyProcessError(f"cannot execute {command[0]}")
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command),
+                # With hot restart off, as here, Envoy no longer asks to be told of its parent's death (Envoy:
+                # source/server/hot_restart_impl.cc).
+                *dependent(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
