@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dragoman.demo.workloads import Workload
+from dragoman.sidecar.dependent import dependent
 
 
 class ProgramError(RuntimeError):
@@ -18,7 +19,7 @@ class ProgramError(RuntimeError):
 class Program:
     """The program of a workload; its output goes to a file in `directory`.
 
-    Only ever this very process is signalled. Should its parent die, it ends too (see `shop.end_with_parent`).
+    Only ever this very process is signalled. Should its parent die, it ends too.
     """
 
     def __init__(self, workload: Workload, directory: Path) -> None:
@@ -36,7 +37,7 @@ class Program:
         command = [sys.executable if word == "python" else word for word in self.workload.command]
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command,
+                *dependent(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

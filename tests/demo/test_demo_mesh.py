@@ -2,15 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from dragoman.demo.files import with_weights
+from dragoman.demo.live_view import LiveView
+from dragoman.demo.metrics import Traffic
 from dragoman.demo.runner import Demo
-from dragoman.demo.traffic import Customer
+from dragoman.demo.traffic import Customer, SteadyTraffic
 from dragoman.sidecar import SocketAddress
 
 pytestmark = pytest.mark.envoy
@@ -76,3 +81,49 @@ async def test_plaintext_is_refused_at_every_sidecar(demos: tuple[Demo, Demo]) -
         if not workload.gateway:
             async with Customer(f"http://{workload.address}:{workload.port}") as stranger:
                 assert (await stranger.get("/")).status == 0
+
+
+@asynccontextmanager
+async def background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_live_view_shows_traffic_by_version_and_what_is_wrong(demos: tuple[Demo, Demo]) -> None:
+    demo, _ = demos
+    screen = StringIO()
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 - the view looks once a second and tells nobody
+            await asyncio.sleep(0.01)
+
+    def shown() -> dict[str, Traffic]:
+        return {workload.pod: traffic for workload, traffic in view.traffic()}
+
+    def rate(pod: str) -> float:
+        return shown()[pod].requests_per_second if shown() else -1
+
+    async with Customer(demo.gateway_url) as customer, asyncio.timeout(30):
+        steady = SteadyTraffic(customer, "/", 60)
+        view = LiveView(demo, steady, Console(file=screen, force_terminal=True, width=200))
+        async with background(steady.run(), view.run()):
+            await until(lambda: rate("prices-v1") > 40)
+            seen = shown()
+            assert seen.pop("prices-v2").requests_per_second == 0
+            assert all(traffic.mutual_tls == traffic.success == 1 for traffic in seen.values())
+            callers = [seen[pod].callers for pod in ("web-v1", "catalog-v1", "prices-v1")]
+            assert callers == [("gateway",), ("web-v1",), ("catalog-v1",)]
+
+            route = demo.folder.read("prices-route.yaml")
+            demo.folder.write("prices-route.yaml", with_weights(route, 0, 100))
+            await until(lambda: rate("prices-v1") == 0)
+            assert rate("prices-v2") > 40
+
+            demo.folder.write("prices-route.yaml", route.replace("weight: 100", "weight: all"))
+            await until(lambda: "prices-route.yaml:15: DRG" in screen.getvalue())
+            await until(lambda: shown()["web-v1"].median_milliseconds is not None)
