@@ -89,18 +89,14 @@ class Client:
                     delivery.behind.setdefault(name, before)
             self._positions[key] = head
 
-    def find(self, type_url: str, name: str) -> tuple[View, Resource] | None:
-        """Return what is served to this client under a name, and by which view."""
+    def served(self, type_url: str, name: str) -> Resource | None:
+        """Return what is served to this client under a name."""
         ref = (type_url, name)
         for view in self.views:
             resource = view.get(ref)
             if resource is not None:
-                return view, resource
+                return resource
         return None
-
-    def served(self, type_url: str, name: str) -> Resource | None:
-        found = self.find(type_url, name)
-        return None if found is None else found[1]
 
     # -- subscriptions ----------------------------------------------------------------------------------------------
 

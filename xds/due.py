@@ -72,36 +72,26 @@ def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
 
 def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: float, limit: int) -> Due:
     due = Due()
-    in_use: Uses | None = None
+    gone: list[str] = []
     size = 0
     gated = _gated(client, delivery.type_url)
+    tables = [(view, view.table(delivery.type_url)) for view in client.views]
     for name in names:
-        held = delivery.behind[name]
-        found = client.find(delivery.type_url, name)
-        if found is None:
-            if held is None or name in delivery.resend:
-                # An answer is owed, and that there is nothing is one.
-                if name in delivery.subscription.names.values:
-                    due.removed.append(name)
-                else:
-                    delivery.in_sync(name)
-                continue
-            if any(view.withheld((delivery.type_url, name)) for view in client.views):
-                # Wanted, but rejected: what the client has is better than nothing.
-                continue
-            if in_use is None:
-                in_use = _in_use(client, delivery.type_url)
-            if _may_go(client, delivery, name, in_use, now, due):
-                due.removed.append(name)
+        for view, table in tables:  # noqa: B007 - the one that broke the loop is used after it
+            resource = table.get(name)
+            if resource is not None:
+                break
+        else:
+            gone.append(name)
             continue
-        delivery.removals.pop(name, None)
-        view, resource = found
-        if name not in delivery.resend and versions_of(held) == {resource.version}:
+        if delivery.removals:
+            delivery.removals.pop(name, None)
+        held = delivery.behind[name]
+        if held is not None and name not in delivery.resend and versions_of(held) == {resource.version}:
             delivery.in_sync(name)
             continue
-        refusal = delivery.refused.get(name)
-        if refusal is not None:
-            if refusal[0] == resource.version:
+        if name in delivery.refused:
+            if delivery.refused[name][0] == resource.version:
                 continue
             del delivery.refused[name]
         if gated and not _may_come(client, delivery, resource, now, due):
@@ -110,7 +100,29 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
             break
         size += resource.size
         due.updates.setdefault(view, []).append(resource)
+    if gone:
+        _collect_gone(client, delivery, gone, now, due)
     return due
+
+
+def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: float, due: Due) -> None:
+    """Add the removals: of names that no view serves."""
+    in_use: Uses | None = None
+    for name in names:
+        if delivery.behind[name] is None or name in delivery.resend:
+            # An answer is owed, and that there is nothing is one.
+            if name in delivery.subscription.names.values:
+                due.removed.append(name)
+            else:
+                delivery.in_sync(name)
+            continue
+        if any(view.withheld((delivery.type_url, name)) for view in client.views):
+            # Wanted, but rejected: what the client has is better than nothing.
+            continue
+        if in_use is None:
+            in_use = _in_use(client, delivery.type_url)
+        if _may_go(client, delivery, name, in_use, now, due):
+            due.removed.append(name)
 
 
 def _gated(client: Client, type_url: str) -> bool:

@@ -24,6 +24,8 @@ class Resource:
     refs: frozenset[Ref]
     payload: bytes
     head: bytes
+    size: int
+    """Bytes this resource takes in a response."""
 
     @classmethod
     def of(cls, encoded: Encoded) -> "Resource":
@@ -32,18 +34,14 @@ class Resource:
         found = _interned.get(key)
         if found is None or found.refs != encoded.refs:
             head = _head(encoded)
-            found = cls(encoded.type_url, encoded.name, encoded.version, encoded.refs, encoded.payload, head)
+            size = len(head) + len(encoded.payload)
+            found = cls(encoded.type_url, encoded.name, encoded.version, encoded.refs, encoded.payload, head, size)
             _interned[key] = found
         return found
 
     @property
     def ref(self) -> Ref:
         return self.type_url, self.name
-
-    @property
-    def size(self) -> int:
-        """Bytes this resource takes in a response."""
-        return len(self.head) + len(self.payload)
 
     @property
     def wire(self) -> bytes:
