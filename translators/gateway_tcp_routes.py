@@ -52,9 +52,7 @@ def passed_through(g: Graph, view: GatewayView, bound: BoundServer) -> Iterator[
                 if not _matches(match, bound, rule):
                     continue
                 names = tuple(
-                    dict.fromkeys(
-                        name.lower() for host in match.sni_hosts for name in admitted(bound, rule.namespace, host)
-                    )
+                    dict.fromkeys(name for host in match.sni_hosts for name in admitted(bound, rule.namespace, host))
                 )
                 if names and route.route:
                     yield _target(g, view, bound, rule, names, route.route)

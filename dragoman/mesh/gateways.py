@@ -101,10 +101,11 @@ def hosts_served(bound: BoundServer, virtual_service: VirtualService) -> tuple[s
 
 
 def admitted(bound: BoundServer, owner: str, host: str) -> tuple[str, ...]:
-    """What a server admits of a host that an object of namespace `owner` names."""
+    """What a server admits of a host that an object of namespace `owner` names, in lower case as names are compared."""
+    host = host.lower()
     found: dict[str, None] = {}
     for written in bound.server.hosts:
-        scope, slash, pattern = written.rpartition("/")
+        scope, slash, pattern = written.lower().rpartition("/")
         if slash and scope not in ("*", owner) and not (scope == "." and owner == bound.namespace):
             continue
         if matches(pattern, host):

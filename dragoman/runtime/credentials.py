@@ -25,12 +25,14 @@ log = structlog.get_logger(__name__)
 
 
 class _Held:
-    __slots__ = ("holders", "mount", "sent", "view")
+    __slots__ = ("holders", "mount", "problems", "sent", "view")
 
     def __init__(self, key: GatewayView, mount: Mount) -> None:
         self.mount = mount
         self.view = View(f"credentials {key.namespace}", secret=True)
         self.sent: dict[Ref, Encoded] = {}
+        self.problems: dict[str, str] = {}
+        """What is wrong with credentials, by SDS name."""
         self.holders = 0
 
 
@@ -72,19 +74,24 @@ class Credentials:
 
     def _fill(self, key: GatewayView, held: _Held, names: tuple[str, ...]) -> None:
         found: dict[Ref, Encoded | None] = dict.fromkeys(held.sent)
+        problems: dict[str, str] = {}
         for name in names:
             try:
                 encoded = credential_secret(name, lambda secret: self._secret(key.namespace, secret))
+                if encoded is None:
+                    # Only the servers of this certificate wait: told that a secret does not exist, Envoy opens the
+                    # listener and resets the connections that need it (Envoy: NotReadySslSocket).
+                    problems[name] = f"no Secret {key.namespace}/{secret_names(name)[-1]}"
             except CredentialError as error:
                 # A broken Secret never displaces a good one: what the gateway has stays.
-                log.warning("credential unusable", namespace=key.namespace, credential=name, error=str(error))
+                problems[name] = str(error)
                 encoded = held.sent.get((SECRET, name))
-            if encoded is None:
-                # Only the servers of this certificate wait: told that a secret does not exist, Envoy opens the listener
-                # and resets connections that ask for it until it does (Envoy: NotReadySslSocket).
-                log.warning("credential missing", namespace=key.namespace, credential=name)
-            else:
+            if encoded is not None:
                 found[SECRET, name] = encoded
+        for name, problem in problems.items():
+            if held.problems.get(name) != problem:
+                log.warning("credential unusable", gateway=held.view.name, credential=name, error=problem)
+        held.problems = problems
         held.view.apply(found)
         held.sent = {ref: encoded for ref, encoded in found.items() if encoded is not None}
 

@@ -8,10 +8,10 @@ import pytest
 
 from dragoman.codec import LISTENER, ROUTE, Encoded, to_json
 from dragoman.engine import Failure, QueryFailed
-from dragoman.mesh.gateways import merged_servers
+from dragoman.mesh.gateways import hosts_served, merged_servers, servers_of
 from dragoman.mesh.proxies import GatewayView
 from dragoman.provenance import origins
-from tests.support.mesh_of_yaml import Mesh
+from tests.support.mesh_of_yaml import Mesh, objects
 from translators.gateways import gateway, refused_server
 
 PROXY = "router~10.0.0.9~gw.edge~edge.svc.cluster.local"
@@ -199,3 +199,33 @@ def test_only_workloads_that_the_selector_matches_serve_a_gateway() -> None:
 def test_a_port_that_no_service_maps_is_listened_on_as_it_is() -> None:
     mesh = mesh_of(gateway_yaml("a", "{port: {number: 9999, name: http, protocol: HTTP}, hosts: ['*']}"))
     assert list(leaves(mesh)[0]) == ["0.0.0.0_9999"]
+
+
+@pytest.mark.parametrize(
+    ("served", "named", "common"),
+    [
+        ("www.a.org", "www.a.org", ["www.a.org"]),
+        ("WWW.a.org", "www.A.org", ["www.a.org"]),
+        ("*.a.org", "www.a.org", ["www.a.org"]),
+        ("www.a.org", "*.a.org", ["www.a.org"]),
+        ("*.a.org", "*.www.a.org", ["*.www.a.org"]),
+        ("*.www.a.org", "*.a.org", ["*.www.a.org"]),
+        ("*", "www.a.org", ["www.a.org"]),
+        ("*", "*", ["*"]),
+        ("*.a.org", "a.org", []),
+        ("*.a.org", "www.b.org", []),
+        ("shop/www.a.org", "www.a.org", ["www.a.org"]),
+        ("*/www.a.org", "www.a.org", ["www.a.org"]),
+        ("other/www.a.org", "www.a.org", []),
+        ("./www.a.org", "www.a.org", []),
+        ("*", "short", ["short.shop.svc.cluster.local"]),
+    ],
+)
+def test_hosts_are_what_server_and_virtual_service_have_in_common(served: str, named: str, common: list[str]) -> None:
+    mesh = mesh_of(gateway_yaml("a", f"{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['{served}']}}"))
+    (bound,) = servers_of(mesh.graph, view_of(mesh))
+    (rule,) = objects(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\n"
+        f"spec: {{hosts: ['{named}'], gateways: [edge/a], http: [{{directResponse: {{status: 200}}}}]}}"
+    )
+    assert list(hosts_served(bound, rule)) == common

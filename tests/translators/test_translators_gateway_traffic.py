@@ -156,6 +156,26 @@ async def test_a_secret_that_is_missing_or_broken_stops_its_own_server_only(mesh
     assert await mesh.certificate("b.example.com", trusting) == B.der
 
 
+async def test_a_gateway_starts_without_one_of_its_secrets(tmp_path: Path) -> None:
+    """Every server on the port would wait for the secret of one, if Envoy were not told that there is none."""
+    edge = [
+        gateway(
+            "gw",
+            server("https-a", 443, "HTTPS", "a.example.com", tls=simple("cert-a")),
+            server("https-b", 443, "HTTPS", "b.example.com", tls=simple("cert-b")),
+        ),
+        virtual_service("server", "gw", "*.example.com"),
+        secret("cert-b", KeyPair(B.certificate, A.key)),
+    ]
+    async with gateway_mesh(tmp_path, {"edge": yaml.safe_dump_all(edge)}) as mesh:
+        trusting = CA.trusting()
+        assert await refused(mesh, "a.example.com", trusting)
+        mesh.write("certificate", [secret("cert-a", A)])
+        await mesh.eventually(lambda: mesh.get("https:///", "a.example.com", tls=trusting), 200)
+        assert await refused(mesh, "b.example.com", trusting)
+        assert await mesh.stat("listener_manager.total_listeners_warming") == 0
+
+
 async def test_a_secret_of_another_namespace_is_not_given(mesh: GatewayMesh) -> None:
     stranger = secret("cert-b", B)
     stranger["metadata"]["namespace"] = "shop"
