@@ -13,6 +13,7 @@ from dragoman.mesh.rules import RuleKeys, destination_rules, merged_rule
 from dragoman.mesh.services import Service, canonical_host, service_of
 from translators.hash_policies import hash_policy
 from translators.names import outbound_cluster
+from translators.protocol_options import follows_client
 from translators.route_action import Resolve, Target
 from translators.traffic_policies import policy_in_force
 
@@ -46,9 +47,18 @@ def target(g: Graph, client: Client, host: str, subset: str, number: int, defaul
     if found is None or not visible(found.exported, client.namespace):
         return Target(outbound_cluster(number or default, subset, end))
     port = number or _only_port(found) or default
-    rules = rules_for(g, client, found)
-    policy = policy_in_force(merged_rule(g, rules), subset, port)
-    return Target(outbound_cluster(port, subset, end), hash_policy(policy.load_balancer))
+    return target_under(g, found, subset, port, rules_for(g, client, found))
+
+
+def target_under(g: Graph, found: Service, subset: str, number: int, rules: RuleKeys) -> Target:
+    """The target of a service's port under the given DestinationRules."""
+    policy = policy_in_force(merged_rule(g, rules), subset, number)
+    port = found.port(number)
+    return Target(
+        outbound_cluster(number, subset, found.host),
+        hash_policy(policy.load_balancer),
+        follows_client=port is not None and follows_client(port.protocol, policy.connection_pool),
+    )
 
 
 def rules_for(g: Graph, client: Client, service: Service) -> RuleKeys:

@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envoy_data_plane.envoy.config.core.v3 import Metadata
-from envoy_data_plane.envoy.config.route.v3 import Decorator, Route, RouteAction, RouteActionHashPolicy, RouteMatch
+from envoy_data_plane.envoy.config.route.v3 import Decorator, Route, RouteAction, RouteMatch
 
 from crds.virtualservice import HTTPMatchRequest, HTTPRetry, HTTPRoute, VirtualService
 from dragoman.codec import CLUSTER, Ref, pack, struct
 from dragoman.mesh.labels import Labels, labels_of
 from dragoman.mesh.world import MESH_GATEWAY
-from translators import cors, faults
+from translators import alpn, cors, faults
 from translators.header_operations import header_changes
-from translators.names import outbound_cluster
 from translators.redirects import direct_response, redirect_action
 from translators.retries import retry_policy
-from translators.route_action import CLIENT_DEADLINE, NO_TIMEOUT, Resolve, forward
+from translators.route_action import CLIENT_DEADLINE, NO_TIMEOUT, Resolve, Target, forward
 from translators.route_match import route_match, takes_everything
 from translators.untranslatable import UntranslatableError
 
@@ -120,18 +119,20 @@ def _route(
     return out
 
 
-def default_route(host: str, port: int, hash_policy: RouteActionHashPolicy | None, retries: HTTPRetry | None) -> Route:
+def default_route(host: str, port: int, target: Target, retries: HTTPRetry | None) -> Route:
     """The route of a service that no VirtualService speaks of (Istio: buildDefaultHTTPOutboundRoute)."""
+    hash_policy = target.hash_policy
     out = Route(
         name="default",
         match=RouteMatch(prefix="/"),
         route=RouteAction(
-            cluster=outbound_cluster(port, "", host),
+            cluster=target.cluster,
             timeout=NO_TIMEOUT,
             max_stream_duration=CLIENT_DEADLINE,
             retry_policy=retry_policy(retries, consistent_hash=hash_policy is not None),
             hash_policy=[hash_policy] if hash_policy is not None else [],
         ),
+        typed_per_filter_config=alpn.PER_REQUEST if target.follows_client else {},
     )
     out.decorator = Decorator(operation=_operation(out, host, port))
     return out

@@ -21,6 +21,7 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent
 
 from crds.destination import Destination
 from crds.virtualservice import HTTPRetry, HTTPRewrite, HTTPRoute, HTTPRouteDestination, Percent
+from translators import alpn
 from translators.durations import not_negative
 from translators.fractions import ALWAYS, fraction, of_requests, whole_fraction
 from translators.header_operations import header_changes
@@ -45,6 +46,8 @@ class Target:
 
     cluster: str
     hash_policy: RouteActionHashPolicy | None = None
+    follows_client: bool = False
+    """Requests go out in the HTTP version they came in, and so each has to offer its own (`translators.alpn`)."""
 
 
 Resolve = Callable[[Destination], Target]
@@ -70,6 +73,8 @@ def forward(out: Route, http: HTTPRoute, resolve: Resolve, default_retries: HTTP
         changes = header_changes(destination.headers)
         changes.apply(out)
         action.cluster = target.cluster
+        if target.follows_client:
+            out.typed_per_filter_config |= alpn.PER_REQUEST
         authority = changes.authority or authority
     else:
         action.weighted_clusters = WeightedCluster(clusters=[_share(*entry) for entry in targets])
@@ -101,6 +106,8 @@ def _share(destination: HTTPRouteDestination, target: Target) -> WeightedCluster
         host_rewrite_literal=one_line(changes.authority, "route.headers.request.set.host") or None,
     )
     changes.apply(share)
+    if target.follows_client:
+        share.typed_per_filter_config |= alpn.PER_REQUEST
     return share
 
 

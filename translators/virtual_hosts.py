@@ -21,19 +21,17 @@ from dragoman.engine import ABSENT, Failure, Graph, attempt, query
 from dragoman.mesh.exports import visible
 from dragoman.mesh.inputs import EXTERNAL_NAMES, OBJECTS
 from dragoman.mesh.protocol import Protocol
-from dragoman.mesh.rules import RuleKeys, merged_rule, virtual_service
+from dragoman.mesh.rules import RuleKeys, virtual_service
 from dragoman.mesh.services import Port, Service, service, service_of
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.world import MESH_GATEWAY
-from translators.destinations import Client, resolver, rules_for
+from translators.destinations import Client, resolver, rules_for, target_under
 from translators.domains import host_names, service_domains
-from translators.hash_policies import hash_policy
 from translators.http_routes import Origin, default_route, http_routes, references
 from translators.names import PASSTHROUGH
 from translators.pieces import Piece, concatenated, joined
 from translators.route_action import CLIENT_DEADLINE, NO_TIMEOUT
 from translators.route_match import takes_everything
-from translators.traffic_policies import policy_in_force
 
 ROUTES = 3
 """Field number of `VirtualHost.routes`."""
@@ -110,8 +108,11 @@ def default_routes_of(g: Graph, client: Client, host: str, port: int) -> Piece:
 @query
 def default_routes(g: Graph, host: str, port: int, rules: RuleKeys) -> Piece:
     """The same for every client for whom the same DestinationRules hold."""
-    policy = hash_policy(policy_in_force(merged_rule(g, rules), "", port).load_balancer)
-    route = default_route(host, port, policy, mesh_config(g).default_http_retry_policy)
+    found = service_of(g, host)
+    if found is None:
+        return NO_ROUTES
+    target = target_under(g, found, "", port, rules)
+    route = default_route(host, port, target, mesh_config(g).default_http_retry_policy)
     return joined(ROUTES, (Piece.of(route, references((route,))),))
 
 
