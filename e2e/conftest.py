@@ -5,14 +5,13 @@ import warnings
 from collections.abc import AsyncIterator, Generator
 
 import pytest
+import pytest_asyncio
 
 with warnings.catch_warnings():
     # envoy-data-plane decorates in a way that pydantic deprecates; pytest loads this file before the settings of the
     # root's conftest.py, which say the same for all tests, are in force.
     warnings.simplefilter("ignore", DeprecationWarning)
-    from e2e.harness import Mesh, namespaces, requirements
-    from e2e.harness.control_plane import ControlPlane
-    from e2e.harness.sidecars import sidecars
+    from e2e.harness import Mesh, namespaces, requirements, served_mesh
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,12 +23,14 @@ def _no_leftovers() -> None:
 @pytest.fixture
 async def mesh() -> AsyncIterator[Mesh]:
     """An empty cluster whose control plane is `dragoman serve`."""
-    async with (
-        Mesh.running() as running,
-        ControlPlane(running.network.node, running.configuration.folder, running.directory) as control_plane,
-    ):
-        running.control_plane = control_plane
-        running.sidecars = sidecars(control_plane.socket)
+    async with served_mesh() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_mesh() -> AsyncIterator[Mesh]:
+    """The same, for all tests of a module, which leave it as they found it."""
+    async with served_mesh() as running:
         yield running
 
 

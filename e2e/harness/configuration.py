@@ -1,6 +1,7 @@
 """The folder of YAML that the control plane watches."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ class Configuration:
             draft = path.with_suffix(".draft")  # a name that is no YAML file's, so that nobody reads the half of it
             draft.write_text(text)
             draft.replace(path)
+
+    @contextlib.contextmanager
+    def during(self, *objects: str | Mapping[str, Any]) -> Iterator[None]:
+        """Objects that are there for the length of a block, and gone after it."""
+        self.apply(*objects)
+        try:
+            yield
+        finally:
+            for each in _documents(objects):
+                self.delete(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace"))
 
     def delete(self, kind: str, name: str, namespace: str | None = "default") -> None:
         """Delete an object. Raises FileNotFoundError when there is none."""

@@ -138,6 +138,11 @@ def pod(spec: PodSpec) -> Mapping[str, Any]:
     }
 
 
+def mesh_settings(text: str) -> Mapping[str, Any]:
+    """The ConfigMap with MeshConfig, whose YAML is `text`."""
+    return {**_object("v1", "ConfigMap", "istio", "istio-system"), "data": {"mesh": text}}
+
+
 def _object(
     api_version: str,
     kind: str,

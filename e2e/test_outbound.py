@@ -1,0 +1,166 @@
+"""Where traffic goes that leaves a captured pod: by every name and address, known and unknown."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import pytest_asyncio
+
+from dragoman.demo.callers import verified_caller
+from e2e.harness import Echo, EchoApp, Mesh, Pod, ServiceSpec, eventually, failing, mesh_settings
+from e2e.harness.capture import INBOUND_SOURCE
+
+pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+
+APP = EchoApp(http=(8080,), tcp=(9000,))
+REGISTRY_ONLY = mesh_settings("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A meshed server and its service, its headless twin, a meshed client, and a host beyond the cluster."""
+
+    mesh: Mesh
+    service: ServiceSpec
+    server: Pod
+    client: Pod
+    beyond: Pod
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cast(shared_mesh: Mesh) -> AsyncIterator[Cast]:
+    ports = {"http": 8080, "tcp-echo": 9000}
+    service = await shared_mesh.service("server", ports)
+    await shared_mesh.service("headless", ports, headless=True, selector={"app": "server"})
+    await shared_mesh.service("lonely", ports)
+    async with (
+        shared_mesh.host("api.example.com", "192.0.2.7", app=EchoApp(http=(8080, 8099), tcp=(9000, 9099))) as beyond,
+        shared_mesh.pod("server", app=APP, sidecar=True) as server,
+        shared_mesh.pod("client", sidecar=True) as client,
+    ):
+        yield Cast(shared_mesh, service, server, client, beyond)
+
+
+def caller(echo: Echo) -> str | None:
+    return verified_caller(echo.headers.get("x-forwarded-client-cert", ""))
+
+
+# Known destinations.
+
+
+async def test_a_service_by_every_name_it_has(cast: Cast) -> None:
+    for name in ("server", "server.default", "server.default.svc", "server.default.svc.cluster.local"):
+        echo = (await cast.client.http(f"http://{name}:8080/")).echo
+        assert (echo.workload, echo.host) == ("server", f"{name}:8080")
+        assert caller(echo) == "spiffe://cluster.local/ns/default/sa/client"
+
+
+async def test_a_service_by_its_address(cast: Cast) -> None:
+    echo = (await cast.client.http(f"http://{cast.service.address}:8080/")).echo
+    assert caller(echo) == "spiffe://cluster.local/ns/default/sa/client"
+    async with cast.client.tcp(cast.service.address or "", 9000) as connection:
+        await connection.send(b"salaam")
+        assert await connection.receive(6) == b"salaam"
+
+
+async def test_a_headless_service(cast: Cast) -> None:
+    for name in ("headless", "headless.default.svc.cluster.local"):
+        echo = (await cast.client.http(f"http://{name}:8080/")).echo
+        assert (echo.workload, echo.peer) == ("server", INBOUND_SOURCE)
+        assert caller(echo) == "spiffe://cluster.local/ns/default/sa/client"
+    async with cast.client.tcp("headless", 9000) as connection:
+        await connection.send(b"salaam")
+        assert await connection.receive(6) == b"salaam"
+
+
+async def test_one_pod_of_a_headless_service_by_its_own_name(cast: Cast) -> None:
+    url = f"http://{cast.server.address}:8080/"
+    echo = (await cast.client.http(url, headers={"host": "server-0.headless.default.svc.cluster.local"})).echo
+    assert caller(echo) == "spiffe://cluster.local/ns/default/sa/client"
+
+
+async def test_a_pod_by_its_address_is_no_service_and_gets_what_was_sent(cast: Cast) -> None:
+    echo = (await cast.client.http(f"http://{cast.server.address}:8080/")).echo
+    assert (echo.workload, caller(echo)) == ("server", None)
+
+
+async def test_a_pod_that_calls_its_own_service(cast: Cast) -> None:
+    echo = (await cast.server.http("http://server:8080/")).echo
+    assert caller(echo) == "spiffe://cluster.local/ns/default/sa/server"
+    async with cast.server.tcp("server", 9000) as connection:
+        await connection.send(b"salaam")
+        assert await connection.receive(6) == b"salaam"
+
+
+async def test_an_external_name_is_another_name_of_a_service(cast: Cast) -> None:
+    alias = """
+        apiVersion: v1
+        kind: Service
+        metadata: {name: alias, namespace: default}
+        spec: {type: ExternalName, externalName: server.default.svc.cluster.local}
+    """
+    with cast.mesh.configuration.during(alias):
+        for name in ("alias", "alias.default.svc.cluster.local"):
+            # DNS makes a CNAME of it: the address is the service's, the name stays.
+            answer = await eventually(
+                partial(cast.client.http, f"http://{cast.service.address}:8080/", headers={"host": name}),
+                lambda answer: caller(answer.echo) == "spiffe://cluster.local/ns/default/sa/client",
+            )
+            assert answer.echo.host == name
+
+
+async def test_a_service_without_endpoints_is_unavailable(cast: Cast) -> None:
+    answer = await cast.client.http("http://lonely:8080/")
+    assert (answer.status, answer.text) == (503, "no healthy upstream")
+    async with cast.client.tcp("lonely", 9000) as connection:
+        await connection.send(b"salaam")
+        assert await connection.receive_until_closed() == b""
+
+
+# Unknown destinations.
+
+
+async def test_unknown_destinations_are_reached_as_if_there_were_no_mesh(cast: Cast) -> None:
+    for port in (8080, 8099):  # one on which services of the mesh speak HTTP, and one of which the mesh knows nothing
+        echo = (await cast.client.http(f"http://api.example.com:{port}/")).echo
+        assert (echo.workload, echo.host, echo.peer) == (
+            "api.example.com",
+            f"api.example.com:{port}",
+            cast.client.address,
+        )
+        assert (await cast.client.h2c(f"http://api.example.com:{port}/")).echo.protocol == "HTTP/2"
+    for port in (9000, 9099):
+        async with cast.client.tcp("api.example.com", port) as connection:
+            await connection.send(b"salaam")
+            assert await connection.receive(6) == b"salaam"
+
+
+async def test_registry_only_closes_the_way_to_unknown_destinations_alone(cast: Cast) -> None:
+    async def beyond() -> int:
+        return (await cast.client.http("http://api.example.com:8080/")).status
+
+    async def refused(url: str) -> bool:
+        return await failing(cast.client.http(url)) is not None
+
+    with cast.mesh.configuration.during(REGISTRY_ONLY):
+        await eventually(beyond, lambda status: status == 502)
+        for destination in ("api.example.com:8099", f"{cast.beyond.address}:8099"):
+            await eventually(partial(refused, f"http://{destination}/"), bool)
+        for port in (9000, 9099):
+            async with cast.client.tcp("api.example.com", port) as connection:
+                await connection.send(b"salaam")
+                assert await connection.receive_until_closed() == b""
+        assert (await cast.client.http(f"http://{cast.server.address}:8080/")).status == 502, "a pod's is no name"
+        assert (await cast.client.http("http://server:8080/")).status == 200
+        assert (await cast.client.http("http://headless:8080/")).status == 200
+        async with cast.client.tcp("server", 9000) as connection:
+            await connection.send(b"salaam")
+            assert await connection.receive(6) == b"salaam"
+    await eventually(beyond, lambda status: status == 200)
+
+
+async def test_a_host_that_no_service_has_stays_as_it_is(cast: Cast) -> None:
+    url = f"http://{cast.beyond.address}:8080/"
+    echo = (await cast.client.http(url, headers={"host": "unheard-of.example.org"})).echo
+    assert (echo.workload, echo.host) == ("api.example.com", "unheard-of.example.org")
