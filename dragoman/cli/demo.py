@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import tempfile
 from collections.abc import Coroutine
@@ -29,6 +30,10 @@ class BrokenError(RuntimeError):
 
 
 _ERRORS = (BrokenError, NoFreeAddressError, ProgramError, EnvoyNotFoundError, EnvoyProcessError, TourError)
+"""What needs no traceback to be understood."""
+
+_COMPLAINTS = 5
+"""How many of the control plane's last warnings are told with an error."""
 
 
 def demo(
@@ -49,9 +54,18 @@ def demo(
     """
     with tempfile.TemporaryDirectory(prefix="dragoman-demo-") as folder, (Path(folder) / LOG_FILE).open("w") as log:
         configure(LogFormat.json, LogLevel.info, log)
-        finished = asyncio.run(_until_signalled(_demo(Path(folder), check, rate)))
+        try:
+            finished = asyncio.run(_until_signalled(_demo(Path(folder), check, rate)))
+        except _ERRORS as error:
+            raise fail("\n".join([str(error), *_complaints(log.name)])) from None
     if check and not finished:
         raise fail("interrupted")
+
+
+def _complaints(log: str) -> list[str]:
+    """The end of what the control plane complained of: its log goes with the demo."""
+    with open(log) as lines:
+        return [line.rstrip() for line in lines if json.loads(line)["level"] in ("warning", "error")][-_COMPLAINTS:]
 
 
 async def _until_signalled(work: Coroutine[None, None, None]) -> bool:
@@ -64,9 +78,6 @@ async def _until_signalled(work: Coroutine[None, None, None]) -> bool:
     await asyncio.wait((task,))
     if task.cancelled():
         return False
-    error = task.exception()
-    if isinstance(error, _ERRORS):
-        raise fail(str(error))
     task.result()
     return True
 

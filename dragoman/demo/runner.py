@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -62,12 +63,14 @@ class Demo:
         await self._stack.aclose()
 
     async def _start(self) -> None:
+        started = time.monotonic()
         binary = find_envoy()
         self.block = self._reserve()
         self._lay_out()
         await self._start_programs()
         await self._start_control_plane()
         await self._start_envoys(binary)
+        self.start_seconds = time.monotonic() - started
 
     def _reserve(self) -> Block:
         block = reserve()
@@ -141,11 +144,10 @@ class Demo:
             self._stack.push_async_callback(envoy.stop)
             await envoy.start()
             self.envoys[workload.proxy_id] = envoy
-        async with asyncio.TaskGroup() as tasks:
-            for envoy in self.envoys.values():
-                tasks.create_task(envoy.wait_live(_LIVE_SECONDS))
-            for program in self.programs:
-                tasks.create_task(program.wait_listening())
+        await asyncio.gather(
+            *(envoy.wait_live(_LIVE_SECONDS) for envoy in self.envoys.values()),
+            *(program.wait_listening() for program in self.programs),
+        )
         for proxy, envoy in self.envoys.items():
             self._background(_end_of_envoy(proxy, envoy))
         for program in self.programs:

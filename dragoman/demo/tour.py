@@ -54,6 +54,8 @@ class Tour:
     async def run(self) -> None:
         """All steps. Raises `TourError` at the first that fails."""
         started = time.monotonic()
+        demo = self._demo
+        self._say(f"{len(demo.envoys)} Envoys and {len(demo.programs)} programs serve after {demo.start_seconds:.1f} s")
         try:
             await self._identities()
             await self._weights()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 from dragoman.demo.runner import Demo
 
 _TEXT = """\
@@ -27,8 +31,9 @@ Edit the YAML: a file is in force as soon as it is saved. To try, in another ter
   # web may not ask for orders any more (403), and then may again
   cp ../ideas/deny-orders.yaml .
   rm deny-orders.yaml
-  # what each proxy was sent, and what it has accepted
-  curl -s {debug}/debug/syncz
+  # whether every proxy has accepted what it was sent, and what one of them has
+  {dragoman} proxy-status --http-address {debug_address}
+  {dragoman} proxy-config routes catalog --http-address {debug_address}
 
 Ctrl-C ends all of it and leaves nothing behind.
 """
@@ -41,6 +46,14 @@ def welcome(demo: Demo) -> str:
         envoys=len(demo.envoys),
         gateway=demo.gateway_url,
         debug=demo.debug_url,
+        debug_address=demo.debug_url.removeprefix("http://"),
+        dragoman=_dragoman(),
         folder=demo.folder.path,
         logs=demo.log_file,
     )
+
+
+def _dragoman() -> str:
+    """How this program is called in another terminal, whose PATH may lack the virtual environment."""
+    beside = Path(sys.executable).with_name("dragoman")
+    return "dragoman" if shutil.which("dragoman") or not beside.exists() else str(beside)

@@ -1,6 +1,7 @@
 """Two demos at once: whose is which address."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,6 +64,13 @@ async def test_no_two_proxies_share_an_address_and_port(demos: tuple[Demo, Demo]
                 bound[host, int(port)] += 1
     assert [address for address, count in bound.items() if count > 1] == []
     assert len(bound) == 2 * (6 * 4 + 1 + 5 * 2 + 5)
+
+
+async def test_a_port_that_somebody_has_is_no_hindrance(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 9080)):  # noqa: S104 - takes the port on every loopback address
+        async with Demo(tmp_path) as demo, Customer(demo.gateway_url) as customer:
+            assert demo.ports[9080] != 9080
+            assert (await customer.get("/")).status == 200
 
 
 async def test_each_gateway_leads_to_its_own_shop(demos: tuple[Demo, Demo]) -> None:

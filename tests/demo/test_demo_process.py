@@ -30,10 +30,22 @@ async def test_the_tour_goes_well_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert demo.left_behind() == []
 
 
+async def tells(command: str, expected: str) -> None:
+    """What a visitor was told to try, tried."""
+    process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert expected in output.decode()
+
+
 async def test_edits_are_followed_mistakes_are_told_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     async with running(tmp_path) as demo, asyncio.timeout(60):
         folder = Path((await demo.line(r"^  YAML ")).split()[1])
+        gateway = (await demo.line("curl -s http")).split()[2]
+        shown = await demo.line("proxy-status")
         await demo.line("Ctrl-C ends")
+        await tells(f"curl -s {gateway}", '"caller": "spiffe://cluster.local/ns/shop/sa/catalog"')
+        await tells(shown, "prices-v2.shop")
         route = folder / "prices-route.yaml"
         good = route.read_text()
         route.write_text(good.replace("weight: 100", "weight: all"))
