@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,71 @@ async def test_bytes_of_tls_that_ends_at_the_gateway_reach_a_server(mesh: Gatewa
             writer.close()
 
     await until(echoed)
+
+
+async def test_tls_that_passes_through_arrives_byte_for_byte(mesh: GatewayMesh) -> None:
+    """The application behind the server echoes, so a client's hello comes back: read for its name, and not ended."""
+    to_echo = [{"destination": {"host": "server", "port": {"number": 9000}}}]
+    tls = [{"match": [{"sniHosts": ["b.example.com"]}], "route": to_echo}]
+    mesh.write(
+        "more",
+        [
+            gateway("gw-tls", server("tls", 9000, "TLS", "*.example.com", tls={"mode": "PASSTHROUGH"})),
+            virtual_service("tls", "gw-tls", "b.example.com", tls=tls),
+        ],
+    )
+
+    async def exchanged(name: str) -> bool:
+        hello = client_hello(name)
+        try:
+            reader, writer = await asyncio.open_connection(mesh.gateway, TCP)
+        except OSError:
+            return False
+        writer.write(hello)
+        try:
+            return await reader.readexactly(len(hello)) == hello
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+        finally:
+            writer.close()
+
+    await until(lambda: exchanged("b.example.com"))
+    assert not await exchanged("c.example.com")
+
+
+async def test_a_new_server_on_the_port_leaves_open_connections_alone(mesh: GatewayMesh) -> None:
+    reader, writer = await asyncio.open_connection(
+        mesh.gateway, 8443, ssl=CA.trusting(), server_hostname="a.example.com"
+    )
+
+    async def status() -> bytes:
+        writer.write(b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert b"connection: close" not in head
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        return head.split(b" ")[1]
+
+    assert await status() == b"200"
+    mesh.write(
+        "more",
+        [
+            gateway("gw-b", server("https-b", 443, "HTTPS", "b.example.com", tls=simple("cert-b"))),
+            virtual_service("server-b", "gw-b", "b.example.com"),
+            secret("cert-b", B),
+        ],
+    )
+    await mesh.eventually(lambda: mesh.get("https:///", "b.example.com", tls=CA.trusting()), 200)
+    assert await status() == b"200"
+    writer.close()
+
+
+def client_hello(name: str) -> bytes:
+    """The first bytes of a TLS client that asks for `name`."""
+    outgoing = ssl.MemoryBIO()
+    client = CA.trusting().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
 
 
 async def test_what_is_served_is_all_acked_and_nothing_warms(mesh: GatewayMesh) -> None:
