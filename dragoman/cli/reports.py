@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import typer
 
+from crds.meta import ObjectKey
 from crds.problem import Severity
+from dragoman.runtime.control_plane import FailedResource
 from dragoman.runtime.observer import Nack, discovery_service
 from dragoman.sources.change import Batch, Report
 
@@ -37,8 +41,17 @@ def tell_nack(nack: Nack) -> None:
     if not nack.names:
         tell(f"error: {nack.proxy} rejected a response of {type_}; searching for the culprit: {nack.message}")
     for name, origins in zip(nack.names, nack.origins, strict=True):
-        made_from = f"; made from {', '.join(map(str, origins))}" if origins else ""
-        tell(f"error: {nack.proxy} rejected {name!r} of {type_}: {nack.message}{made_from}")
+        tell(f"error: {nack.proxy} rejected {name!r} of {type_}: {nack.message}{_made_from(origins)}")
+
+
+def tell_failure(failed: FailedResource) -> None:
+    """Print why a resource cannot be made, and what it would have been made from."""
+    tell(f"error: {failed.view}: {failed.reason}{_made_from(failed.origins)}; proxies keep what they have of it")
+
+
+def _made_from(origins: Iterable[ObjectKey]) -> str:
+    listed = ", ".join(map(str, origins))
+    return f"; made from {listed}" if listed else ""
 
 
 def _counted(count: int, what: str) -> str:

@@ -16,7 +16,7 @@ from ca.root_store import load_or_create
 from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
-from dragoman.cli.reports import summary, tell, tell_batch, tell_nack
+from dragoman.cli.reports import summary, tell, tell_batch, tell_failure, tell_nack
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
@@ -117,7 +117,9 @@ async def _serve(authority: Authority, settings: _Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    plane = ControlPlane(FileSource(settings.config), authority, on_batch=tell_batch, on_nack=tell_nack)
+    plane = ControlPlane(
+        FileSource(settings.config), authority, on_batch=tell_batch, on_nack=tell_nack, on_failure=tell_failure
+    )
     debug = DebugServer(plane, token=settings.token)
     try:
         port = await debug.start(settings.http.host, settings.http.port)

@@ -23,6 +23,11 @@ def translate(
 ) -> None:
     """Print the listeners, clusters, routes and endpoints that a proxy would get, as canonical protobuf JSON.
 
+    \b
+    Examples:
+      dragoman translate --config mesh/ --proxy 'sidecar~10.0.0.7~web-1.shop~shop.svc.cluster.local'
+      dragoman translate --config mesh/ --proxy 'router~10.0.0.9~gateway.shop~' --provenance -o yaml
+    \b
     Exit codes: 0 done, 1 unknown pod or errors in the configuration (the rest is printed all the same), 2 wrong usage.
     """
     try:

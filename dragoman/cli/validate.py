@@ -18,6 +18,11 @@ def validate(
 ) -> None:
     """Check Kubernetes and Istio YAML: shape, meaning, and fields that have no effect here.
 
+    \b
+    Examples:
+      dragoman validate mesh/ extra.yaml
+      dragoman validate mesh/ -o json
+    \b
     Exit codes: 0 no error (warnings may be printed), 1 errors found, 2 wrong usage.
     """
     reports = check(files)

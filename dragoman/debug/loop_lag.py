@@ -11,7 +11,8 @@ _EVERY_SECONDS: Final = 0.5
 class LoopLag:
     """Measures from `start` to `stop`. `worst` is the longest delay in seconds since it was last taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_seconds: float = _EVERY_SECONDS) -> None:
+        self._every = every_seconds
         self._worst = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -31,6 +32,6 @@ class LoopLag:
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _EVERY_SECONDS
-            await asyncio.sleep(_EVERY_SECONDS)
+            due = loop.time() + self._every
+            await asyncio.sleep(self._every)
             self._worst = max(self._worst, loop.time() - due)

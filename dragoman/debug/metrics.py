@@ -66,7 +66,9 @@ class PlaneCollector(Collector):
         for kind, count in sorted(kinds.items()):
             objects.add_metric((kind,), count)
         yield objects
-        found = Counter(report.problem.severity for report in self._plane.source.reports())
+        # Before that, a thread may be loading.
+        reports = self._plane.source.reports() if self._plane.ready else ()
+        found = Counter(report.problem.severity for report in reports)
         problems = GaugeMetricFamily("dragoman_problems", "Problems of objects, by severity.", labels=("severity",))
         for severity in Severity:
             problems.add_metric((severity,), found[severity])

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from dragoman.mesh.proxies import ProxyId
+from dragoman.mesh.proxies import ProxyId, ProxyIdError
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.mounted_views import Mounted
 from dragoman.runtime.sessions import ProxySession
-from xds import ConnectionStatus
 
 PLANE: Final = web.AppKey("plane", ControlPlane)
 
@@ -21,9 +20,9 @@ def plane_of(request: web.Request) -> ControlPlane:
     return request.app[PLANE]
 
 
-def session_of(plane: ControlPlane, status: ConnectionStatus) -> ProxySession | None:
-    """The session behind a connection: streams of one node have equal sessions."""
-    return next((session for session in plane.sessions if session.node.id == status.node), None)
+def by_node(plane: ControlPlane) -> dict[str, ProxySession]:
+    """The sessions of connected proxies by node id; where a node has several, they are equal."""
+    return {session.node.id: session for session in plane.sessions}
 
 
 def proxies(plane: ControlPlane) -> dict[str, ProxySession]:
@@ -35,9 +34,10 @@ def find_proxy(request: web.Request) -> ProxySession:
     """The proxy that the parameter `proxyID` names, `pod.namespace` or a whole node id; 404 with those there are."""
     known = proxies(plane_of(request))
     wanted = request.query.get("proxyID", "")
-    name = wanted
-    if wanted.count("~") == 3:
+    try:
         name = ProxyId.parse(wanted).short
+    except ProxyIdError:
+        name = wanted
     if name in known:
         return known[name]
     message = f"no proxy {wanted!r} is connected" if wanted else "say which proxy: ?proxyID=pod.namespace"

@@ -11,9 +11,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
-from dragoman.debug.plane import page, plane_of, session_of, without_empty
+from dragoman.debug.plane import by_node, page, plane_of, without_empty
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.observer import discovery_service
+from dragoman.runtime.sessions import ProxySession
 from xds import ConnectionStatus, TypeStatus
 
 routes = web.RouteTableDef()
@@ -33,14 +34,16 @@ _SYNCZ_NAMES: Final = {
 async def syncz(request: web.Request) -> web.Response:
     """What every proxy was sent and has accepted, as nonces; `types` says of each type if it is in sync, or why not."""
     plane = plane_of(request)
-    return page([_sync_status(plane, status) for status in _connections(plane)])
+    sessions = by_node(plane)
+    return page([_sync_status(status, sessions.get(status.node)) for status in _connections(plane)])
 
 
 @routes.get("/debug/adsz")
 async def adsz(request: web.Request) -> web.Response:
     """Connected proxies with their labels, metadata and subscriptions."""
     plane = plane_of(request)
-    clients = [_client(status) | _introduction(plane, status) for status in _connections(plane)]
+    sessions = by_node(plane)
+    clients = [_client(status) | _introduction(status, sessions.get(status.node)) for status in _connections(plane)]
     return page({"totalClients": len(clients), "clients": clients})
 
 
@@ -91,8 +94,7 @@ def _connections(plane: ControlPlane) -> list[ConnectionStatus]:
     return sorted(plane.server.connections(), key=lambda status: (status.proxy, status.connected_at))
 
 
-def _sync_status(plane: ControlPlane, status: ConnectionStatus) -> dict[str, Any]:
-    session = session_of(plane, status)
+def _sync_status(status: ConnectionStatus, session: ProxySession | None) -> dict[str, Any]:
     metadata = session.node.metadata if session is not None else {}
     entry: dict[str, Any] = {
         "cluster_id": metadata.get("CLUSTER_ID") or CLUSTER_ID,
@@ -136,8 +138,7 @@ def _client(status: ConnectionStatus) -> dict[str, Any]:
     }
 
 
-def _introduction(plane: ControlPlane, status: ConnectionStatus) -> dict[str, Any]:
-    session = session_of(plane, status)
+def _introduction(status: ConnectionStatus, session: ProxySession | None) -> dict[str, Any]:
     if session is None:
         return {}
     node = session.node

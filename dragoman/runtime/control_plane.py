@@ -7,6 +7,7 @@ import gc
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from ca.authority import DEFAULT_LIFETIME, Authority
 from ca.workload_certificates import WorkloadCertificates
 from crds.meta import ObjectKey
 from dragoman.codec import Ref
-from dragoman.engine import Graph, Transaction
+from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
 from dragoman.runtime.credentials import Credentials
@@ -48,11 +49,25 @@ class Source(Protocol):
     def reports(self) -> tuple[Report, ...]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class FailedResource:
+    """A resource of a view that cannot be made; what proxies have of it stays. `origins` are the objects at fault."""
+
+    view: str
+    call: Call[Any]
+    failure: Failure
+    origins: tuple[ObjectKey, ...]
+
+    @property
+    def reason(self) -> str:
+        return str(self.failure.error) or type(self.failure.error).__name__
+
+
 class ControlPlane:
     """Everything that runs.
 
-    `on_batch` is told of each batch when its changes are in force, `on_nack` of each rejection by a proxy; `registry`
-    gets the metrics of the streams.
+    `on_batch` is told of each batch when its changes are in force, `on_nack` of each rejection by a proxy, `on_failure`
+    of each resource that begins to fail; `registry` gets the metrics of the streams.
     """
 
     def __init__(
@@ -65,6 +80,7 @@ class ControlPlane:
         certificate_lifetime: timedelta = DEFAULT_LIFETIME,
         on_batch: Callable[[Batch], None] = lambda batch: None,
         on_nack: Callable[[Nack], None] = lambda nack: None,
+        on_failure: Callable[[FailedResource], None] = lambda failed: None,
     ) -> None:
         self.authority = authority
         self.graph = Graph()
@@ -86,6 +102,7 @@ class ControlPlane:
         """Whether proxies are served."""
         self.source = source
         self._on_batch = on_batch
+        self._on_failure = on_failure
         self._turn = asyncio.Lock()
         self._pending: list[Batch] = []
         self._arrived = asyncio.Event()
@@ -163,7 +180,16 @@ class ControlPlane:
 
     def _publish(self, tx: Transaction, keys: frozenset[Any]) -> None:
         for mounted, call, failure in self.mounted.publish(tx.changed):
-            log.error("resource failed", view=mounted.view.name, resource=str(call), error=str(failure.error))
+            failed = FailedResource(mounted.view.name, call, failure, origins(self.graph, call))
+            log.error(
+                "resource failed",
+                view=failed.view,
+                resource=call.query.__name__,
+                error=failed.reason,
+                at=failure.location,
+                made_from=list(map(str, failed.origins)),
+            )
+            self._on_failure(failed)
         self.credentials.publish(tx.changed, keys)
 
     async def _settle(self, sessions: Iterable[ProxySession]) -> None:

@@ -1,0 +1,65 @@
+"""What the pages say about streams."""
+
+from pathlib import Path
+
+from tests.debug.debug_proxy import proxy_at
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane, until
+
+
+async def test_a_proxy_in_sync_has_accepted_the_nonces_it_was_sent(tmp_path: Path) -> None:
+    async with running_plane(tmp_path) as running:
+        assert await running.ask("/debug/syncz") == []
+        async with proxy_at(running.xds_port, WEB, CLUSTER_ID="east", ISTIO_VERSION="1.26.0"):
+            await until(running.all_in_sync)
+            (status,) = await running.ask("/debug/syncz")
+    assert {name: status[name] for name in ("cluster_id", "proxy", "proxy_type", "istio_version")} == {
+        "cluster_id": "east",
+        "proxy": "web-1.shop",
+        "proxy_type": "sidecar",
+        "istio_version": "1.26.0",
+    }
+    for name in ("cluster", "listener", "route", "endpoint"):
+        assert status[f"{name}_sent"] == status[f"{name}_acked"] != ""
+    assert set(status["types"]) == {"cds", "eds", "lds", "rds", "sds"}
+    assert all(type_["acked"] >= 1 and type_["rejected"] == 0 for type_ in status["types"].values())
+
+
+async def test_a_rejection_shows_envoys_words_and_the_objects_to_blame(tmp_path: Path) -> None:
+    async with (
+        running_plane(tmp_path) as running,
+        proxy_at(running.xds_port, WEB, rejects={CLUSTER_OF_WEB: "I do not like it"}),
+    ):
+        nacks = await running.ask("/debug/nackz")
+        (status,) = await running.ask("/debug/syncz")
+    rejection = nacks["rejections"][0]
+    assert (rejection["proxy"], rejection["type"]) == ("web-1.shop", "cds")
+    assert "I do not like it" in rejection["message"]
+    (resource,) = rejection["resources"]
+    assert resource["name"] == CLUSTER_OF_WEB
+    assert {"DestinationRule shop/web", "Service shop/web"} <= set(resource["madeFrom"])
+    assert "VirtualService shop/web" not in resource["madeFrom"]
+    held_back = {(entry["type"], entry["name"]): entry for entry in nacks["heldBack"]}
+    assert "I do not like it" in held_back["cds", CLUSTER_OF_WEB]["because"]
+    assert held_back["cds", CLUSTER_OF_WEB]["servedInstead"] is None
+    assert status["types"]["cds"]["rejected"] == 1
+
+
+async def test_connections_come_and_go(tmp_path: Path) -> None:
+    async with running_plane(tmp_path) as running:
+        async with proxy_at(running.xds_port, WEB, LABELS={"app": "web"}), proxy_at(running.xds_port, CART):
+            adsz = await running.ask("/debug/adsz")
+            connections = await running.ask("/debug/connections")
+
+        async def nobody() -> bool:
+            return (await running.ask("/debug/connections"))["totalClients"] == 0
+
+        await until(nobody)
+    assert connections["totalClients"] == adsz["totalClients"] == 2
+    cart, web = adsz["clients"]
+    assert web["connectionId"].startswith("web-1.shop-")
+    assert web["address"].startswith("ipv4:127.0.0.1:")
+    assert web["labels"] == {"app": "web"}
+    assert web["identity"].startswith("spiffe://cluster.local/ns/shop/sa/web")
+    assert web["subscribed"]["cds"] == "*"
+    assert cart["identity"].startswith("spiffe://cluster.local/ns/shop/sa/cart")
+    assert [set(client) for client in connections["clients"]] == [{"connectionId", "connectedAt", "address"}] * 2
