@@ -7,12 +7,12 @@ files that a visitor would edit.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ca.identity import WorkloadIdentity
+from dragoman.demo.certificates import installed, presented
 from dragoman.demo.delivery import NoEffectError, delivery, milliseconds
 from dragoman.demo.files import with_weights
 from dragoman.demo.runner import DRAIN_SECONDS, Demo
@@ -102,10 +102,10 @@ class Tour:
         folder = self._demo.folder
         denied = folder.write(_POLICY, self._demo.ideas.read(_POLICY))
         self._denied.append((denied, float("inf")))
-        await self._policy("DENY policy", denied, lambda outcome: outcome.status == 403)
+        await self._policy("DENY policy", denied, lambda outcome: outcome.status != 200)
         if (await self._customer.get("/catalog")).status != 200:
             raise TourError("DENY policy: /catalog needs no orders, and was denied too")
-        await self._policy("policy removed", folder.remove(_POLICY), lambda outcome: outcome.status == 200)
+        await self._policy("policy removed", folder.remove(_POLICY), lambda outcome: outcome.status != 403)
         self._denied[-1] = (denied, time.monotonic())
 
     async def _policy(self, step: str, written: float, follows: Callable[[Outcome], bool]) -> None:
@@ -124,16 +124,17 @@ class Tour:
         rotated = time.monotonic()
         plane.identities.rotate(identity)
         new = self._serial(identity)
-        admin = self._demo.envoys["web-v1.shop"].admin
+        envoy = self._demo.envoys["web-v1.shop"]
+        web = next(workload for workload in self._demo.workloads if workload.pod == "web-v1")
 
         async def effect() -> float | None:
-            serials = _serials(await admin.get("/certs"))
-            return time.monotonic() if new in serials and old not in serials else None
+            shown = await presented(web.address, web.port)
+            return time.monotonic() if shown == new and await installed(envoy.admin) == {new} else None
 
         took = await delivery(rotated, plane.server, effect)
         await self._crowd(100)
         self._say(f"certificate of {identity.spiffe_id} rotated: {took}")
-        self._say(f"  Envoy's certificate was {old:x} and is {new:x}")
+        self._say(f"  new connections were shown {old:x}, and are shown {new:x}")
 
     def _judge(self, started: float, ended: float) -> None:
         outcomes = list(self._steady.since(started))
@@ -211,9 +212,3 @@ def _good(outcome: Outcome) -> Outcome:
 
 def _price(outcome: Outcome) -> str | None:
     return version_of(outcome.page, "prices")
-
-
-def _serials(certs: str) -> set[int]:
-    """Serial numbers of the certificates that an Envoy presents (Envoy: admin interface, /certs)."""
-    listed: Iterable[dict[str, list[dict[str, str]]]] = json.loads(certs)["certificates"]
-    return {int(leaf["serial_number"], 16) for entry in listed for leaf in entry.get("cert_chain", ())}

@@ -30,6 +30,13 @@ async def test_the_tour_goes_well_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert demo.left_behind() == []
 
 
+async def test_a_tour_that_fails_says_why(tmp_path: Path) -> None:
+    async with running(tmp_path, "--check", "--rate", "20") as demo, asyncio.timeout(100):
+        assert await demo.wait() == 1
+    assert "of 50" in demo.output.splitlines()[-1], demo.output
+    assert demo.left_behind() == []
+
+
 async def tells(command: str, expected: str) -> None:
     """What a visitor was told to try, tried."""
     process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
