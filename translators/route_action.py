@@ -63,7 +63,9 @@ def forward(out: Route, http: HTTPRoute, resolve: Resolve, default_retries: HTTP
         http.retries if http.retries is not None else default_retries, consistent_hash=bool(action.hash_policy)
     )
     action.timeout = NO_TIMEOUT if http.timeout is None else not_negative(http.timeout, "timeout")
-    action.max_stream_duration = CLIENT_DEADLINE
+    if not action.timeout:
+        # Only here: Envoy takes no notice of `timeout` where this is set (Envoy: router.cc, usingNewTimeouts).
+        action.max_stream_duration = CLIENT_DEADLINE
     authority = header_changes(http.headers).authority
     if http.rewrite is not None:
         _rewrite(action, http.rewrite)
