@@ -4,6 +4,34 @@ from enum import StrEnum
 
 from crds.model import Message
 
+CIPHER_SUITES = frozenset(
+    {
+        "AES128-GCM-SHA256",
+        "AES128-SHA",
+        "AES256-GCM-SHA384",
+        "AES256-SHA",
+        "DES-CBC3-SHA",
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-PSK-AES128-CBC-SHA",
+        "ECDHE-PSK-AES256-CBC-SHA",
+        "ECDHE-PSK-CHACHA20-POLY1305",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-SHA",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "PSK-AES128-CBC-SHA",
+        "PSK-AES256-CBC-SHA",
+    }
+)
+"""The cipher suites that proxies know (BoringSSL: ssl.h); those of TLS 1.3 cannot be chosen."""
+
+ECDH_CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
+
 
 class ServerTLSMode(StrEnum):
     PASSTHROUGH = "PASSTHROUGH"

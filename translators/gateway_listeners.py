@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress, 
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
 
 from dragoman.codec import LISTENER, ROUTE, Encoded, Ref
-from dragoman.engine import Graph, query
+from dragoman.engine import ABSENT, Failure, Graph, attempt, query
 from dragoman.mesh.gateway_merge import BoundServer
 from dragoman.mesh.gateways import servers_of, used
 from dragoman.mesh.protocol import Protocol
@@ -118,10 +118,18 @@ def _claims(g: Graph, view: GatewayView, servers: tuple[BoundServer, ...]) -> It
     (Envoy: FilterChainMatch, "multiple filter chains with the same matching rules")."""
     taken: set[str] = set()
     for bound in servers:
-        for chain in tls_chains(g, view, bound):
+        for chain in _last_good_chains(g, view, bound):
             free = tuple(name for name in chain.names if name not in taken)
             yield _Claim(bound, free, tuple(name for name in chain.names if name in taken), chain.body)
             taken.update(free)
+
+
+def _last_good_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChain, ...]:
+    """The chains of a server, its last good ones while they cannot be made: others on the port go on without it."""
+    found = attempt(g, tls_chains, view, bound)
+    if isinstance(found, Failure):
+        return () if found.last_good is ABSENT else found.last_good
+    return found
 
 
 class LostNamesError(ValueError):
@@ -129,15 +137,17 @@ class LostNamesError(ValueError):
 
 
 @query
-def lost_names(g: Graph, view: GatewayView, place: Place) -> None:
-    """Raises `LostNamesError` where routes of TLS that passes through have no effect: as a failure it is reported."""
+def check_listener(g: Graph, view: GatewayView, place: Place) -> None:
+    """Fails where a part of a TLS listener is left out, which reports it: chains that cannot be made, and routes of TLS
+    that passes through whose names are taken (`LostNamesError`)."""
     servers = servers_by_place(g, view).get(place, ())
-    if any(bound.is_tls for bound in servers):
-        lost = [
-            f"{claim.bound} does not get {', '.join(claim.lost)}" for claim in _claims(g, view, servers) if claim.lost
-        ]
-        if lost:
-            raise LostNamesError(f"{'; '.join(lost)}: an older server or route on the port has it")
+    if not any(bound.is_tls for bound in servers):
+        return
+    for bound in servers:
+        tls_chains(g, view, bound)
+    lost = [f"{claim.bound} does not get {', '.join(claim.lost)}" for claim in _claims(g, view, servers) if claim.lost]
+    if lost:
+        raise LostNamesError(f"{'; '.join(lost)}: an older server or route on the port has it")
 
 
 class TlsChain(NamedTuple):

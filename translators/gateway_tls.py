@@ -29,7 +29,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from crds.meshconfig import TLSConfig
-from crds.servertls import ServerTLSMode, ServerTLSSettings, TLSProtocol
+from crds.servertls import CIPHER_SUITES, ECDH_CURVES, ServerTLSMode, ServerTLSSettings, TLSProtocol
 from dragoman.codec import SECRET, Ref
 from dragoman.engine import Graph
 from dragoman.mesh.credentials import authority_name, certificate_names
@@ -128,12 +128,15 @@ def _client_validation(context: CommonTlsContext, settings: ServerTLSSettings) -
 
 
 def _parameters(settings: ServerTLSSettings, default: TLSConfig) -> TlsParameters | None:
-    """What the server says, else the mesh (MeshConfig.tlsDefaults), else Envoy: TLS 1.2 to 1.3."""
+    """What the server says, else the mesh (MeshConfig.tlsDefaults), else Envoy: TLS 1.2 to 1.3.
+
+    Names that Envoy does not know are left out, as Istio does: it would reject every server of the port for them.
+    """
     minimum = _VERSIONS[settings.min_protocol_version] or _VERSIONS[default.min_protocol_version]
     maximum = _VERSIONS[settings.max_protocol_version]
     parameters = TlsParameters(
-        cipher_suites=list(settings.cipher_suites or default.cipher_suites),
-        ecdh_curves=list(settings.ecdh_curves or default.ecdh_curves),
+        cipher_suites=[name for name in settings.cipher_suites or default.cipher_suites if name in CIPHER_SUITES],
+        ecdh_curves=[name for name in settings.ecdh_curves or default.ecdh_curves if name in ECDH_CURVES],
     )
     if minimum is not None:
         parameters.tls_minimum_protocol_version = minimum

@@ -8,7 +8,7 @@ from dragoman.engine import Call, Graph, Tree, query
 from dragoman.mesh.gateway_merge import Refusal
 from dragoman.mesh.gateways import merged_servers, used
 from dragoman.mesh.proxies import GatewayView
-from translators.gateway_listeners import gateway_listener, lost_names, servers_by_place
+from translators.gateway_listeners import check_listener, gateway_listener, servers_by_place
 from translators.gateway_routes import gateway_route_configuration, gateway_route_names
 
 
@@ -21,7 +21,7 @@ def gateway(g: Graph, view: GatewayView) -> Tree:
     """Listeners of a gateway's servers and the routes they name; a server that is refused is a leaf that fails."""
     places = tuple(servers_by_place(g, view))
     calls: list[Call[Any]] = [gateway_listener.call(view, place) for place in places]
-    calls += (lost_names.call(view, place) for place in places)
+    calls += (check_listener.call(view, place) for place in places)
     calls += (gateway_route_configuration.call(view, name) for name in gateway_route_names(g, view))
     calls += (refused_server.call(refusal) for refusal in merged_servers(g, view).refused)
     return Tree(calls)

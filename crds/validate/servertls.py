@@ -1,13 +1,17 @@
 """TLS of servers (Istio: validateTLSOptions)."""
 
+import re
 from collections.abc import Iterator
 
 from crds.codes import problem
 from crds.problem import Problem
-from crds.servertls import ServerTLSMode, ServerTLSSettings, TLSProtocol
+from crds.servertls import CIPHER_SUITES, ECDH_CURVES, ServerTLSMode, ServerTLSSettings, TLSProtocol
 from crds.validate import names
 
 _ORDER = tuple(TLSProtocol)
+# What Envoy takes (Envoy: CertificateValidationContext); one it refuses would take the whole port with it.
+_SPKI = re.compile(r"[A-Za-z0-9+/]{43}=")
+_HASH = re.compile(r"[0-9A-Fa-f]{64}|([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}")
 _OWN_CERTIFICATE = (ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL)
 _CLIENT_CERTIFICATE = (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL)
 
@@ -45,9 +49,25 @@ def server_tls(tls: ServerTLSSettings, path: str) -> Iterator[Problem]:
     for index, suite in enumerate(tls.cipher_suites):
         if suite in tls.cipher_suites[:index]:
             yield problem("DRG0309", f"{path}.cipherSuites[{index}]", f"{suite!r} is listed twice")
+        if suite not in CIPHER_SUITES:
+            yield _unknown(f"{path}.cipherSuites[{index}]", suite, "cipher suite")
+    for index, curve in enumerate(tls.ecdh_curves):
+        if curve not in ECDH_CURVES:
+            yield _unknown(f"{path}.ecdhCurves[{index}]", curve, "curve")
+    for field, held, form, what in (
+        ("verifyCertificateSpki", tls.verify_certificate_spki, _SPKI, "the base64 of a SHA-256"),
+        ("verifyCertificateHash", tls.verify_certificate_hash, _HASH, "the hexadecimal digits of a SHA-256"),
+    ):
+        for index, value in enumerate(held):
+            if not form.fullmatch(value):
+                yield problem("DRG0314", f"{path}.{field}[{index}]", f"{value!r} is not {what}")
     for index, name in enumerate(tls.subject_alt_names):
         if "://" not in name:
             yield from names.host(name, f"{path}.subjectAltNames[{index}]", ip=True)
+
+
+def _unknown(path: str, name: str, what: str) -> Problem:
+    return problem("DRG0204", path, f"{name!r} is no {what} that proxies know: it is ignored", "remove it")
 
 
 def _from_files(tls: ServerTLSSettings, path: str) -> Iterator[Problem]:

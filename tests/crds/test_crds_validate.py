@@ -707,7 +707,7 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
             "{servers: [{port: {number: 443, name: '', protocol: HTTPS, targetPort: 1}, hosts: [a], tls: "
             "{httpsRedirect: true,"
             " mode: SIMPLE, credentialName: a, credentialNames: [a, b, c], insecureSkipVerify: true,"
-            " cipherSuites: [A, A], subjectAltNames: ['a b']}}]}"
+            " cipherSuites: [AES128-SHA, AES128-SHA], subjectAltNames: ['a b']}}]}"
         ),
         [
             ("DRG0308", "spec.servers[0].port.name"),
@@ -718,6 +718,18 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("DRG0311", "spec.servers[0].tls.insecureSkipVerify"),
             ("DRG0309", "spec.servers[0].tls.cipherSuites[1]"),
             ("DRG0301", "spec.servers[0].tls.subjectAltNames[0]"),
+        ],
+    ),
+    (
+        "Gateway",
+        "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE,"
+        " credentialName: a, cipherSuites: [AES128-SHA, B], ecdhCurves: [P-256, P-1],"
+        " verifyCertificateSpki: [a], verifyCertificateHash: [b]}}]}",
+        [
+            ("DRG0204", "spec.servers[0].tls.cipherSuites[1]"),
+            ("DRG0204", "spec.servers[0].tls.ecdhCurves[1]"),
+            ("DRG0314", "spec.servers[0].tls.verifyCertificateSpki[0]"),
+            ("DRG0314", "spec.servers[0].tls.verifyCertificateHash[0]"),
         ],
     ),
     (

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from dragoman.codec import CLUSTER, LISTENER, ROUTE, SECRET, Encoded, to_json
-from dragoman.engine import Failure
+from dragoman.engine import Failure, Graph
+from dragoman.mesh.gateway_merge import BoundServer
 from dragoman.mesh.gateways import credentials_of
 from dragoman.mesh.proxies import GatewayView
 from tests.support.mesh_of_yaml import Mesh
+from translators import gateway_listeners
+from translators.gateway_tls import Socket
 from translators.gateways import gateway
+from translators.peer_names import PeerNames
 
 PROXY = "router~10.0.0.9~gw.edge~edge.svc.cluster.local"
 WORKLOAD = """
@@ -197,6 +201,34 @@ data: {mesh: "tlsDefaults: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RS
     }
     neither, _ = context(mesh_of(server("mode: SIMPLE, credentialName: c")))
     assert "tlsParams" not in neither["commonTlsContext"]
+
+
+def test_names_that_envoy_would_reject_the_port_for_are_left_out() -> None:
+    written = "cipherSuites: [BOGUS, AES128-SHA], ecdhCurves: [P-256, P-1]"
+    found, _ = context(mesh_of(server(f"mode: SIMPLE, credentialName: c, {written}")))
+    assert found["commonTlsContext"]["tlsParams"] == {"cipherSuites": ["AES128-SHA"], "ecdhCurves": ["P-256"]}
+    only, _ = context(mesh_of(server("mode: SIMPLE, credentialName: c, cipherSuites: [BOGUS]")))
+    assert "tlsParams" not in only["commonTlsContext"]
+
+
+def test_a_server_that_cannot_be_translated_leaves_the_others_of_its_port_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = gateway_listeners.downstream_socket_of
+
+    def fragile(g: Graph, bound: BoundServer, peers: PeerNames) -> Socket | None:
+        if bound.server_names == ("bad.org",):
+            raise ValueError("cannot be made")
+        return made(g, bound, peers)
+
+    monkeypatch.setattr(gateway_listeners, "downstream_socket_of", fragile)
+    mesh = mesh_of(
+        server("mode: SIMPLE, credentialName: c", hosts="bad.org", name="bad"),
+        server("mode: SIMPLE, credentialName: c", hosts="good.org", name="good"),
+    )
+    listener, _ = only_listener(mesh)
+    assert [chain["filterChainMatch"]["serverNames"] for chain in listener["filterChains"]] == [["good.org"]]
+    assert [str(failure.error) for failure in failures(mesh)] == ["cannot be made"]
 
 
 @pytest.mark.parametrize("hosts", ["'*'", "a.org, '*'"])
