@@ -12,8 +12,7 @@ from dragoman.mesh.gateway_merge import BoundServer
 from dragoman.mesh.gateways import credentials_of
 from dragoman.mesh.proxies import GatewayView
 from tests.support.mesh_of_yaml import Mesh
-from translators import gateway_listeners
-from translators.gateway_tls import Socket
+from translators.gateway_tls import Socket, downstream_socket_of
 from translators.gateways import gateway
 from translators.peer_names import PeerNames
 
@@ -214,14 +213,12 @@ def test_names_that_envoy_would_reject_the_port_for_are_left_out() -> None:
 def test_a_server_that_cannot_be_translated_leaves_the_others_of_its_port_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = gateway_listeners.downstream_socket_of
-
     def fragile(g: Graph, bound: BoundServer, peers: PeerNames) -> Socket | None:
         if bound.server_names == ("bad.org",):
             raise ValueError("cannot be made")
-        return made(g, bound, peers)
+        return downstream_socket_of(g, bound, peers)
 
-    monkeypatch.setattr(gateway_listeners, "downstream_socket_of", fragile)
+    monkeypatch.setattr("translators.gateway_listeners.downstream_socket_of", fragile)
     mesh = mesh_of(
         server("mode: SIMPLE, credentialName: c", hosts="bad.org", name="bad"),
         server("mode: SIMPLE, credentialName: c", hosts="good.org", name="good"),
