@@ -134,7 +134,7 @@ class Tour:
         took = await delivery(rotated, plane.server, effect)
         await self._crowd(100)
         self._say(f"certificate of {identity.spiffe_id} rotated: {took}")
-        self._say(f"  new connections were shown {old:x}, and are shown {new:x}")
+        self._say(f"  new connections were shown {old:032x}, and are shown {new:032x}")
 
     def _judge(self, started: float, ended: float) -> None:
         outcomes = list(self._steady.since(started))
