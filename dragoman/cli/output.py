@@ -24,11 +24,18 @@ class TableFormat(enum.StrEnum):
     yaml = "yaml"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes any kind of dict as a mapping: protobuf's JSON is made of ordered ones."""
+
+
+_Dumper.add_multi_representer(dict, _Dumper.represent_dict)
+
+
 def write(document: Any, style: Format | TableFormat, stream: TextIO | None = None) -> None:
     """Print a document; keys keep their order."""
     out = stream or sys.stdout
     if style == "yaml":
-        yaml.safe_dump(document, out, sort_keys=False, allow_unicode=True)
+        yaml.dump(document, out, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     else:
         json.dump(document, out, indent=2, ensure_ascii=False)
         out.write("\n")

@@ -16,7 +16,8 @@ from ca.root_store import load_or_create
 from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
-from dragoman.cli.reports import summary, tell, tell_batch, tell_failure, tell_nack
+from dragoman.cli.problems import summary, tell, tell_reports
+from dragoman.cli.rejections import tell_failure, tell_nack
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
@@ -118,7 +119,11 @@ async def _serve(authority: Authority, settings: _Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     plane = ControlPlane(
-        FileSource(settings.config), authority, on_batch=tell_batch, on_nack=tell_nack, on_failure=tell_failure
+        FileSource(settings.config),
+        authority,
+        on_batch=lambda batch: tell_reports(batch.reports),
+        on_nack=tell_nack,
+        on_failure=tell_failure,
     )
     debug = DebugServer(plane, token=settings.token)
     try:

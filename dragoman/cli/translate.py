@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dragoman.cli.output import Format, fail, write
+from dragoman.cli.problems import tell_reports
 from dragoman.mesh.proxies import ProxyId, ProxyIdError
 from dragoman.offline import UnknownPodError, load, translated
 from dragoman.sources.validation import has_errors
@@ -35,8 +36,7 @@ def translate(
     except ProxyIdError as error:
         raise fail(str(error), 2) from None
     mesh = load(config)
-    for report in mesh.reports:
-        typer.echo(f"{report.problem.severity}: {report}", err=True)
+    tell_reports(mesh.reports)
     try:
         document = translated(mesh, id_, provenance=provenance)
     except UnknownPodError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dragoman.cli.output import TableFormat, write
+from dragoman.cli.problems import line_of, summary
 from dragoman.sources.change import Report
 from dragoman.sources.validation import check, has_errors
 
@@ -28,10 +29,8 @@ def validate(
     reports = check(files)
     if output is TableFormat.table:
         for report in reports:
-            typer.echo(f"{report.problem.severity}: {report}")
-        errors = sum(report.problem.severity == "error" for report in reports)
-        warnings = sum(report.problem.severity == "warning" for report in reports)
-        typer.echo(f"{errors} errors, {warnings} warnings")
+            typer.echo(line_of(report))
+        typer.echo(summary(reports))
     else:
         write([_as_dict(report) for report in reports], output)
     if has_errors(reports):

@@ -72,7 +72,10 @@ class StaticAddresses:
 
     def __post_init__(self) -> None:
         if len({self.admin, self.readiness, self.prometheus, self.lifecycle}) < 4:
-            raise ValueError(f"a proxy's static listeners must have addresses of their own: {self}")
+            raise ValueError(
+                f"a proxy's static listeners must have addresses of their own: admin {self.admin}, readiness "
+                f"{self.readiness}, prometheus {self.prometheus}, lifecycle {self.lifecycle}"
+            )
 
     @classmethod
     def on(

@@ -25,7 +25,7 @@ class DebugProxy:
         self.held: dict[str, dict[str, bytes]] = {}
         self._stream = stream
         self._node: Node | None = node
-        self._rejects = rejects
+        self._rejects = dict(rejects)
         self._settled: dict[str, asyncio.Event] = {}
         self._writing = asyncio.Lock()  # two concurrent writes on one stream are an error
 
@@ -34,6 +34,10 @@ class DebugProxy:
         self._settled[type_url] = asyncio.Event()
         await self._send(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names)))
         await self.settled(type_url)
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Reject this cluster from now on."""
+        self._rejects[name] = reason
 
     async def settled(self, type_url: str) -> None:
         """Wait for the next response of a type, or for the one that has come since this was last asked."""

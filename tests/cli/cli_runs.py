@@ -1,0 +1,98 @@
+"""Running the command: inside this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from dragoman.cli.main import app
+
+
+def run(*arguments: str | Path) -> Result:
+    """The result of a command, with its output and exit code."""
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+class Serving:
+    """`dragoman serve` as a process. `told` is what it has said on standard error, `logged` on standard output."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.told: list[str] = []
+        self.logged: list[str] = []
+        self._news = asyncio.Condition()
+        assert process.stderr is not None
+        assert process.stdout is not None
+        self._readers = (
+            asyncio.create_task(self._read(process.stderr, self.told)),
+            asyncio.create_task(self._read(process.stdout, self.logged)),
+        )
+
+    async def hear(self, pattern: str, seconds: float = 15) -> re.Match[str]:
+        """Wait until a line on standard error matches."""
+        async with asyncio.timeout(seconds), self._news:
+            while True:
+                for line in self.told:
+                    if found := re.search(pattern, line):
+                        return found
+                if all(reader.done() for reader in self._readers):
+                    raise AssertionError(f"it ended without {pattern!r}:\n" + "\n".join(self.told))
+                await self._news.wait()
+
+    async def http_port(self) -> int:
+        return int((await self.hear(r"debug pages at http://127\.0\.0\.1:(\d+)/"))[1])
+
+    async def xds_port(self) -> int:
+        return int((await self.hear(r"serving proxies at 127\.0\.0\.1:(\d+)"))[1])
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(15):
+            code = await self.process.wait()
+        await asyncio.gather(*self._readers)
+        return code
+
+    async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        async for line in stream:
+            async with self._news:
+                lines.append(line.decode().rstrip("\n"))
+                self._news.notify_all()
+        async with self._news:
+            self._news.notify_all()
+
+
+@asynccontextmanager
+async def serving(*arguments: str | Path, state: Path) -> AsyncIterator[Serving]:
+    """`dragoman serve` with free ports unless told otherwise, and its state in a folder of the test."""
+    command = [str(argument) for argument in arguments]
+    for option in ("--xds-address", "--http-address"):
+        if option not in command:
+            command += [option, "127.0.0.1:0"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from dragoman.cli.main import main; main()", "serve", *command),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "200"},
+    )
+    running = Serving(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await running.ended()

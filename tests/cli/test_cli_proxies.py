@@ -1,0 +1,182 @@
+"""`proxy-status` and `proxy-config` against a running control plane."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import Result
+
+from dragoman.cli import config_tables
+from tests.cli.cli_runs import run
+from tests.debug.debug_proxy import DebugProxy, proxy_at
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, RunningPlane, running_plane, until
+
+
+@asynccontextmanager
+async def two_proxies(folder: Path) -> AsyncIterator[tuple[RunningPlane, DebugProxy]]:
+    async with (
+        running_plane(folder) as running,
+        proxy_at(running.xds_port, WEB) as web,
+        proxy_at(running.xds_port, CART),
+    ):
+        await until(running.all_in_sync)
+        yield running, web
+
+
+async def asked(running: RunningPlane, *arguments: str) -> Result:
+    """The command runs in a thread: the pages it asks are served by this one."""
+    return await asyncio.to_thread(run, *arguments, "--http-address", f"127.0.0.1:{running.http_port}")
+
+
+def lines(result: Result) -> list[str]:
+    assert result.exit_code == 0, result.output
+    return [line.rstrip() for line in result.output.splitlines()]
+
+
+async def test_status_of_all_proxies_as_a_table(tmp_path: Path) -> None:
+    async with two_proxies(tmp_path) as (running, _):
+        table = lines(await asked(running, "proxy-status"))
+        one = lines(await asked(running, "ps", "web"))
+        as_json = json.loads((await asked(running, "ps", "-o", "json")).output)
+    assert table == [
+        "NAME         CLUSTER     CDS     LDS     EDS     RDS     SDS     VERSION",
+        "cart-1.shop  Kubernetes  SYNCED  SYNCED  SYNCED  SYNCED  SYNCED  envoy 0.0.0",
+        "web-1.shop   Kubernetes  SYNCED  SYNCED  SYNCED  SYNCED  SYNCED  envoy 0.0.0",
+    ]
+    assert len(one) == 2
+    assert [entry["proxy"] for entry in as_json] == ["cart-1.shop", "web-1.shop"]
+
+
+async def test_a_proxy_that_rejected_something_stands_out(tmp_path: Path) -> None:
+    async with (
+        running_plane(tmp_path) as running,
+        proxy_at(running.xds_port, WEB),
+        proxy_at(running.xds_port, CART) as cart,
+    ):
+        await until(running.all_in_sync)
+        # Good elsewhere, so it is this proxy alone that does without it.
+        cart.refuse(CLUSTER_OF_WEB, "no room")
+        (tmp_path / "mesh.yaml").write_text((tmp_path / "mesh.yaml").read_text().replace("3s", "4s"))
+
+        async def rejected() -> bool:
+            statuses = await running.ask("/debug/syncz")
+            return any(status["types"]["cds"]["rejected"] for status in statuses)
+
+        await until(rejected)
+        table = lines(await asked(running, "proxy-status"))
+    assert any("REJECTED" in line for line in table if line.startswith("cart-1.shop"))
+
+
+async def test_clusters_as_a_table_and_as_envoy_has_them(tmp_path: Path) -> None:
+    async with two_proxies(tmp_path) as (running, web):
+        table = lines(await asked(running, "proxy-config", "clusters", "web-1.shop"))
+        as_json = json.loads((await asked(running, "pc", "clusters", "web", "-o", "json")).output)
+        as_yaml = yaml.safe_load((await asked(running, "pc", "clusters", "web", "-o", "yaml")).output)
+    assert table == [
+        "SERVICE FQDN                PORT  SUBSET  DIRECTION  TYPE",
+        "-                           8080  -       inbound    ORIGINAL_DST",
+        "BlackHoleCluster            -     -       -          STATIC",
+        "InboundPassthroughCluster   -     -       -          ORIGINAL_DST",
+        "PassthroughCluster          -     -       -          ORIGINAL_DST",
+        "web.shop.svc.cluster.local  8080  -       outbound   EDS",
+    ]
+    assert as_json == as_yaml
+    assert {cluster["name"] for cluster in as_json} == set(
+        web.held["type.googleapis.com/envoy.config.cluster.v3.Cluster"]
+    )
+
+
+async def test_endpoints_and_secrets_and_routes_as_tables(tmp_path: Path) -> None:
+    async with two_proxies(tmp_path) as (running, _):
+        endpoints = lines(await asked(running, "pc", "endpoints", "web"))
+        routes = lines(await asked(running, "pc", "routes", "web"))
+        secrets = lines(await asked(running, "pc", "secrets", "web"))
+        listeners = lines(await asked(running, "pc", "listeners", "web"))
+    assert endpoints == [
+        "ENDPOINT       STATUS   LOCALITY  WEIGHT  CLUSTER",
+        "10.1.0.1:8080  HEALTHY  r/z       1       outbound|8080||web.shop.svc.cluster.local",
+    ]
+    assert [re.split(r"\s{2,}", line) for line in routes] == [
+        ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "DESTINATION"],
+        ["8080", "allow_any", "*", "/*", "PassthroughCluster"],
+        [
+            "8080",
+            "web.shop.svc.cluster.local:8080",
+            "web.shop.svc.cluster.local, web.shop.svc.cluster.local. + 4 more",
+            "/*",
+            CLUSTER_OF_WEB,
+        ],
+    ]
+    assert [line.split()[0] for line in secrets[1:]] == ["ROOTCA", "default"]
+    assert all(" true " in line for line in secrets[1:])
+    assert listeners[0].split() == ["ADDRESSES", "PORT", "MATCH", "DESTINATION"]
+    assert any("15006" in line and "Port: 8080" in line for line in listeners)
+    assert any("8080" in line and "Route: 8080" in line for line in listeners)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("nobody", "no proxy 'nobody' is connected; there are cart-1.shop, web-1.shop"),
+        ("", "'' may be any of cart-1.shop, web-1.shop"),
+    ],
+)
+async def test_a_name_must_fit_one_proxy(tmp_path: Path, name: str, complaint: str) -> None:
+    async with two_proxies(tmp_path) as (running, _):
+        result = await asked(running, "proxy-config", "clusters", name)
+    assert result.exit_code == 1
+    assert complaint in result.output
+
+
+def rows(section: str, resource: dict[str, object]) -> list[tuple[str, ...]]:
+    return list(config_tables.TABLES[section].rows(resource))
+
+
+def test_destinations_of_routes() -> None:
+    weighted = {"clusters": [{"name": "a", "weight": 90}, {"name": "b", "weight": 10}]}
+    host = {
+        "name": "h",
+        "domains": ["*"],
+        "routes": [
+            {"match": {"path": "/x"}, "redirect": {}},
+            {"match": {"safeRegex": {"regex": ".*"}}, "directResponse": {"status": 503}},
+            {
+                "match": {"pathSeparatedPrefix": "/a", "headers": [{"name": "end-user"}]},
+                "route": {"weightedClusters": weighted},
+            },
+        ],
+    }
+    assert [row[3:] for row in rows("routes", {"name": "80", "virtualHosts": [host]})] == [
+        ("/x", "redirect"),
+        ("regex .*", "status 503"),
+        ("/a/* [end-user]", "a (90), b (10)"),
+    ]
+
+
+def test_matches_and_destinations_of_listeners() -> None:
+    proxy = {"typedConfig": {"cluster": "c"}}
+    listener = {
+        "name": "l",
+        "address": {"socketAddress": {"address": "10.0.0.1", "portValue": 443}},
+        "filterChains": [
+            {
+                "filterChainMatch": {
+                    "serverNames": ["a.b"],
+                    "prefixRanges": [{"addressPrefix": "10.0.0.0", "prefixLen": 8}],
+                    "transportProtocol": "tls",
+                    "applicationProtocols": ["h2"],
+                },
+                "filters": [{"name": "other", "typedConfig": {}}, proxy],
+            }
+        ],
+        "defaultFilterChain": {"filters": [{"typedConfig": {"routeConfig": {"name": "r"}}}]},
+    }
+    assert rows("listeners", listener) == [
+        ("10.0.0.1", "443", "Addr: 10.0.0.0/8; SNI: a.b; Trans: tls; App: h2", "Cluster: c"),
+        ("10.0.0.1", "443", "ALL", "Inline Route: r"),
+    ]
