@@ -126,7 +126,7 @@ def _ends(traffic: Traffic, host: tuple[Operator, ...]) -> dict[str, str]:
     verified = traffic is Traffic.INBOUND_MTLS
     return service | {
         "reporter": "destination",
-        **_workload("source", {a: first_of(peer(a)) if verified else UNKNOWN for a in Attribute}),
+        **_workload("source", {a: str(peer(a)) if verified else UNKNOWN for a in Attribute}),
         "source_principal": first_of(Operator("DOWNSTREAM_PEER_URI_SAN")) if verified else UNKNOWN,
         **_workload("destination", {a: str(local(a)) for a in Attribute}),
         "destination_principal": first_of(Operator("DOWNSTREAM_LOCAL_URI_SAN")) if verified else UNKNOWN,

@@ -1,4 +1,8 @@
-"""Istio's standard metrics from Envoy's stats access logger (Envoy: envoy.access_loggers.stats)."""
+"""Istio's standard metrics from Envoy's stats access logger (Envoy: envoy.access_loggers.stats).
+
+All but `istio_request_messages_total` and `istio_response_messages_total`: Envoy's gRPC statistics filter counts
+messages, but shows both numbers as one text, which the logger cannot add up.
+"""
 
 from __future__ import annotations
 

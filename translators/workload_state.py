@@ -19,7 +19,7 @@ from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import
 from envoy_data_plane.envoy.extensions.filters.network.set_filter_state.v3 import Config
 
 from dragoman.codec import pack
-from translators.coalesce import Operator, cel, first_of
+from translators.coalesce import UNKNOWN, UNKNOWN_STATE, Operator, cel, first_of, state
 
 FILTER = "envoy.filters.network.set_filter_state"
 
@@ -40,16 +40,16 @@ class Attribute(enum.StrEnum):
 
 def local(attribute: Attribute) -> Operator:
     """The proxy's own attribute, as `local_filter` found it."""
-    return _state("local", attribute)
+    return state(_key("local", attribute))
 
 
 def peer(attribute: Attribute) -> Operator:
     """The client's attribute, as `peer_filter` found it."""
-    return _state("peer", attribute)
+    return state(_key("peer", attribute))
 
 
-def _state(end: str, attribute: Attribute) -> Operator:
-    return Operator("FILTER_STATE", f"dragoman.{end}.{attribute}:PLAIN")
+def _key(end: str, attribute: Attribute) -> str:
+    return f"dragoman.{end}.{attribute}"
 
 
 def _label(key: str) -> Operator:
@@ -103,26 +103,29 @@ _PEER: Mapping[Attribute, tuple[Operator, ...]] = MappingProxyType(
 
 
 def _values(end: str, found: Mapping[Attribute, tuple[Operator, ...]]) -> list[FilterStateValue]:
-    return [
-        FilterStateValue(
-            object_key=f"dragoman.{end}.{attribute}",
-            factory_key=_FACTORY,
-            format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=first_of(*operators))),
-        )
-        for attribute, operators in found.items()
-    ]
+    return [_value(_key(end, attribute), first_of(*operators)) for attribute, operators in found.items()]
 
 
-LOCAL_FILTER = Filter(name=FILTER, typed_config=pack(Config(on_new_connection=_values("local", _LOCAL))))
+def _value(key: str, text: str) -> FilterStateValue:
+    return FilterStateValue(
+        object_key=key,
+        factory_key=_FACTORY,
+        format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=text)),
+    )
+
+
+# In order: what comes later may fall back on the first.
+_AT_FIRST = [_value(UNKNOWN_STATE, UNKNOWN), *_values("local", _LOCAL)]
+# A handshake that fails is logged too.
+_NOBODY = [_value(_key("peer", attribute), UNKNOWN) for attribute in Attribute]
+
+LOCAL_FILTER = Filter(name=FILTER, typed_config=pack(Config(on_new_connection=_AT_FIRST)))
 """Reads the proxy's own attributes."""
 
 PEER_FILTER = Filter(
     name=FILTER,
     typed_config=pack(
-        Config(
-            on_new_connection=_values("local", _LOCAL),
-            on_downstream_tls_handshake=_values("peer", _PEER),
-        )
+        Config(on_new_connection=[*_AT_FIRST, *_NOBODY], on_downstream_tls_handshake=_values("peer", _PEER))
     ),
 )
 """Reads the proxy's own attributes, and the client's when the mesh's handshake has verified its certificate."""
