@@ -69,10 +69,10 @@ def _complaints(log: str) -> list[str]:
 
 
 async def _until_signalled(work: Coroutine[None, None, None]) -> bool:
-    """Run to the end or to SIGINT or SIGTERM, whichever comes first; whether it was the end."""
+    """Run to the end or to SIGINT, SIGTERM or SIGHUP, whichever comes first; whether it was the end."""
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Again while it stops: cancelling twice would cut short what ends the processes.
         loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())
     await asyncio.wait((task,))

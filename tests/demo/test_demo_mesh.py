@@ -1,6 +1,7 @@
 """Two demos at once: whose is which address."""
 
 import asyncio
+import os
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from dragoman.demo import runner
+from dragoman.demo.addresses import Block
 from dragoman.demo.files import with_weights
 from dragoman.demo.live_view import LiveView
 from dragoman.demo.metrics import Traffic
@@ -66,8 +69,11 @@ async def test_no_two_proxies_share_an_address_and_port(demos: tuple[Demo, Demo]
     assert len(bound) == 2 * (6 * 4 + 1 + 5 * 2 + 5)
 
 
-async def test_a_port_that_somebody_has_is_no_hindrance(tmp_path: Path) -> None:
-    with socket.create_server(("0.0.0.0", 9080)):  # noqa: S104 - takes the port on every loopback address
+async def test_a_port_that_somebody_has_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A block that no demo takes, so that no other test's demo loses its port between finding and binding it.
+    block = Block(f"127.98.{os.getpid() % 256}.", socket.socket(socket.AF_UNIX))
+    monkeypatch.setattr(runner, "reserve", lambda: block)
+    with socket.create_server((block.address(4), 9080)):
         async with Demo(tmp_path) as demo, Customer(demo.gateway_url) as customer:
             assert demo.ports[9080] != 9080
             assert (await customer.get("/")).status == 200

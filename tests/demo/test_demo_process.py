@@ -70,10 +70,11 @@ async def test_edits_are_followed_mistakes_are_told_and_ctrl_c_leaves_nothing_be
     assert demo.left_behind() == []
 
 
-async def test_sigterm_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_while_it_starts_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     async with running(tmp_path) as demo, asyncio.timeout(30):
         await demo.programs_started()
-        demo.process.terminate()
+        demo.process.send_signal(number)
         assert await demo.wait() == 0
     assert demo.left_behind() == []
 

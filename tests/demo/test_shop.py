@@ -33,7 +33,7 @@ async def gone(address: str) -> None:
     """Return as soon as nothing listens at `address` any more."""
     host, port = address.split(":")
     async with asyncio.timeout(5):
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionError):
             while True:
                 (await asyncio.open_connection(host, int(port)))[1].close()
                 await asyncio.sleep(0.01)
