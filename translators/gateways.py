@@ -10,6 +10,7 @@ from dragoman.mesh.gateways import merged_servers, used
 from dragoman.mesh.proxies import GatewayView
 from translators.gateway_listeners import check_listener, gateway_listener, servers_by_place
 from translators.gateway_routes import gateway_route_configuration, gateway_route_names
+from translators.route_checks import gateway_rules
 
 
 class RefusedServerError(ValueError):
@@ -23,6 +24,7 @@ def gateway(g: Graph, view: GatewayView) -> Tree:
     calls: list[Call[Any]] = [gateway_listener.call(view, place) for place in places]
     calls += (check_listener.call(view, place) for place in places)
     calls += (gateway_route_configuration.call(view, name) for name in gateway_route_names(g, view))
+    calls.append(gateway_rules.call(view))
     calls += (refused_server.call(refusal) for refusal in merged_servers(g, view).refused)
     return Tree(calls)
 

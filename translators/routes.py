@@ -130,7 +130,7 @@ def _chunk(g: Graph, client: Client, scope: Scope, provider: str, services: bool
 def _entries(g: Graph, scope: Scope, provider: str, services: bool) -> Iterator[tuple[str, int, tuple[str, ...]]]:
     """Host, port and domains of each virtual host of a chunk."""
     lost = consult(g, lost_domains, scope, provider, services)
-    for member in _members(g, scope, provider, services):
+    for member in members(g, scope, provider, services):
         domains = _domains(g, scope, member)
         if lost:
             domains = tuple(domain for domain in domains if (member, domain) not in lost)
@@ -168,7 +168,8 @@ def rule_members(g: Graph, scope: Scope, provider: str) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _members(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[Member, ...]:
+def members(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[Member, ...]:
+    """The virtual hosts of a chunk by name."""
     return service_members(g, scope, provider) if services else rule_members(g, scope, provider)
 
 
@@ -206,8 +207,8 @@ Claims = tuple[tuple[Member, str], ...]
 @query
 def claims(g: Graph, scope: Scope, provider: str, services: bool) -> Claims:
     """Which domains the virtual hosts of a chunk ask for."""
-    members = _members(g, scope, provider, services)
-    return tuple((member, domain) for member in members for domain in _domains(g, scope, member))
+    listed = members(g, scope, provider, services)
+    return tuple((member, domain) for member in listed for domain in _domains(g, scope, member))
 
 
 @query
@@ -227,10 +228,10 @@ def duplicates(g: Graph, scope: Scope) -> frozenset[tuple[Member, str]]:
     if sum(count for count, _ in counted) == len(frozenset().union(*(names for _, names in counted))):
         return frozenset()
     owner: dict[str, Member] = {}
-    members = ((services, member) for provider, services in chunks for member in _members(g, scope, provider, services))
+    listed = ((services, member) for provider, services in chunks for member in members(g, scope, provider, services))
     return frozenset(
         (member, domain)
-        for _, member in sorted(members, key=lambda entry: (entry[0], _age(g, scope, *entry), entry[1]))
+        for _, member in sorted(listed, key=lambda entry: (entry[0], _age(g, scope, *entry), entry[1]))
         for domain in _domains(g, scope, member)
         if owner.setdefault(domain, member) != member
     )

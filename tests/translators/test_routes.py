@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.codec import CLUSTER, ROUTE, to_json
-from dragoman.provenance import parts
+from dragoman.engine import Failure
+from dragoman.provenance import origins, parts
 from tests.support.mesh_of_yaml import Mesh
 from translators.gateway_routes import gateway_route_configuration
 from translators.routes import route_configuration
+from translators.sidecars import outbound
 
 PROXY = "sidecar~10.0.0.1~client.shop~shop.svc.cluster.local"
 CLIENT = """
@@ -131,6 +133,17 @@ def test_a_rule_that_cannot_be_translated_keeps_its_last_good_routes_and_harms_n
     mesh.apply(rule("reviews", to("better")))
     better = hosts(mesh)["reviews.shop.svc.cluster.local:9080"]
     assert clusters(better) == ["outbound|9080||better.shop.svc.cluster.local"]
+
+
+def test_a_rule_that_cannot_be_translated_is_a_failure_that_names_its_field_and_its_object() -> None:
+    mesh = Mesh(CLIENT + service("reviews") + rule("reviews", to("reviews")))
+    mount = mesh.graph.mount(outbound.call(mesh.outbound(PROXY)))
+    mesh.apply(rule("reviews", "{match: [{uri: {regex: '(?=x)'}}], " + to("reviews")[1:]))
+    ((call, failure),) = ((call, value) for call, value in mount.changes.items() if isinstance(value, Failure))
+    assert str(failure.error).startswith("spec.http[0].match[0].uri.regex: ")
+    assert "VirtualService shop/reviews" in map(str, origins(mesh.graph, call))
+    mesh.apply(rule("reviews", to("reviews")))
+    assert mount.changes[call] is None
 
 
 def test_a_rule_that_never_worked_is_as_if_it_were_not_there() -> None:
