@@ -24,6 +24,7 @@ from translators.inbound_listeners import bound_inbound, captured_ports, virtual
 from translators.load_assignments import load_assignment, subset_labels
 from translators.names import HTTP_PROXY_ROUTE
 from translators.outbound_listeners import http_listener, http_proxy_listener, target_listener, virtual_outbound
+from translators.route_checks import sidecar_rules
 from translators.routes import route_configuration
 
 
@@ -38,6 +39,7 @@ def outbound(g: Graph, view: OutboundView) -> Tree:
         for provider in provider_namespaces(g, view.egress)
     )
     if view.type is ProxyType.SIDECAR:
+        calls.append(sidecar_rules.call(view))
         calls.append(captured.call(view) if view.mode is not Interception.NONE else uncaptured.call(view))
     return Tree(calls)
 
