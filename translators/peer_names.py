@@ -9,7 +9,7 @@ that matches every other name (RE2 has no look-ahead, so the complement is spell
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
@@ -44,6 +44,14 @@ class Name:
         return other.text.startswith(self.text)
 
 
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """All whose name one of `names` covers and none of `but`."""
+
+    names: tuple[Name, ...]
+    but: tuple[Name, ...] = ()
+
+
 def mesh_names(trust_domains: TrustDomains) -> tuple[Name, ...]:
     """Everybody of the mesh."""
     return tuple(Name(f"{SPIFFE}{domain}/", whole=False) for domain in trust_domains.all)
@@ -53,49 +61,57 @@ def peer_names(policies: Iterable[AuthorizationPolicy], port: int, trust_domains
     """The names that may connect to a TCP `port`: all that the policies let in, and where rules look at nothing but who
     connects and where to, no others. What rules say beyond that is left to RBAC."""
     listed = tuple(policies)
-    allowed = _allowed(listed, port, trust_domains)
-    denied = [
-        name
-        for policy in listed
-        if policy.spec.action in (Action.DENY, Action.CUSTOM)
-        for rule in policy.spec.rules
-        for name in _names(rule, policy.namespace, port, trust_domains, denies=True) or ()
-    ]
-    left = [name for name in dict.fromkeys(allowed) if not any(other.covers(name) for other in denied)]
+    left = [(name, peers.but) for peers in _allowed(listed, port, trust_domains) for name in peers.names]
+    for policy in listed:
+        if policy.spec.action not in (Action.DENY, Action.CUSTOM):
+            continue
+        for rule in policy.spec.rules:
+            for denied in _peers(rule, policy.namespace, port, trust_domains, denies=True) or ():
+                left = [entry for name, but in left for entry in _without(name, but, denied)]
     if not left:
         return (_uri(StringMatcher(exact=_NOBODY)),)
-    return tuple(_uri(_matcher(name, denied)) for name in left)
+    return tuple(_uri(_matcher(name, but)) for name, but in dict.fromkeys(left))
 
 
-def _allowed(policies: tuple[AuthorizationPolicy, ...], port: int, trust_domains: TrustDomains) -> tuple[Name, ...]:
+def _without(name: Name, but: tuple[Name, ...], denied: Peers) -> Iterator[tuple[Name, tuple[Name, ...]]]:
+    """What of `name` without `but` is not among the denied: what their names do not cover, and what they except."""
+    if not any(other.covers(name) for other in denied.names):
+        yield name, (*but, *denied.names)
+    for kept in _intersection((name,), denied.but):
+        if not any(other.covers(kept) for other in but):
+            yield kept, but
+
+
+def _allowed(policies: tuple[AuthorizationPolicy, ...], port: int, trust_domains: TrustDomains) -> tuple[Peers, ...]:
     allowing = [policy for policy in policies if policy.spec.action in (None, Action.ALLOW)]
+    everybody = (Peers(mesh_names(trust_domains)),)
     if not allowing:
-        return mesh_names(trust_domains)
-    allowed: list[Name] = []
+        return everybody
+    allowed: list[Peers] = []
     for policy in allowing:
         for rule in policy.spec.rules:
-            names = _names(rule, policy.namespace, port, trust_domains, denies=False)
-            if names is None:
-                return mesh_names(trust_domains)
-            allowed += names
+            peers = _peers(rule, policy.namespace, port, trust_domains, denies=False)
+            if peers is None:
+                return everybody
+            allowed += peers
     return tuple(allowed)
 
 
-def _names(
+def _peers(
     rule: Rule, namespace: str, port: int, trust_domains: TrustDomains, *, denies: bool
-) -> tuple[Name, ...] | None:
+) -> tuple[Peers, ...] | None:
     """Who matches a rule on `port`; None where that is not a matter of names alone."""
     if not _concerns(rule, port, denies=denies):
         return ()
     if rule.when:
         return None
-    found: list[Name] = []
+    found: list[Peers] = []
     for item in rule.from_:
-        names = _sources(item.source or Source(), namespace, trust_domains)
-        if names is None:
+        peers = _source(item.source or Source(), namespace, trust_domains)
+        if peers is None:
             return None
-        found += names
-    return tuple(found) if rule.from_ else mesh_names(trust_domains)
+        found.append(peers)
+    return tuple(found) if rule.from_ else (Peers(mesh_names(trust_domains)),)
 
 
 def _concerns(rule: Rule, port: int, *, denies: bool) -> bool:
@@ -119,14 +135,11 @@ def _concerns(rule: Rule, port: int, *, denies: bool) -> bool:
     return not rule.to
 
 
-def _sources(source: Source, namespace: str, trust_domains: TrustDomains) -> tuple[Name, ...] | None:
-    """Who a source is: all of its fields must hold, so that their names are intersected."""
+def _source(source: Source, namespace: str, trust_domains: TrustDomains) -> Peers | None:
+    """Who a source is: all of its fields must hold, so that their names are intersected; None where more than names
+    decides."""
     if any(
         (
-            source.not_principals,
-            source.not_namespaces,
-            source.not_service_accounts,
-            source.not_trust_domains,
             source.ip_blocks,
             source.not_ip_blocks,
             source.remote_ip_blocks,
@@ -137,20 +150,35 @@ def _sources(source: Source, namespace: str, trust_domains: TrustDomains) -> tup
     ):
         return None
     found = mesh_names(trust_domains)
-    fields = (
-        (source.principals, lambda value: _principal(value, trust_domains)),
-        (source.namespaces, lambda value: _namespace(value, trust_domains)),
-        (source.service_accounts, lambda value: _account(value, namespace, trust_domains)),
-        (source.trust_domains, _trust_domain),
+    but: list[Name] = []
+    fields: tuple[tuple[Sequence[str], Sequence[str], Callable[[str], tuple[Name, ...] | None]], ...] = (
+        (source.principals, source.not_principals, lambda value: _principal(value, trust_domains)),
+        (source.namespaces, source.not_namespaces, lambda value: _namespace(value, trust_domains)),
+        (
+            source.service_accounts,
+            source.not_service_accounts,
+            lambda value: _account(value, namespace, trust_domains),
+        ),
+        (source.trust_domains, source.not_trust_domains, _trust_domain),
     )
-    for values, names_of in fields:
-        if not values:
-            continue
-        names = [names_of(value) for value in values]
-        if None in names:
+    for values, not_values, names_of in fields:
+        names, not_names = _all_names(values, names_of), _all_names(not_values, names_of)
+        if names is None or not_names is None:
             return None
-        found = _intersection(found, tuple(name for group in names if group is not None for name in group))
-    return found
+        but += not_names
+        if values:
+            found = _intersection(found, names)
+    return Peers(tuple(name for name in found if not any(other.covers(name) for other in but)), tuple(but))
+
+
+def _all_names(values: Iterable[str], names_of: Callable[[str], tuple[Name, ...] | None]) -> tuple[Name, ...] | None:
+    found: list[Name] = []
+    for value in values:
+        names = names_of(value)
+        if names is None:
+            return None
+        found += names
+    return tuple(found)
 
 
 def _principal(value: str, trust_domains: TrustDomains) -> tuple[Name, ...] | None:

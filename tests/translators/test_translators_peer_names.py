@@ -114,6 +114,62 @@ def source(**fields: list[str]) -> dict[str, Any]:
             id="fields of a source are intersected",
         ),
         pytest.param(
+            [{"action": "DENY", "rules": [source(notNamespaces=["shop"])]}],
+            [CLIENT, OTHER],
+            [FAR, STRANGER],
+            id="deny all but a namespace",
+        ),
+        pytest.param(
+            [{"action": "DENY", "rules": [source(notPrincipals=["cluster.local/ns/shop/sa/client", "*/x"])]}],
+            [CLIENT, OTHER, FAR],
+            [STRANGER],
+            id="a deny that names cannot tell is left to RBAC",
+        ),
+        pytest.param(
+            [
+                {
+                    "action": "DENY",
+                    "rules": [source(namespaces=["shop"], notPrincipals=[CLIENT.removeprefix("spiffe://")])],
+                }
+            ],
+            [CLIENT, FAR],
+            [OTHER],
+            id="deny a namespace but for one of it",
+        ),
+        pytest.param(
+            [
+                {"action": "DENY", "rules": [source(notNamespaces=["shop"])]},
+                {"action": "DENY", "rules": [source(notPrincipals=["cluster.local/ns/shop/sa/client"])]},
+            ],
+            [CLIENT],
+            [OTHER, FAR],
+            id="two denials leave what both leave",
+        ),
+        pytest.param(
+            [{"action": "DENY", "rules": [source(notPrincipals=["*"])]}],
+            [CLIENT, FAR],
+            [STRANGER],
+            id="deny those without a name",
+        ),
+        pytest.param(
+            [{"rules": [source(notNamespaces=["far"])]}],
+            [CLIENT, OTHER],
+            [FAR, STRANGER],
+            id="allow all but a namespace",
+        ),
+        pytest.param(
+            [{"rules": [source(notNamespaces=["far"]), source(principals=[FAR.removeprefix("spiffe://")])]}],
+            [CLIENT, FAR],
+            ["spiffe://cluster.local/ns/far/sa/other"],
+            id="what one rule leaves out another lets in",
+        ),
+        pytest.param(
+            [{"rules": [source(namespaces=["shop"], notPrincipals=["cluster.local/ns/shop/sa/client"])]}],
+            [OTHER],
+            [CLIENT, FAR],
+            id="allow a namespace but for one of it",
+        ),
+        pytest.param(
             [{"rules": [source(ipBlocks=["10.0.0.0/8"])]}], [CLIENT, FAR], [STRANGER], id="addresses are left to RBAC"
         ),
         pytest.param(
