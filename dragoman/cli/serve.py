@@ -166,6 +166,8 @@ def _listen(plane: ControlPlane, address: HostPort | Path, stack: contextlib.Asy
             plane.server.listen(name)
             stack.callback(address.unlink, missing_ok=True)
             return f"unix://{address}"
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise fail(f"cannot listen on {address}: {reason}") from None
+    except RuntimeError:
+        # gRPC has no more to say than that it could not.
+        raise fail(f"cannot listen on {address}: it is taken, or no address of this machine") from None
+    except OSError as error:
+        raise fail(f"cannot listen on {address}: {error.strerror or error}") from None
