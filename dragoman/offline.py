@@ -14,7 +14,8 @@ from crds.meta import ObjectKey
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, to_json
 from dragoman.engine import Call, Failure, Graph
 from dragoman.mesh.gateways import credentials_of
-from dragoman.mesh.proxies import GatewayView, ProxyId, View, views_of
+from dragoman.mesh.proxies import GatewayView, View, views_of
+from dragoman.mesh.proxy_id import ProxyId
 from dragoman.mesh.world import World
 from dragoman.provenance import origins, parts
 from dragoman.runtime.mounted_views import root_of

@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 
 from dragoman.cli.output import fail
+from dragoman.mesh.proxy_id import ProxyId
 from dragoman.mesh.workloads import Interception
 from dragoman.sidecar import (
     Bootstrap,
     ControlPlane,
     EnvoyNotFoundError,
-    InvalidNodeIdError,
     Node,
-    NodeId,
     StaticAddresses,
     argv,
     find_envoy,
@@ -84,12 +83,12 @@ def bootstrap(
     if argv_ and output is None:
         raise typer.BadParameter("--argv needs --output FILE: the command line names it")
     try:
-        id_ = NodeId.parse(proxy)
+        id_ = ProxyId.parse(proxy)
         address = parse_address(xds)
         own = StaticAddresses.on(
-            bind or (id_.ip if interception_mode is Interception.NONE else "127.0.0.1"), admin=admin_port
+            bind or (id_.address if interception_mode is Interception.NONE else "127.0.0.1"), admin=admin_port
         )
-    except (InvalidNodeIdError, ValueError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     node = Node(
         id_,

@@ -9,7 +9,7 @@ import typer
 
 from dragoman.cli.output import Format, fail, write
 from dragoman.cli.problems import tell_reports
-from dragoman.mesh.proxies import ProxyId, ProxyIdError
+from dragoman.mesh.proxy_id import ProxyId, ProxyIdError
 from dragoman.offline import UnknownPodError, load, translated
 from dragoman.sources.validation import has_errors
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from dragoman.mesh.proxies import ProxyId, ProxyIdError
+from dragoman.mesh.proxy_id import ProxyId, ProxyIdError
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.mounted_views import Mounted
 from dragoman.runtime.sessions import ProxySession

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from dragoman.sidecar import Node, NodeId
+from dragoman.mesh.proxy_id import ProxyId, ProxyType
+from dragoman.sidecar import Node
 
 _TEMPLATES = "inject.istio.io/templates"
 """Istio API, annotations: `gateway` marks a pod that is a gateway proxy itself."""
@@ -40,8 +41,8 @@ class Workload:
     def node(self, http_proxy_port: int) -> Node:
         """How its Envoy introduces itself."""
         return Node(
-            NodeId(
-                "router" if self.gateway else "sidecar",
+            ProxyId(
+                ProxyType.ROUTER if self.gateway else ProxyType.SIDECAR,
                 self.address,
                 self.pod,
                 self.namespace,

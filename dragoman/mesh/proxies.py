@@ -7,9 +7,6 @@ one view. What a proxy is comes from its pod and the mesh's objects, never from 
 
 from __future__ import annotations
 
-import enum
-import ipaddress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import yaml
@@ -17,62 +14,14 @@ import yaml
 from crds.meshconfig import OutboundTrafficPolicyMode as MeshOutboundMode
 from crds.sidecar import OutboundTrafficPolicyMode, Sidecar
 from dragoman.engine import Graph, consult, query
-from dragoman.mesh.hosts import DOMAIN, resolve
+from dragoman.mesh.hosts import resolve
 from dragoman.mesh.inputs import DESTINATION_RULE_LABEL_KEYS, GATEWAYS, SIDECARS, SOURCE_LABEL_KEYS, chosen
 from dragoman.mesh.labels import Labels, projected, selects
 from dragoman.mesh.policies import policy_label_keys
+from dragoman.mesh.proxy_id import ProxyType
 from dragoman.mesh.services import EVERYTHING, Egress
 from dragoman.mesh.settings import mesh_config, root_namespace
 from dragoman.mesh.workloads import Interception, workload
-
-
-class ProxyType(enum.StrEnum):
-    SIDECAR = "sidecar"
-    ROUTER = "router"
-
-
-class ProxyIdError(ValueError):
-    """A node id that is not `type~ip~name.namespace~domain`, or of a type that is not served."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyId:
-    """Istio's node id (Istio: pilot/pkg/model/context.go, ParseServiceNodeWithMetadata)."""
-
-    type: ProxyType
-    address: str
-    name: str
-    namespace: str
-    domain: str
-
-    def __str__(self) -> str:
-        return f"{self.type}~{self.address}~{self.name}.{self.namespace}~{self.domain}"
-
-    @property
-    def short(self) -> str:
-        """`pod.namespace`, as tools show a proxy."""
-        return f"{self.name}.{self.namespace}"
-
-    @classmethod
-    def parse(cls, text: str) -> ProxyId:
-        """Parse a node id; raises `ProxyIdError` that says which part is wrong."""
-        parts = text.split("~")
-        if len(parts) != 4:
-            raise ProxyIdError(f"node id {text!r}: expected type~ip~name.namespace~domain, got {len(parts)} parts")
-        kind, address, id_, domain = parts
-        try:
-            type_ = ProxyType(kind)
-        except ValueError:
-            served = ", ".join(ProxyType)
-            raise ProxyIdError(f"node id {text!r}: proxy type {kind!r} is not served ({served} are)") from None
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise ProxyIdError(f"node id {text!r}: {address!r} is no IP address") from None
-        name, dot, namespace = id_.rpartition(".")
-        if not (dot and name and namespace):
-            raise ProxyIdError(f"node id {text!r}: {id_!r} is not pod.namespace")
-        return cls(type_, address, name, namespace, domain or f"{namespace}.svc.{DOMAIN}")
 
 
 class OutboundView(NamedTuple):

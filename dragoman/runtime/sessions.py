@@ -11,8 +11,9 @@ import structlog
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
 from dragoman.engine import Failure, Graph, Mount, Transaction, Tree, query
 from dragoman.mesh.identities import PodIdentity, identity_of
-from dragoman.mesh.proxies import GatewayView, ProxyId, ProxyIdError, ProxyType, views_of
+from dragoman.mesh.proxies import GatewayView, views_of
 from dragoman.mesh.proxies import View as ViewKey
+from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.mounted_views import MountedViews

@@ -5,7 +5,7 @@ from dragoman.sidecar.admin import Admin, AdminError
 from dragoman.sidecar.bootstrap import Bootstrap, render
 from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, Tls, Token, token_secret
 from dragoman.sidecar.envoy import EnvoyNotFoundError, argv, find_envoy
-from dragoman.sidecar.node import InvalidNodeIdError, Node, NodeId
+from dragoman.sidecar.node import Node
 from dragoman.sidecar.process import EnvoyProcess, EnvoyProcessError
 
 __all__ = [
@@ -17,9 +17,7 @@ __all__ = [
     "EnvoyNotFoundError",
     "EnvoyProcess",
     "EnvoyProcessError",
-    "InvalidNodeIdError",
     "Node",
-    "NodeId",
     "SocketAddress",
     "StaticAddresses",
     "Tls",

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 
 from envoy_data_plane.envoy.config.core.v3 import Locality
 from envoy_data_plane.envoy.config.core.v3 import Node as EnvoyNode
 
 from dragoman.codec import struct
+from dragoman.mesh.proxy_id import ProxyId
 
 Json = None | bool | float | int | str | list["Json"] | Mapping[str, "Json"]
-ProxyType = Literal["sidecar", "router", "waypoint", "ztunnel"]
 InterceptionMode = Literal["REDIRECT", "TPROXY", "NONE"]
-
-_TYPES: Final = ("sidecar", "router", "waypoint", "ztunnel")
-
-
-class InvalidNodeIdError(ValueError):
-    """A node id is not `type~ip~name.namespace~domain`."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeId:
-    """`type~ip~name.namespace~domain` (Istio: pilot/pkg/model/context.go, ParseServiceNodeWithMetadata)."""
-
-    type: ProxyType
-    ip: str
-    name: str
-    namespace: str
-    domain: str
-
-    @classmethod
-    def parse(cls, text: str) -> NodeId:
-        """The id that `text` spells; raises `InvalidNodeIdError` naming what is wrong."""
-        parts = text.split("~")
-        if len(parts) != 4:
-            raise InvalidNodeIdError(f"{text!r} has {len(parts)} parts instead of type~ip~name.namespace~domain")
-        proxy_type, ip, qualified_name, domain = parts
-        # A pod's name may hold dots, a namespace's cannot.
-        name, _, namespace = qualified_name.rpartition(".")
-        if proxy_type not in _TYPES:
-            raise InvalidNodeIdError(f"{text!r}: type {proxy_type!r} is not one of {', '.join(_TYPES)}")
-        if not name or not namespace:
-            raise InvalidNodeIdError(f"{text!r}: {qualified_name!r} is not name.namespace")
-        return cls(proxy_type, ip, name, namespace, domain)  # type: ignore[arg-type]
-
-    def __str__(self) -> str:
-        return f"{self.type}~{self.ip}~{self.name}.{self.namespace}~{self.domain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +25,7 @@ class Node:
     fields here.
     """
 
-    id: NodeId
+    id: ProxyId
     service_account: str = "default"
     workload: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +59,7 @@ class Node:
             "SERVICE_ACCOUNT": self.service_account,
             "WORKLOAD_NAME": self.workload or self.id.name,
             "LABELS": dict(self.labels),
-            "INSTANCE_IPS": self.id.ip,
+            "INSTANCE_IPS": self.id.address,
             "CLUSTER_ID": self.cluster_id,
             "MESH_ID": self.mesh_id,
             "INTERCEPTION_MODE": self.interception_mode,

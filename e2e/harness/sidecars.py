@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dragoman.sidecar import Bootstrap, ControlPlane, Node, NodeId, SocketAddress, StaticAddresses, UnixSocket, render
+from dragoman.mesh.proxy_id import ProxyId
+from dragoman.sidecar import Bootstrap, ControlPlane, Node, SocketAddress, StaticAddresses, UnixSocket, render
 from e2e.harness.capture import PROXY_ID
 from e2e.harness.manifests import DOMAIN, PodSpec
 from e2e.harness.pods import BootstrapOf
@@ -22,7 +23,7 @@ def sidecars(xds_socket: Path, *, protocol: Literal["delta", "sotw"] = "delta") 
     def bootstrap(spec: PodSpec) -> Mapping[str, Any]:
         address = f"{spec.name}.{spec.namespace}~{spec.namespace}.svc.{DOMAIN}"
         node = Node(
-            NodeId.parse(f"sidecar~{spec.address}~{address}"),
+            ProxyId.parse(f"sidecar~{spec.address}~{address}"),
             service_account=spec.service_account,
             workload=f"{spec.labels['app']}-{spec.labels['version']}",
             labels=spec.labels,

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, from_json, to_json
+from dragoman.mesh.proxy_id import ProxyId
 from dragoman.sidecar import (
     Bootstrap,
     ControlPlane,
     EnvoyProcess,
     Node,
-    NodeId,
     SocketAddress,
     StaticAddresses,
     argv,
@@ -52,7 +52,7 @@ data: {{mesh: "{{proxyHttpPort: 18080, defaultConfig: {{interceptionMode: NONE}}
 async def test_what_is_shown_is_what_envoy_has(tmp_path: Path) -> None:
     (tmp_path / "mesh").mkdir()
     addresses = StaticAddresses.on(ADDRESS, admin=18000, readiness=18021, prometheus=18090, lifecycle=18020)
-    node = Node(NodeId.parse(f"sidecar~{ADDRESS}~web-1.shop~shop.svc.cluster.local"), interception_mode="NONE")
+    node = Node(ProxyId.parse(f"sidecar~{ADDRESS}~web-1.shop~shop.svc.cluster.local"), interception_mode="NONE")
     async with running_plane(tmp_path / "mesh", MESH) as running:
         bootstrap = Bootstrap(node, ControlPlane(SocketAddress("127.0.0.1", running.xds_port)), addresses)
         envoy = EnvoyProcess(

@@ -25,12 +25,12 @@ with warnings.catch_warnings():
     from envoy_data_plane.google.protobuf import Any
 
     from dragoman.codec import CLUSTER, LISTENER, Encoded, decode, encode
+    from dragoman.mesh.proxy_id import ProxyId
     from dragoman.sidecar import (
         Bootstrap,
         ControlPlane,
         EnvoyProcess,
         Node,
-        NodeId,
         SocketAddress,
         StaticAddresses,
         UnixSocket,
@@ -57,7 +57,7 @@ def parameters(loopback: Callable[[], str]) -> Callable[..., Bootstrap]:
     def make(**fields: object) -> Bootstrap:
         host = loopback()
         node = Node(
-            NodeId.parse(f"sidecar~{host}~reviews-v1-abc.shop~shop.svc.cluster.local"),
+            ProxyId.parse(f"sidecar~{host}~reviews-v1-abc.shop~shop.svc.cluster.local"),
             service_account="reviews",
             workload="reviews-v1",
             labels={"app": "reviews"},

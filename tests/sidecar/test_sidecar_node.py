@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.codec import decode, encode
-from dragoman.sidecar import InvalidNodeIdError, Node, NodeId
+from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
+from dragoman.sidecar import Node
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 NAME = st.lists(LABEL, min_size=1, max_size=3).map(".".join)
@@ -11,36 +12,36 @@ NAME = st.lists(LABEL, min_size=1, max_size=3).map(".".join)
 
 @given(
     st.builds(
-        NodeId,
-        type=st.sampled_from(["sidecar", "router", "waypoint", "ztunnel"]),
-        ip=st.ip_addresses().map(str),
+        ProxyId,
+        type=st.sampled_from(ProxyType),
+        address=st.ip_addresses().map(str),
         name=NAME,
         namespace=LABEL,
         domain=NAME,
     )
 )
 def test_an_id_reads_back_as_it_was_written(node_id):
-    assert NodeId.parse(str(node_id)) == node_id
+    assert ProxyId.parse(str(node_id)) == node_id
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "has 1 parts"),
-        ("sidecar~10.0.0.1~a.b", "has 3 parts"),
-        ("sidecar~10.0.0.1~a.b~c~d", "has 5 parts"),
-        ("pod~10.0.0.1~a.b~b.svc.cluster.local", "type 'pod'"),
-        ("sidecar~10.0.0.1~a~b.svc.cluster.local", "is not name.namespace"),
-        ("sidecar~10.0.0.1~.b~b.svc.cluster.local", "is not name.namespace"),
+        ("", "got 1 parts"),
+        ("sidecar~10.0.0.1~a.b", "got 3 parts"),
+        ("sidecar~10.0.0.1~a.b~c~d", "got 5 parts"),
+        ("pod~10.0.0.1~a.b~b.svc.cluster.local", "type 'pod' is not served"),
+        ("sidecar~10.0.0.1~a~b.svc.cluster.local", "is not pod.namespace"),
+        ("sidecar~10.0.0.1~.b~b.svc.cluster.local", "is not pod.namespace"),
     ],
 )
 def test_a_malformed_id_says_what_is_wrong(text, complaint):
-    with pytest.raises(InvalidNodeIdError, match=complaint):
-        NodeId.parse(text)
+    with pytest.raises(ProxyIdError, match=complaint):
+        ProxyId.parse(text)
 
 
 def node(**fields: object) -> Node:
-    return Node(NodeId.parse("sidecar~10.1.2.3~reviews-v1-x.shop~shop.svc.cluster.local"), **fields)
+    return Node(ProxyId.parse("sidecar~10.1.2.3~reviews-v1-x.shop~shop.svc.cluster.local"), **fields)
 
 
 def metadata(value: Node) -> dict[str, object]:

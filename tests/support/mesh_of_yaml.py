@@ -10,7 +10,8 @@ import yaml
 from crds.decode import decode, kind_of
 from crds.meta import ObjectKey
 from dragoman.engine import Graph
-from dragoman.mesh.proxies import OutboundView, ProxyId, View, views_of
+from dragoman.mesh.proxies import OutboundView, View, views_of
+from dragoman.mesh.proxy_id import ProxyId
 from dragoman.mesh.world import World
 from dragoman.sources.yaml_documents import parse, split
 

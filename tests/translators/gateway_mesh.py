@@ -19,12 +19,12 @@ import yaml
 from aiohttp import ClientSession, TCPConnector, web
 
 from ca.root_store import load_or_create
+from dragoman.mesh.proxy_id import ProxyId, ProxyType
 from dragoman.runtime import ControlPlane
 from dragoman.sidecar import (
     Bootstrap,
     EnvoyProcess,
     Node,
-    NodeId,
     SocketAddress,
     StaticAddresses,
     argv,
@@ -283,7 +283,9 @@ async def gateway_mesh(folder: Path, files: Mapping[str, str]) -> AsyncIterator[
 
 
 def _envoy(directory: Path, kind: Any, address: str, name: str, namespace: str, xds: SocketAddress) -> EnvoyProcess:
-    node = Node(NodeId(kind, address, name, namespace, f"{namespace}.svc.cluster.local"), interception_mode="NONE")
+    node = Node(
+        ProxyId(ProxyType(kind), address, name, namespace, f"{namespace}.svc.cluster.local"), interception_mode="NONE"
+    )
     statics = StaticAddresses.on(address)
     bootstrap = render(Bootstrap(node, ControlPlaneAddress(xds), statics))
     return EnvoyProcess(

@@ -22,12 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from ca.root_store import load_or_create
 from crds.meshconfig import MeshConfig
 from dragoman.codec import encode, to_json
+from dragoman.mesh.proxy_id import ProxyId, ProxyType
 from dragoman.runtime import ControlPlane
 from dragoman.sidecar import (
     Bootstrap,
     EnvoyProcess,
     Node,
-    NodeId,
     SocketAddress,
     StaticAddresses,
     argv,
@@ -188,7 +188,7 @@ async def telemetry_mesh(tmp_path: Path, **mesh_config: Any) -> AsyncIterator[Te
             ("server-1", server, "server-v2", SERVER_LABELS),
         ):
             node = Node(
-                NodeId("sidecar", ip, name, "shop", "shop.svc.cluster.local"),
+                ProxyId(ProxyType.SIDECAR, ip, name, "shop", "shop.svc.cluster.local"),
                 workload=workload,
                 labels=labels,
                 interception_mode="NONE",
