@@ -26,6 +26,7 @@ class ControlPlane:
         self._configuration = configuration
         self._arguments = tuple(arguments)
         self._log = directory / "control-plane.log"
+        self._state = directory / "state"
         self._process: Process | None = None
 
     @property
@@ -41,6 +42,7 @@ class ControlPlane:
             self._client.namespace.name,
             *(sys.executable, "-c", "from dragoman.cli.main import main; main()", "serve"),
             *("--config", self._configuration, "--xds-address", f"unix:{self.socket}", "--http-address", HTTP),
+            *("--state-dir", self._state),
             *self._arguments,
             name="control plane",
             log=self._log,
