@@ -43,6 +43,7 @@ def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
         name=VIRTUAL_OUTBOUND,
         address=_address(ANY, mesh.proxy_listen_port),
         use_original_dst=True,
+        # Only here, where there is a socket: without one (`bind_to_port`) Envoy 1.40 crashes for it.
         transparent=True if mode is Interception.TPROXY else None,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
@@ -62,7 +63,7 @@ def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
 
 
 @query
-def http_listener(g: Graph, port: int, allow_any: bool, transparent: bool) -> Encoded:
+def http_listener(g: Graph, port: int, allow_any: bool) -> Encoded:
     """The listener of a port on which services speak HTTP; what is no HTTP goes where it was meant to."""
     mesh = mesh_config(g)
     fallback = _fallback(allow_any)
@@ -72,7 +73,6 @@ def http_listener(g: Graph, port: int, allow_any: bool, transparent: bool) -> En
         name=name,
         address=_address(ANY, port),
         bind_to_port=False,
-        transparent=transparent or None,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         listener_filters=[listener_filters.tls_inspector(), listener_filters.http_inspector()],
@@ -88,7 +88,7 @@ def http_listener(g: Graph, port: int, allow_any: bool, transparent: bool) -> En
 
 
 @query
-def target_listener(g: Graph, target: Target, transparent: bool) -> Encoded:
+def target_listener(g: Graph, target: Target) -> Encoded:
     """The listener of one address and port whose service speaks TCP, TLS or whatever it is found to speak."""
     mesh = mesh_config(g)
     name = listener(target.address, target.port)
@@ -99,7 +99,6 @@ def target_listener(g: Graph, target: Target, transparent: bool) -> Encoded:
         name=name,
         address=_address(target.address, target.port),
         bind_to_port=False,
-        transparent=transparent or None,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
     )
