@@ -40,9 +40,11 @@ _PERMISSIVE_TCP = (Chain(False, True, TLS, MESH_ANY), Chain(False, False, TLS), 
 _STRICT_AUTO = (Chain(True, True, TLS, MESH_HTTP), Chain(False, True, TLS))
 _STRICT_HTTP = (Chain(True, True, TLS),)
 _STRICT_TCP = (Chain(False, True, TLS),)
+# The last one is ours: on ports that no service names the inspector runs, and would find the application's TLS a chain
+# that is not there.
 _DISABLE_AUTO = (Chain(True, False, RAW, PLAIN_HTTP), Chain(False, False, RAW), Chain(False, False, TLS))
 _DISABLE_HTTP = (Chain(True, False, RAW),)
-_DISABLE_TCP = (Chain(False, False, ""),)
+_DISABLE_TCP = (Chain(False, False, RAW),)
 
 
 def chains(mode: MtlsMode, protocol: Protocol) -> tuple[Chain, ...]:
@@ -69,7 +71,7 @@ def chains(mode: MtlsMode, protocol: Protocol) -> tuple[Chain, ...]:
 
 
 def inspects_tls(listed: tuple[Chain, ...]) -> bool:
-    return any(chain.transport for chain in listed)
+    return any(chain.transport == TLS for chain in listed)
 
 
 def inspects_http(listed: tuple[Chain, ...]) -> bool:

@@ -49,11 +49,11 @@ def port_mode(g: Graph, view: InboundView, port: int) -> MtlsMode:
 
 @query
 def captured_ports(g: Graph, view: InboundView) -> tuple[InboundPort, ...]:
-    """Ports with filter chains of their own: those of services and of the Sidecar resource, and those that only a
-    port-level mTLS setting names."""
-    found = {port.number: port for port in inbound_ports(g, view.namespace, view.labels, view.ports)}
-    for written in ingress_ports(g, view):
-        found[written.number] = written.port
+    """Ports with filter chains of their own: those that the Sidecar resource has captured, else those of services."""
+    written = ingress_ports(g, view)
+    if not written:
+        return inbound_ports(g, view.namespace, view.labels, view.ports)
+    found = {port.number: port.port for port in written if not port.bind}
     return tuple(found[number] for number in sorted(found))
 
 
@@ -89,7 +89,7 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
 
 @query
 def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
-    """The listener of one port of an uncaptured workload, on an address of its own."""
+    """The listener of one port that is not captured, on an address of its own."""
     mesh = mesh_config(g)
     table = chains(port_mode(g, view, written.number), written.port.protocol)
     filters = []

@@ -48,7 +48,7 @@ def balance(cluster: Cluster, settings: LoadBalancerSettings | None) -> None:
     elif hashing is not None:
         cluster.lb_policy = ClusterLbPolicy.RING_HASH
         size = hashing.ring_hash.minimum_ring_size if hashing.ring_hash is not None else hashing.minimum_ring_size
-        cluster.ring_hash_lb_config = ClusterRingHashLbConfig(minimum_ring_size=_DEFAULT_RING if size is None else size)
+        cluster.ring_hash_lb_config = ClusterRingHashLbConfig(minimum_ring_size=size or _DEFAULT_RING)
     slow = _slow_start(settings)
     if slow is not None and cluster.lb_policy is ClusterLbPolicy.ROUND_ROBIN:
         cluster.round_robin_lb_config = ClusterRoundRobinLbConfig(slow_start_config=slow)

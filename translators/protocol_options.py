@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     KeepaliveSettings,
+    UpstreamHttpProtocolOptions,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions as CommonHttpProtocolOptions,
@@ -44,18 +45,23 @@ def follows_client(protocol: Protocol, pool: ConnectionPoolSettings | None) -> b
     return protocol is Protocol.AUTO or (protocol.is_http and http is not None and bool(http.use_client_protocol))
 
 
-def protocol_options(cluster: Cluster, protocol: Protocol, pool: ConnectionPoolSettings | None) -> None:
-    """Set the HTTP version and connection lifetimes of a cluster that is being built."""
+def protocol_options(
+    cluster: Cluster,
+    protocol: Protocol,
+    pool: ConnectionPoolSettings | None,
+    names: UpstreamHttpProtocolOptions | None = None,
+) -> None:
+    """Set the HTTP version, connection lifetimes and the use of request names of a cluster that is being built."""
     http = pool.http if pool is not None else None
     common = _common(pool)
-    options = HttpProtocolOptions(common_http_protocol_options=common)
+    options = HttpProtocolOptions(common_http_protocol_options=common, upstream_http_protocol_options=names)
     if speaks_http2(protocol, pool):
         options.explicit_http_config = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=_http2(http))
     elif follows_client(protocol, pool):
         options.use_downstream_protocol_config = HttpProtocolOptionsUseDownstreamHttpConfig(
             http_protocol_options=Http1ProtocolOptions(), http2_protocol_options=_http2(http)
         )
-    elif common is not None:
+    elif common is not None or names is not None:
         options.explicit_http_config = HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=Http1ProtocolOptions()
         )

@@ -13,7 +13,8 @@ from dragoman.mesh.labels import Labels
 from dragoman.mesh.listeners import targets
 from dragoman.mesh.ports import http_ports
 from dragoman.mesh.protocol import Protocol
-from dragoman.mesh.proxies import InboundView, OutboundView, ProxyType
+from dragoman.mesh.proxies import InboundView, OutboundView
+from dragoman.mesh.proxy_id import ProxyType
 from dragoman.mesh.rules import destination_rules, merged_rule
 from dragoman.mesh.services import Egress, provider_namespaces, service, visible_services
 from dragoman.mesh.sidecar_ingress import ingress_ports
@@ -71,13 +72,12 @@ def services_of_namespace(
 @query
 def captured(g: Graph, view: OutboundView) -> Tree:
     """Listeners and routes of a sidecar to which traffic is redirected."""
-    transparent = view.mode is Interception.TPROXY
     ports = http_ports(g, view.namespace, view.egress)
     calls: list[Call[Any]] = [virtual_outbound.call(view.allow_any, view.mode)]
-    calls += (http_listener.call(port, view.allow_any, transparent) for port in ports)
+    calls += (http_listener.call(port, view.allow_any) for port in ports)
     calls += (route_configuration.call(view, str(port)) for port in ports)
     for target in targets(g, view.namespace, view.egress):
-        calls.append(target_listener.call(target, transparent))
+        calls.append(target_listener.call(target))
         if target.protocol is Protocol.AUTO:
             found = service(g, target.namespace, target.service)
             if found is not None:
@@ -96,14 +96,14 @@ def inbound(g: Graph, view: InboundView) -> Tree:
     """Listeners for and clusters to the application behind a sidecar."""
     calls: list[Call[Any]] = []
     written = {port.number: port for port in ingress_ports(g, view)}
-    if view.mode is Interception.NONE:
-        calls += (bound_inbound.call(view, port) for port in written.values())
-        if view.http_proxy_port:
-            calls.append(http_proxy_listener.call(view))
-        ports: tuple[InboundPort, ...] = tuple(port.port for port in written.values())
-    else:
+    bound = tuple(port for port in written.values() if port.bind)
+    calls += (bound_inbound.call(view, port) for port in bound)
+    ports: tuple[InboundPort, ...] = tuple(port.port for port in bound)
+    if view.mode is not Interception.NONE:
         calls += (virtual_inbound.call(view), inbound_passthrough_cluster.call(view.mode))
-        ports = captured_ports(g, view)
+        ports += captured_ports(g, view)
+    elif view.http_proxy_port:
+        calls.append(http_proxy_listener.call(view))
     for port in ports:
         endpoint = written[port.number].endpoint if port.number in written else None
         calls.append(inbound_cluster_of.call(port, endpoint, view.mode))

@@ -6,10 +6,9 @@ Istio: pilot/pkg/networking/core/cluster_tls.go.
 from __future__ import annotations
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterTransportSocketMatch
-from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
+from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket, UpstreamHttpProtocolOptions
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
-    CertificateValidationContextSystemRootCerts,
     CommonTlsContext,
     CommonTlsContextCombinedCertificateValidationContext,
     SubjectAltNameMatcher,
@@ -27,6 +26,11 @@ TLS_MODE = "tlsMode"
 """Key in an endpoint's `envoy.transport_socket_match` metadata that says it speaks the mesh's TLS."""
 
 
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+"""The roots of the proxy's own image (Debian, Ubuntu, Alpine, distroless). Envoy's API has `system_root_certs` for it,
+which Envoy does not implement: it would verify nothing. Where the file is missing Envoy refuses the cluster."""
+
+
 def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
     """Mutual TLS to the endpoints that speak it, plaintext to the others, endpoint by endpoint."""
     cluster.transport_socket_matches = [
@@ -37,6 +41,12 @@ def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tup
         ),
         ClusterTransportSocketMatch(name="tlsMode-disabled", match=struct({}), transport_socket=PLAINTEXT),
     ]
+    return MESH_SECRETS
+
+
+def mutual(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
+    """Mutual TLS to every endpoint."""
+    cluster.transport_socket = mesh_upstream(sni, alpn, identities)
     return MESH_SECRETS
 
 
@@ -55,10 +65,7 @@ def written(
         case None | ClientTLSMode.DISABLE:
             return frozenset()
         case ClientTLSMode.ISTIO_MUTUAL:
-            cluster.transport_socket = mesh_upstream(
-                settings.sni or sni, alpn, settings.subject_alt_names or identities
-            )
-            return MESH_SECRETS
+            return mutual(cluster, settings.sni or sni, alpn, settings.subject_alt_names or identities)
     if settings.credential_name and not credentials:
         # Istio drops the TLS context here: a sidecar may not read Secrets, and plaintext is what is left of it.
         return frozenset()
@@ -70,7 +77,8 @@ def written(
 def _originated(settings: ClientTLSSettings, http2: bool) -> tuple[TransportSocket, frozenset[Ref]]:
     names = [
         SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
-        for name in settings.subject_alt_names
+        # Envoy refuses names without roots to verify them by.
+        for name in (() if settings.insecure_skip_verify else settings.subject_alt_names)
         for kind in (SubjectAltNameMatcherSanType.DNS, SubjectAltNameMatcherSanType.URI)
     ]
     validation = CertificateValidationContext(match_typed_subject_alt_names=names)
@@ -89,9 +97,7 @@ def _originated(settings: ClientTLSSettings, http2: bool) -> tuple[TransportSock
     else:
         if not settings.insecure_skip_verify:
             path = settings.ca_certificates
-            validation.trusted_ca = DataSource(filename=path) if path and path != "system" else None
-            if validation.trusted_ca is None:
-                validation.system_root_certs = CertificateValidationContextSystemRootCerts()
+            validation.trusted_ca = DataSource(filename=path if path and path != "system" else SYSTEM_ROOTS)
         context.validation_context = validation
         if mutual:
             context.tls_certificates = [
@@ -101,7 +107,13 @@ def _originated(settings: ClientTLSSettings, http2: bool) -> tuple[TransportSock
                 )
             ]
     upstream = UpstreamTlsContext(common_tls_context=context, sni=settings.sni or "")
-    if not settings.sni:
-        upstream.auto_host_sni = True
-        upstream.auto_sni_san_validation = not settings.subject_alt_names and not settings.insecure_skip_verify
     return upstream_socket(upstream), frozenset(refs)
+
+
+def names_of_requests(settings: ClientTLSSettings | None) -> UpstreamHttpProtocolOptions | None:
+    """Where no name is written, a request's authority is the name that the server is asked for and verified by
+    (Istio: cluster_tls.go, setAutoSniAndAutoSanValidation)."""
+    if settings is None or settings.mode not in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL) or settings.sni:
+        return None
+    verified = not settings.subject_alt_names and not settings.insecure_skip_verify
+    return UpstreamHttpProtocolOptions(auto_sni=True, auto_san_validation=verified)

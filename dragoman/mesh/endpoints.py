@@ -138,6 +138,17 @@ def _locality(g: Graph, node: str, zone: str) -> Locality:
 
 
 @query
+def all_speak_mtls(g: Graph, namespace: str, name: str, port_name: str) -> bool:
+    """Whether a port has endpoints and every one of them speaks mutual TLS.
+
+    What a client must know where it dials endpoints itself and cannot choose for each (Istio:
+    pilot/pkg/model/push_context.go, BestEffortInferServiceMTLSMode).
+    """
+    found = endpoints(g, namespace, name, port_name)
+    return bool(found) and all(endpoint.mtls for endpoint in found)
+
+
+@query
 def service_accounts(g: Graph, namespace: str, name: str) -> tuple[tuple[str, str], ...]:
     """`(namespace, service account)` of every workload behind a service: who may answer for it.
 

@@ -36,7 +36,10 @@ class IngressPort:
 
 @query
 def ingress_ports(g: Graph, view: InboundView) -> tuple[IngressPort, ...]:
-    """Ports of the Sidecar resource in their order, else the services' ports of an uncaptured workload."""
+    """Ports of the Sidecar resource in their order, else the services' ports of an uncaptured workload.
+
+    Where there are any, the proxy listens on no others: to the rest it is passthrough (Istio API: Sidecar.ingress).
+    """
     sidecar = sidecar_of(g, view.namespace, view.labels)
     services = {port.number: port for port in inbound_ports(g, view.namespace, view.labels, view.ports)}
     by_service_port = {port.service_port: port for port in services.values()}
@@ -59,8 +62,11 @@ def ingress_ports(g: Graph, view: InboundView) -> tuple[IngressPort, ...]:
             known.host if known is not None else "",
         )
         alone = uncaptured or written.capture_mode is CaptureMode.NONE
-        bind = (written.bind or view.bind) if alone else ""
-        found.append(IngressPort(number, bind, port, _endpoint(written.default_endpoint, view.bind or "")))
+        bind = (written.bind or view.bind or OWN_ADDRESS) if alone else ""
+        endpoint = _endpoint(written.default_endpoint, view.bind or "")
+        if endpoint is None and alone:
+            endpoint = (LOOPBACK, number)  # nothing was dialled but the proxy itself
+        found.append(IngressPort(number, bind, port, endpoint))
     return tuple(found)
 
 
