@@ -71,6 +71,7 @@ class ServedEnvoy:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
                     assert not self.observer.messages, "\n".join(self.observer.messages)
+                    assert self.process.exit_code is None, f"Envoy is gone\n{self.process.log_tail()}"
                     what = await self._unfinished()
                     if not what:
                         return
@@ -146,6 +147,10 @@ def _bootstrap(xds_port: int, admin: SocketAddress) -> dict[str, Any]:
     return {
         "node": {"id": "envoy", "cluster": "test"},
         "admin": {"address": {"socket_address": {"address": admin.host, "port_value": admin.port}}},
+        # As in the bootstrap of sidecars: names that policies allow make long expressions.
+        "layered_runtime": {
+            "layers": [{"name": "static", "static_layer": {"re2.max_program_size.error_level": 32768}}]
+        },
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",

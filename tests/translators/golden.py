@@ -1,8 +1,10 @@
 """Golden cases: a folder of YAML in, what one proxy gets as canonical JSON out.
 
 `tests/golden/<kind>/<case>/` holds `in.yaml` (ordinary Kubernetes and Istio YAML), `proxy` (a node id) and the outputs
-`out.<kind>.yaml`. `<kind>` is the type of resource the case is about, or `all` for every type. `UPDATE_GOLDEN=1`
-rewrites outputs and deletes those that nothing produces any more.
+`out.<kind>.yaml`. `<kind>` is the type of resource the case is about, or `all` for every type. A file `only` has
+patterns of the names that the case is about, a line each. What telemetry adds to each listener is shown by name, in
+full where the case has an (empty) file `whole`. `UPDATE_GOLDEN=1` rewrites outputs and deletes those that nothing
+produces any more.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from translators.sidecars import inbound, outbound
 
 FOLDER = Path(__file__).parent.parent / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
+
+_FOLDED = {"envoy.access_loggers.stats", "envoy.filters.network.set_filter_state"}
 
 KINDS = {"listeners": LISTENER, "clusters": CLUSTER, "routes": ROUTE, "endpoints": ENDPOINT}
 
@@ -46,7 +51,15 @@ class Case:
     def outputs(self, resources: Mapping[str, Mapping[str, Encoded]]) -> dict[str, Any]:
         """What the case's files should hold, by file name."""
         kinds = KINDS if self.folder.parent.name == "all" else (self.folder.parent.name,)
-        return {f"out.{kind}.yaml": [_plain(found) for _, found in sorted(resources[kind].items())] for kind in kinds}
+        return {f"out.{kind}.yaml": [*self._shown(resources[kind])] for kind in kinds}
+
+    def _shown(self, resources: Mapping[str, Encoded]) -> Iterator[Any]:
+        only, whole = self.folder / "only", (self.folder / "whole").exists()
+        patterns = only.read_text().split() if only.exists() else ["*"]
+        for name, resource in sorted(resources.items()):
+            if any(fnmatchcase(name, pattern) for pattern in patterns):
+                plain = _plain(resource)
+                yield plain if whole else _folded(plain)
 
     def expected(self) -> dict[str, Any]:
         return {file.name: yaml.safe_load(file.read_text()) for file in sorted(self.folder.glob("out.*"))}
@@ -62,6 +75,17 @@ class Case:
 def _plain(resource: Encoded) -> Any:
     """Canonical JSON in fresh dicts and lists, which YAML writes without anchors."""
     return json.loads(json.dumps(to_json(resource.type_url, resource.payload)))
+
+
+def _folded(value: Any) -> Any:
+    match value:
+        case {"name": name, "typedConfig": _} if name in _FOLDED:
+            return {"name": name}
+        case dict():
+            return {key: _folded(held) for key, held in value.items()}
+        case list():
+            return [_folded(held) for held in value]
+    return value
 
 
 def cases(*kinds: str) -> list[Case]:

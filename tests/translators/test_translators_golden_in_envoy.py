@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     TlsCertificate,
 )
 
-from dragoman.codec import ENDPOINT, LISTENER, SECRET, Encoded, encode, to_json
+from dragoman.codec import ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, encode, to_json
 from tests.support.xds_envoy import ServedEnvoy, served_envoy
 from tests.translators.gateway_certificates import Authority
 from tests.translators.golden import Case, cases, resources
@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
 _UNBOUND = encode(Listener(bind_to_port=False))
 """Appended to a listener, so that Envoy takes it in full but binds no socket: neither root nor free ports needed."""
+
+_OPAQUE = bytes((10 << 3 | 2, 2, 1 << 3, 0))
+"""Listener.transparent = false, spelled out so that it overrides: Envoy crashes for it where there is no socket."""
 
 
 class Secrets:
@@ -74,7 +77,10 @@ async def envoy(folder: Path, secrets: Secrets) -> AsyncIterator[ServedEnvoy]:
 def unbound(resource: Encoded) -> Encoded:
     if resource.type_url != LISTENER:
         return resource
-    return Encoded.of_payload(LISTENER, resource.name, resource.payload + _UNBOUND, refs=resource.refs)
+    payload = resource.payload + _UNBOUND
+    if to_json(LISTENER, payload).get("transparent") and "bindToPort" not in to_json(LISTENER, resource.payload):
+        payload += _OPAQUE
+    return Encoded.of_payload(LISTENER, resource.name, payload, refs=resource.refs)
 
 
 def named_secrets(listed: Iterable[Encoded], secrets: Secrets) -> list[Encoded]:
@@ -86,15 +92,16 @@ def named_secrets(listed: Iterable[Encoded], secrets: Secrets) -> list[Encoded]:
 async def test_envoy_takes_a_case_as_it_was_built(case: Case, envoy: ServedEnvoy, secrets: Secrets) -> None:
     built = [unbound(r) for kind in resources(case.mesh(), case.proxy).values() for r in kind.values()]
     await envoy.serve([*built, *named_secrets(built, secrets)])
+    named = {ref for resource in built for ref in resource.refs}
     dumped, addresses = await envoy.dump(), await envoy.addresses()
     for resource in built:
         expected = to_json(resource.type_url, resource.payload)
         if resource.type_url == ENDPOINT:
             assert addresses[resource.name] == set(_sockets(expected))
-        else:
+        elif resource.type_url != ROUTE or (ROUTE, resource.name) in named:  # Envoy asks for routes by name
             got = dumped.get((resource.type_url, resource.name))
             assert got is not None, f"Envoy does without {resource.name}"
-            assert to_json(resource.type_url, got) == expected
+            assert _without_keys(to_json(resource.type_url, got)) == _without_keys(expected)
 
 
 def _sockets(assignment: Any) -> Iterator[tuple[str, int]]:
@@ -102,3 +109,13 @@ def _sockets(assignment: Any) -> Iterator[tuple[str, int]]:
         for endpoint in locality["lbEndpoints"]:
             socket = endpoint["endpoint"]["address"]["socketAddress"]
             yield socket["address"], socket["portValue"]
+
+
+def _without_keys(value: Any) -> Any:
+    """Envoy does not show private keys, nor where they are."""
+    match value:
+        case dict():
+            return {key: _without_keys(held) for key, held in value.items() if key != "privateKey"}
+        case list():
+            return [_without_keys(held) for held in value]
+    return value
