@@ -57,6 +57,12 @@ def tcp_peers(g: Graph, namespace: str, labels: Labels, port: int) -> PeerNames:
     return peer_names.peer_names(policies_in_force(g, namespace, labels), port, trust_domains(g))
 
 
+@query
+def admits_unidentified(g: Graph, namespace: str, labels: Labels, port: int) -> bool:
+    """Whether a plaintext peer may be connected to a TCP port; it hears no greeting otherwise."""
+    return peer_names.admits_unidentified(policies_in_force(g, namespace, labels), port)
+
+
 def http_filters(g: Graph, namespace: str, labels: Labels) -> tuple[HttpFilter, ...]:
     """Filters that decide requests, in the order in which they must stand."""
     return tuple(

@@ -150,7 +150,7 @@ def _chain(
     match_port: int | None,
     cluster: str,
 ) -> Piece:
-    refs: set[Ref] = {(CLUSTER, cluster)}
+    refs: set[Ref] = {(CLUSTER, cluster), (CLUSTER, BLACK_HOLE)}
     message = FilterChain(
         name=name,
         filter_chain_match=FilterChainMatch(
@@ -192,12 +192,13 @@ def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster:
 def _tcp(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str) -> list[Filter]:
     mesh = mesh_config(g)
     traffic = _traffic(chain)
+    admitted = chain.terminates or authorization.admits_unidentified(g, view.namespace, view.labels, port.number)
     return [
         *telemetry.network_filters(traffic),
         *authorization.network_filters(g, view.namespace, view.labels, port.number),
         tcp_proxy(
             cluster,
-            [(cluster, 1)],
+            [(cluster if admitted else BLACK_HOLE, 1)],
             telemetry.tcp_access_logs(mesh, traffic),
             after_handshake=chain.terminates and chain.transport == TLS,
         ),

@@ -73,6 +73,47 @@ def peer_names(policies: Iterable[AuthorizationPolicy], port: int, trust_domains
     return tuple(_uri(_matcher(name, but)) for name, but in dict.fromkeys(left))
 
 
+def admits_unidentified(policies: Iterable[AuthorizationPolicy], port: int) -> bool:
+    """Whether a peer without a certificate of the mesh may be let in to a TCP `port`: False only where rules that look
+    at nothing but who connects and where to keep out everybody without a name."""
+    allowing = denying = False
+    can_match = False
+    for policy in policies:
+        if policy.spec.action is Action.AUDIT:
+            continue
+        denies = policy.spec.action in (Action.DENY, Action.CUSTOM)
+        allowing |= not denies
+        for rule in policy.spec.rules:
+            if not _concerns(rule, port, denies=denies):
+                continue
+            sources = [item.source or Source() for item in rule.from_] or [Source()]
+            nameless = [source for source in sources if not _names_somebody(source)]
+            if denies:
+                denying |= not rule.when and any(not _looks_further(source) for source in nameless)
+            else:
+                can_match |= bool(nameless)
+    return not denying and (can_match or not allowing)
+
+
+def _names_somebody(source: Source) -> bool:
+    """Whether only peers with a name can match."""
+    return bool(source.principals or source.namespaces or source.service_accounts or source.trust_domains)
+
+
+def _looks_further(source: Source) -> bool:
+    """Whether more than names decides."""
+    return any(
+        (
+            source.ip_blocks,
+            source.not_ip_blocks,
+            source.remote_ip_blocks,
+            source.not_remote_ip_blocks,
+            source.request_principals,
+            source.not_request_principals,
+        )
+    )
+
+
 def _without(name: Name, but: tuple[Name, ...], denied: Peers) -> Iterator[tuple[Name, tuple[Name, ...]]]:
     """What of `name` without `but` is not among the denied: what their names do not cover, and what they except."""
     if not any(other.covers(name) for other in denied.names):
@@ -138,16 +179,7 @@ def _concerns(rule: Rule, port: int, *, denies: bool) -> bool:
 def _source(source: Source, namespace: str, trust_domains: TrustDomains) -> Peers | None:
     """Who a source is: all of its fields must hold, so that their names are intersected; None where more than names
     decides."""
-    if any(
-        (
-            source.ip_blocks,
-            source.not_ip_blocks,
-            source.remote_ip_blocks,
-            source.not_remote_ip_blocks,
-            source.request_principals,
-            source.not_request_principals,
-        )
-    ):
+    if _looks_further(source):
         return None
     found = mesh_names(trust_domains)
     but: list[Name] = []

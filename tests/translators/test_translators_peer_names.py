@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crds.decode import decode
-from translators.peer_names import Name, PeerNames, complement, peer_names
+from translators.peer_names import Name, PeerNames, admits_unidentified, complement, peer_names
 from translators.trust_domains import TrustDomains
 
 DOMAINS = TrustDomains("cluster.local", ("old.example",))
@@ -64,6 +64,43 @@ def _matches(matcher: StringMatcher | None, name: str) -> bool:
         return name.startswith(matcher.prefix)
     assert matcher.safe_regex is not None
     return re.fullmatch(matcher.safe_regex.regex, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("specs", "admitted"),
+    [
+        pytest.param([], True, id="no policy"),
+        pytest.param([{}], False, id="allow nothing"),
+        pytest.param([{"rules": [{}]}], True, id="allow all"),
+        pytest.param([{"rules": [{"from": [{"source": {"namespaces": ["shop"]}}]}]}], False, id="allow a namespace"),
+        pytest.param([{"rules": [{"from": [{"source": {"notNamespaces": ["shop"]}}]}]}], True, id="allow all but one"),
+        pytest.param([{"rules": [{"from": [{"source": {"ipBlocks": ["10.0.0.0/8"]}}]}]}], True, id="RBAC must decide"),
+        pytest.param([{"rules": [{"to": [{"operation": {"ports": ["1"]}}]}]}], False, id="allow another port"),
+        pytest.param([{"rules": [{"to": [{"operation": {"paths": ["/"]}}]}]}], False, id="allow requests"),
+        pytest.param([{"action": "DENY", "rules": [{}]}], False, id="deny all"),
+        pytest.param(
+            [{"action": "DENY", "rules": [{"from": [{"source": {"namespaces": ["shop"]}}]}]}],
+            True,
+            id="deny a namespace",
+        ),
+        pytest.param(
+            [{"action": "DENY", "rules": [{"from": [{"source": {"notNamespaces": ["shop"]}}]}]}],
+            False,
+            id="deny all but a namespace",
+        ),
+        pytest.param(
+            [{"action": "DENY", "rules": [{"from": [{"source": {"notIpBlocks": ["10.0.0.0/8"]}}]}]}],
+            True,
+            id="RBAC must deny",
+        ),
+        pytest.param(
+            [{"action": "DENY", "rules": [{"to": [{"operation": {"ports": ["1"]}}]}]}], True, id="deny another port"
+        ),
+        pytest.param([{"action": "AUDIT", "rules": [{}]}], True, id="audit decides nothing"),
+    ],
+)
+def test_whether_a_peer_without_a_certificate_may_connect(specs: list[dict[str, Any]], admitted: bool) -> None:
+    assert admits_unidentified(policies(*specs), 9000) is admitted
 
 
 def source(**fields: list[str]) -> dict[str, Any]:
