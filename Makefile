@@ -3,7 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint fmt lock clean
+# Tests that run side by side; each file stays in one process.
+JOBS ?= 2
+
+.PHONY: help setup demo test coverage lint fmt lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +24,12 @@ demo: setup ## a mesh of real Envoys on this machine; Ctrl-C ends it
 	@$(BIN)/dragoman demo $(ARGS)
 
 test: setup lint ## lint, types, layers, unit tests, golden tests, end-to-end tests
-	$(BIN)/python -m pytest $(ARGS)
+	@echo "translators once with every message validated at construction"
+	DRAGOMAN_STRICT=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests/translators/test_golden.py tests/codec/test_construction.py
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+coverage: setup ## which lines the tests in tests/ run
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered tests
 
 lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
