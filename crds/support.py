@@ -178,7 +178,24 @@ SUPPORTED: Mapping[str, Support] = {
         servers[].port.name
         servers[].port.number
         servers[].port.protocol = HTTP | HTTPS | HTTP2 | GRPC | GRPC-WEB | TCP | TLS | MONGO
-        servers[].tls
+        servers[].tls.httpsRedirect
+        servers[].tls.serverCertificate
+        servers[].tls.privateKey
+        servers[].tls.caCertificates
+        servers[].tls.caCrl
+        servers[].tls.tlsCertificates[].serverCertificate
+        servers[].tls.tlsCertificates[].privateKey
+        servers[].tls.credentialName
+        servers[].tls.credentialNames
+        servers[].tls.caCertCredentialName
+        servers[].tls.subjectAltNames
+        servers[].tls.verifyCertificateSpki
+        servers[].tls.verifyCertificateHash
+        servers[].tls.minProtocolVersion
+        servers[].tls.maxProtocolVersion
+        servers[].tls.cipherSuites
+        servers[].tls.ecdhCurves
+        servers[].tls.insecureSkipVerify
         servers[].tls.mode = PASSTHROUGH | SIMPLE | MUTUAL | OPTIONAL_MUTUAL | ISTIO_MUTUAL
         """
     ),
@@ -192,11 +209,6 @@ SUPPORTED: Mapping[str, Support] = {
         ingress[].captureMode
         ingress[].defaultEndpoint
         egress[].hosts
-        egress[].port.name
-        egress[].port.number
-        egress[].port.protocol
-        egress[].bind
-        egress[].captureMode
         outboundTrafficPolicy.mode
         """
     ),
