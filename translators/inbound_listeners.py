@@ -150,7 +150,8 @@ def _chain(
     match_port: int | None,
     cluster: str,
 ) -> Piece:
-    refs: set[Ref] = {(CLUSTER, cluster), (CLUSTER, BLACK_HOLE)}
+    to = cluster if chain.http or _admits(g, view, port, chain) else BLACK_HOLE
+    refs: set[Ref] = {(CLUSTER, to)}
     message = FilterChain(
         name=name,
         filter_chain_match=FilterChainMatch(
@@ -158,7 +159,7 @@ def _chain(
             transport_protocol=chain.transport,
             application_protocols=list(chain.alpn),
         ),
-        filters=_http(g, view, port, chain, cluster) if chain.http else _tcp(g, view, port, chain, cluster),
+        filters=_http(g, view, port, chain, cluster) if chain.http else _tcp(g, view, port, chain, cluster, to),
     )
     if chain.terminates:
         message.transport_socket = mesh_downstream(alpn.SERVED, _peers(g, view, port, chain))
@@ -189,16 +190,20 @@ def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster:
     ]
 
 
-def _tcp(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str) -> list[Filter]:
+def _admits(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> bool:
+    """Whether a connection reaches the application before its first byte: who is verified was judged by then."""
+    return chain.terminates or authorization.admits_unidentified(g, view.namespace, view.labels, port.number)
+
+
+def _tcp(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str, to: str) -> list[Filter]:
     mesh = mesh_config(g)
     traffic = _traffic(chain)
-    admitted = chain.terminates or authorization.admits_unidentified(g, view.namespace, view.labels, port.number)
     return [
         *telemetry.network_filters(traffic),
         *authorization.network_filters(g, view.namespace, view.labels, port.number),
         tcp_proxy(
             cluster,
-            [(cluster if admitted else BLACK_HOLE, 1)],
+            [(to, 1)],
             telemetry.tcp_access_logs(mesh, traffic),
             after_handshake=chain.terminates and chain.transport == TLS,
         ),
