@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
-from e2e.harness import EchoApp, Mesh, Pod, eventually, mesh_settings
+from e2e.harness import EchoApp, Mesh, Pod, eventually, failing, mesh_settings
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -241,12 +241,12 @@ async def test_a_method_in_other_letters_is_another_method(cast: Cast) -> None:
 # Connections: who is denied hears nothing, not even a greeting.
 
 
-async def heard(client: Pod, port: int = 9001, say: bytes = b"") -> bytes:
+async def heard(client: Pod, port: int = 9001, say: bytes = b"", *, seconds: float = 2) -> bytes:
     async with client.tcp("server.default", port) as connection:
         if say:
             await connection.send(say)
         try:
-            return await connection.receive(seconds=2)
+            return await connection.receive(seconds=seconds)
         except ConnectionError:
             return b""
 
@@ -304,3 +304,37 @@ async def test_an_allowed_path_allows_no_connection(cast: Cast) -> None:
         await eventually(lambda: heard(cast.amina), lambda bytes_: bytes_ == b"")
         assert await status(cast.amina, "open") == 200
     await eventually(lambda: heard(cast.amina), lambda bytes_: bytes_ == GREETING)
+
+
+@pytest.mark.parametrize("rules", ["ALLOW [amina]", "DENY all but [amina]"])
+@pytest.mark.parametrize("mode", ["DISABLE", "PERMISSIVE"])
+async def test_a_client_without_identity_hears_no_byte_either(cast: Cast, mode: str, rules: str) -> None:
+    plaintext = f"""
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: server, namespace: default}}
+spec:
+  selector: {{matchLabels: {{app: server}}}}
+  mtls: {{mode: {mode}}}
+"""
+    amina = "[cluster.local/ns/default/sa/amina]"
+    written = {
+        "ALLOW [amina]": policy("ALLOW", f"[{{from: [{{source: {{principals: {amina}}}}}]}}]"),
+        "DENY all but [amina]": policy("DENY", f"[{{from: [{{source: {{notPrincipals: {amina}}}}}]}}]"),
+    }[rules]
+    with cast.mesh.configuration.during(plaintext, mesh_settings("protocolDetectionTimeout: 0.1s")):
+        await eventually(lambda: heard(cast.stranger), lambda bytes_: bytes_ == GREETING)
+        with cast.mesh.configuration.during(written):
+            await eventually(lambda: heard(cast.stranger), lambda bytes_: bytes_ == b"")
+            assert await heard(cast.stranger, say=b"salaam\n") == b""
+        await eventually(lambda: heard(cast.stranger), lambda bytes_: bytes_ == GREETING)
+
+    async def identities() -> set[bool]:
+        return {"x-forwarded-client-cert" in (await cast.amina.http(URL)).echo.headers for _ in range(10)}
+
+    # Connections of before may still be there to be used once more, in either way of speaking.
+    await eventually(identities, lambda seen: seen == {True}, steady=1)
+    # And the detection timeout is gone: a plaintext client waits for ever again.
+    await eventually(
+        lambda: failing(heard(cast.stranger, seconds=0.5)), lambda error: isinstance(error, TimeoutError), steady=1
+    )
