@@ -20,13 +20,14 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute
 from envoy_data_plane.envoy.type.v3 import FractionalPercent
 
 from crds.destination import Destination
+from crds.regex import groups
 from crds.virtualservice import HTTPRetry, HTTPRewrite, HTTPRoute, HTTPRouteDestination, Percent
 from translators import alpn
 from translators.durations import not_negative
 from translators.fractions import ALWAYS, fraction, of_requests, whole_fraction
 from translators.header_operations import header_changes
 from translators.header_text import one_line
-from translators.regexes import measure, regex_matcher
+from translators.regexes import regex_matcher
 from translators.retries import retry_policy
 from translators.untranslatable import UntranslatableError
 
@@ -126,7 +127,7 @@ def _rewrite(action: RouteAction, rewrite: HTTPRewrite) -> None:
     if regex is not None and regex.match:
         pattern = regex_matcher(regex.match, "rewrite.uriRegexRewrite.match")
         substitution = regex.rewrite or ""
-        _refuse_unknown_groups(substitution, measure(regex.match)[2])
+        _refuse_unknown_groups(substitution, groups(regex.match))
         action.regex_rewrite = RegexMatchAndSubstitute(pattern=pattern, substitution=substitution)
     elif rewrite.uri:
         action.prefix_rewrite = one_line(rewrite.uri, "rewrite.uri")

@@ -12,16 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    Route,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from crds.decode import decode
+from crds.regex import MAX_SIZE, refusal
 from dragoman.codec import ROUTE, encode, to_json
 from dragoman.sidecar import argv, find_envoy
 from tests.translators.test_format_strings import BAD, GOOD
 from tests.translators.test_routes_in_envoy import listener
 from translators.format_strings import PLAIN
 from translators.http_routes import Origin, http_routes
-from translators.regexes import MAX_SIZE
 from translators.route_action import Target
 from translators.untranslatable import UntranslatableError
 
@@ -51,6 +58,12 @@ REGEXES = (
         "(a|b)*c{0,1000}",
         "((.{1000}){1})?" * 9,
         "[^a]{999}" * 9,
+        "[^a]{999}" * 17,
+        "(?:a{1,100}){1,10}",
+        "[*+]+",
+        "[à-é]",
+        r"\x{100}",
+        "(?P<n>x)(?P<n>y)",
     ),
 )
 DURATIONS = ("0s", "0.1ms", "1ms", "-1s", "87600h")
@@ -166,3 +179,11 @@ def _envoy_takes(folder: Path, hosts: list[VirtualHost]) -> str:
     command = [*argv(find_envoy(), file, concurrency=1, log_level="critical"), "--mode", "validate"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return "" if done.returncode == 0 else done.stderr[-1000:]
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("text", [text for text in REGEXES if text and refusal(text)])
+def test_a_real_envoy_refuses_the_regular_expressions_that_we_refuse(tmp_path: Path, text: str) -> None:
+    match = RouteMatch(safe_regex=RegexMatcher(regex=text))
+    route = Route(match=match, direct_response=DirectResponseAction(status=200))
+    assert _envoy_takes(tmp_path, [VirtualHost(name="x", domains=["*"], routes=[route])])
