@@ -1,0 +1,153 @@
+"""Small translations as values: filter chain tables, traffic policies, limits, and rules on connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from crds.decode import decode
+from dragoman.mesh.policies import MtlsMode
+from dragoman.mesh.protocol import Protocol
+from dragoman.mesh.rules import Rule
+from translators.filter_chains import RAW, TLS, chains, inspects_http, inspects_tls
+from translators.rbac_rules import Scope, rbac_policy
+from translators.traffic_policies import PolicyInForce, policy_in_force
+from translators.trust_domains import TrustDomains
+
+
+@pytest.mark.parametrize("mode", MtlsMode)
+@pytest.mark.parametrize("protocol", [protocol for protocol in Protocol if protocol is not Protocol.UDP])
+def test_chains_of_a_port_are_what_its_mode_promises(mode: MtlsMode, protocol: Protocol) -> None:
+    table = chains(mode, protocol)
+    terminated = [chain for chain in table if chain.terminates]
+    plaintext = [chain for chain in table if chain.transport == RAW]
+    assert bool(terminated) is (mode is not MtlsMode.DISABLE)
+    assert bool(plaintext) is (mode is not MtlsMode.STRICT)
+    assert all(chain.terminates for chain in table) or mode is not MtlsMode.STRICT, "nothing unverified under STRICT"
+    assert all(chain.transport == TLS for chain in terminated)
+    assert len({(chain.transport, chain.alpn) for chain in table}) == len(table), "Envoy refuses equal matches"
+    assert inspects_tls(table) is any(chain.transport == TLS for chain in table)
+    if protocol is Protocol.AUTO:
+        assert {chain.http for chain in table} == {True, False}
+    else:
+        assert {chain.http for chain in table} == {protocol.is_http}
+        assert not inspects_http(table), "a declared protocol is not looked for"
+
+
+def rule(spec: str) -> Rule:
+    head = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "a"}}
+    decoded: Any = decode({**head, "spec": {"host": "a", **yaml.safe_load(spec)}})
+    return Rule(decoded.spec.traffic_policy, decoded.spec.subsets, "a", "shop")
+
+
+_LEVELS = """
+trafficPolicy:
+  connectionPool: {tcp: {maxConnections: 1}}
+  loadBalancer: {simple: RANDOM}
+  portLevelSettings: [{port: {number: 81}, connectionPool: {tcp: {maxConnections: 2}}}]
+subsets:
+- {name: v1, trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}}
+- {name: v2, trafficPolicy: {portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: ROUND_ROBIN}}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("subset", "port", "connections", "balancer"),
+    [
+        ("", 80, 1, "RANDOM"),
+        ("", 81, 2, None),
+        ("v1", 80, 3, "RANDOM"),
+        ("v1", 81, 3, None),
+        ("v2", 80, None, "ROUND_ROBIN"),
+        ("v2", 81, 2, None),
+        ("unknown", 80, 1, "RANDOM"),
+    ],
+)
+def test_subsets_override_by_block_and_ports_replace(
+    subset: str, port: int, connections: int | None, balancer: str | None
+) -> None:
+    found = policy_in_force(rule(_LEVELS), subset, port)
+    tcp = found.connection_pool.tcp if found.connection_pool is not None else None
+    assert (tcp.max_connections if tcp is not None else None) == connections
+    assert (found.load_balancer.simple if found.load_balancer is not None else None) == balancer
+
+
+def test_without_a_rule_there_is_no_policy() -> None:
+    assert policy_in_force(None, "", 80) == PolicyInForce()
+
+
+def policy(text: str, *, http: bool, denies: bool) -> Any:
+    head = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "a"}}
+    decoded: Any = decode({**head, "spec": {"rules": [yaml.safe_load(text)]}})
+    scope = Scope("shop", http, denies, TrustDomains("example.org", ("old.example.org",)))
+    return rbac_policy(decoded.spec.rules[0], scope)
+
+
+_OF_REQUESTS = [
+    "{to: [{operation: {methods: [GET]}}]}",
+    "{to: [{operation: {notMethods: [GET]}}]}",
+    "{to: [{operation: {paths: [/a]}}]}",
+    "{to: [{operation: {notPaths: [/a]}}]}",
+    "{to: [{operation: {hosts: [a]}}]}",
+    "{to: [{operation: {notHosts: [a]}}]}",
+    '{when: [{key: "request.headers[x]", values: [a]}]}',
+]
+
+
+@pytest.mark.parametrize("text", _OF_REQUESTS)
+def test_conditions_on_requests_close_where_only_bytes_are_seen(text: str) -> None:
+    assert policy(text, http=False, denies=False) is None, "an ALLOW rule never matches"
+    denied = policy(text, http=False, denies=True)
+    assert denied.permissions[0].any, "a DENY rule matches on the rest: on everything"
+    assert denied.principals[0].any
+    assert policy(text, http=True, denies=False) is not None
+
+
+@pytest.mark.parametrize("key", ["request.auth.principal", "request.auth.claims[a]", "unheard.of"])
+def test_conditions_that_cannot_be_told_close_everywhere(key: str) -> None:
+    text = f'{{when: [{{key: "{key}", values: [a]}}]}}'
+    assert policy(text, http=True, denies=False) is None
+    assert policy(text, http=True, denies=True) is not None
+
+
+@pytest.mark.parametrize("domain", ["example.org", "old.example.org", "cluster.local"])
+def test_a_principal_holds_under_every_name_of_the_mesh(domain: str) -> None:
+    found = policy(f"{{from: [{{source: {{principals: [{domain}/ns/a/sa/b]}}}}]}}", http=False, denies=False)
+    names = found.principals[0].and_ids.ids[0].or_ids.ids
+    assert [name.authenticated.principal_name.exact for name in names] == [
+        "spiffe://example.org/ns/a/sa/b",
+        "spiffe://old.example.org/ns/a/sa/b",
+    ]
+
+
+def test_the_principal_of_another_mesh_is_only_itself() -> None:
+    found = policy("{from: [{source: {principals: [other.org/ns/a/sa/b]}}]}", http=False, denies=False)
+    assert found.principals[0].and_ids.ids[0].authenticated.principal_name.exact == "spiffe://other.org/ns/a/sa/b"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("principals", "a/ns/b/sa/c"),
+        ("namespaces", "a"),
+        ("serviceAccounts", "a"),
+        ("trustDomains", "a"),
+        ("ipBlocks", "10.0.0.0/8"),
+        ("remoteIpBlocks", "10.0.0.1"),
+    ],
+)
+def test_the_negative_of_a_source_is_its_positive_turned_around(field: str, value: str) -> None:
+    negative = f"not{field[0].upper()}{field[1:]}"
+    positive = policy(f"{{from: [{{source: {{{field}: [{value}]}}}}]}}", http=True, denies=False)
+    turned = policy(f"{{from: [{{source: {{{negative}: [{value}]}}}}]}}", http=True, denies=False)
+    assert turned.principals[0].and_ids.ids[0].not_id == positive.principals[0].and_ids.ids[0]
+
+
+@pytest.mark.parametrize(("field", "value"), [("hosts", "a"), ("methods", "GET"), ("paths", "/a*"), ("ports", '"80"')])
+def test_the_negative_of_an_operation_is_its_positive_turned_around(field: str, value: str) -> None:
+    negative = f"not{field[0].upper()}{field[1:]}"
+    positive = policy(f"{{to: [{{operation: {{{field}: [{value}]}}}}]}}", http=True, denies=False)
+    turned = policy(f"{{to: [{{operation: {{{negative}: [{value}]}}}}]}}", http=True, denies=False)
+    assert turned.permissions[0].and_rules.rules[0].not_rule == positive.permissions[0].and_rules.rules[0]
