@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import re2
@@ -24,9 +25,16 @@ def refusal(text: str) -> str:
     return ""
 
 
-def groups(text: str) -> int:
-    """How many groups an expression that RE2 takes captures."""
-    return int(re2.compile(text.encode(), _options()).groups)
+def unknown_group(substitution: str, text: str) -> str:
+    r"""The first reference of a substitution to a group that its expression, one that RE2 takes, does not have.
+
+    Rewrites know `\0` to `\9`, and `\\` for the sign; Envoy refuses a configuration for any other.
+    """
+    captured = re2.compile(text.encode(), _options()).groups
+    for reference in re.findall(r"\\(.?)", substitution, re.DOTALL):
+        if reference != "\\" and not (reference.isascii() and reference.isdigit() and int(reference) <= captured):
+            return f"\\{reference}"
+    return ""
 
 
 @cache

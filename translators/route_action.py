@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +19,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute
 from envoy_data_plane.envoy.type.v3 import FractionalPercent
 
 from crds.destination import Destination
-from crds.regex import groups
+from crds.regex import unknown_group
 from crds.virtualservice import HTTPRetry, HTTPRewrite, HTTPRoute, HTTPRouteDestination, Percent
 from translators import alpn
 from translators.durations import not_negative
@@ -127,17 +126,11 @@ def _rewrite(action: RouteAction, rewrite: HTTPRewrite) -> None:
     if regex is not None and regex.match:
         pattern = regex_matcher(regex.match, "rewrite.uriRegexRewrite.match")
         substitution = regex.rewrite or ""
-        _refuse_unknown_groups(substitution, groups(regex.match))
+        if unknown := unknown_group(substitution, regex.match):
+            raise UntranslatableError("rewrite.uriRegexRewrite.rewrite", f"{unknown} is no group of the expression")
         action.regex_rewrite = RegexMatchAndSubstitute(pattern=pattern, substitution=substitution)
     elif rewrite.uri:
         action.prefix_rewrite = one_line(rewrite.uri, "rewrite.uri")
-
-
-def _refuse_unknown_groups(substitution: str, known: int) -> None:
-    r"""RE2 rewrites know `\0` to `\9` and `\\`; Envoy rejects the configuration for a group that does not exist."""
-    for reference in re.findall(r"\\(.?)", substitution, re.DOTALL):
-        if reference != "\\" and not (reference.isascii() and reference.isdigit() and int(reference) <= known):
-            raise UntranslatableError("rewrite.uriRegexRewrite.rewrite", f"\\{reference} is no group of the expression")
 
 
 def _mirrors(http: HTTPRoute, resolve: Resolve) -> Iterator[RouteActionRequestMirrorPolicy]:

@@ -1,4 +1,4 @@
-"""Numbers, durations, percentages, addresses and regular expressions."""
+"""Numbers, durations, percentages, addresses, lines and regular expressions."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -42,6 +42,13 @@ def not_negative(value: int | None, path: str) -> Iterator[Problem]:
 def cidr(text: str, path: str) -> Iterator[Problem]:
     if not is_cidr(text):
         yield problem("DRG0310", path, f"{text!r} is neither an IP address nor a CIDR block", "such as 10.0.0.0/8")
+
+
+def one_line(text: str | None, path: str) -> Iterator[Problem]:
+    """Text of a header or URL: Envoy refuses what would end it (Envoy: rules HTTP_HEADER_NAME, HTTP_HEADER_VALUE)."""
+    if text and any(sign in text for sign in "\0\r\n"):
+        remedy = "write it in one line; a block of YAML (|) ends in a line break, |- does not"
+        yield problem("DRG0314", path, f"{text!r} has a line break or NUL in it", remedy)
 
 
 def regex(pattern: str, path: str) -> Iterator[Problem]:

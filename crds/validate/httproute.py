@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from crds.codes import problem
 from crds.problem import Problem
+from crds.regex import unknown_group
 from crds.validate import bounds, names, routes
 from crds.virtualservice import (
     CorsPolicy,
@@ -14,6 +15,7 @@ from crds.virtualservice import (
     HTTPRetry,
     HTTPRewrite,
     HTTPRoute,
+    RegexRewrite,
 )
 
 _MEGABYTE = 1 << 20
@@ -150,6 +152,9 @@ def _redirect(redirect: HTTPRedirect, path: str) -> Iterator[Problem]:
         yield problem("DRG0307", path, "uri and prefixRewrite exclude each other", "keep one of them")
     if redirect.port is not None and redirect.derive_port is not None:
         yield problem("DRG0307", path, "port and derivePort exclude each other", "keep one of them")
+    yield from bounds.one_line(redirect.uri, f"{path}.uri")
+    yield from bounds.one_line(redirect.authority, f"{path}.authority")
+    yield from bounds.one_line(redirect.prefix_rewrite, f"{path}.prefixRewrite")
     yield from bounds.port(redirect.port, f"{path}.port")
     if redirect.redirect_code is not None and redirect.redirect_code not in _REDIRECT_CODES:
         codes = ", ".join(map(str, sorted(_REDIRECT_CODES)))
@@ -167,13 +172,23 @@ def _rewrite(rewrite: HTTPRewrite, path: str) -> Iterator[Problem]:
         yield problem("DRG0307", path, "uri and uriRegexRewrite exclude each other", "keep one of them")
     if not (rewrite.uri or rewrite.authority or rewrite.uri_regex_rewrite):
         yield problem("DRG0308", path, "the rewrite changes nothing", "set uri, authority or uriRegexRewrite")
+    yield from bounds.one_line(rewrite.uri, f"{path}.uri")
+    yield from bounds.one_line(rewrite.authority, f"{path}.authority")
     if rewrite.uri_regex_rewrite is not None:
-        if not rewrite.uri_regex_rewrite.match:
-            yield problem("DRG0308", f"{path}.uriRegexRewrite.match", "the pattern is empty")
-        else:
-            yield from bounds.regex(rewrite.uri_regex_rewrite.match, f"{path}.uriRegexRewrite.match")
-        if not rewrite.uri_regex_rewrite.rewrite:
-            yield problem("DRG0308", f"{path}.uriRegexRewrite.rewrite", "the replacement is empty")
+        yield from _regex_rewrite(rewrite.uri_regex_rewrite, f"{path}.uriRegexRewrite")
+
+
+def _regex_rewrite(regex: RegexRewrite, path: str) -> Iterator[Problem]:
+    refused = list(bounds.regex(regex.match, f"{path}.match")) if regex.match else []
+    yield from refused
+    if not regex.match:
+        yield problem("DRG0308", f"{path}.match", "the pattern is empty")
+    if not regex.rewrite:
+        yield problem("DRG0308", f"{path}.rewrite", "the replacement is empty")
+    elif regex.match and not refused and (unknown := unknown_group(regex.rewrite, regex.match)):
+        remedy = r"\0 is the whole match, \1 to \9 are its groups, \\ is a backslash"
+        yield problem("DRG0314", f"{path}.rewrite", f"{unknown} is no group of the pattern", remedy)
+    yield from bounds.one_line(regex.rewrite, f"{path}.rewrite")
 
 
 def _retries(retries: HTTPRetry, path: str) -> Iterator[Problem]:
@@ -272,3 +287,6 @@ def _headers(headers: Headers | None, path: str) -> Iterator[Problem]:
             for name in named:
                 allowed = pseudo if field != "remove" else frozenset[str]()
                 yield from names.header(name, f"{path}.{direction}.{field}[{name}]", pseudo=allowed)
+        for field, values in (("set", operations.set), ("add", operations.add)):
+            for name, value in values.items():
+                yield from bounds.one_line(value, f"{path}.{direction}.{field}[{name}]")

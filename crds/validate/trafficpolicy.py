@@ -8,6 +8,7 @@ from crds.codes import problem
 from crds.connectionpool import ConnectionPoolSettings, H2UpgradePolicy
 from crds.loadbalancer import (
     ConsistentHashLB,
+    HTTPCookie,
     LoadBalancerSettings,
     LocalityLoadBalancerSetting,
 )
@@ -129,9 +130,7 @@ def _consistent_hash(settings: ConsistentHashLB, path: str) -> Iterator[Problem]
     if settings.http_header_name is not None:
         yield from names.header(settings.http_header_name, f"{path}.httpHeaderName")
     if settings.http_cookie is not None:
-        if not settings.http_cookie.name:
-            yield problem("DRG0308", f"{path}.httpCookie.name", "the cookie has no name")
-        yield from bounds.duration(settings.http_cookie.ttl, f"{path}.httpCookie.ttl", at_least=_ZERO)
+        yield from _cookie(settings.http_cookie, f"{path}.httpCookie")
     if settings.minimum_ring_size is not None:
         yield problem("DRG0401", f"{path}.minimumRingSize", "deprecated", "use ringHash.minimumRingSize")
         if settings.ring_hash is not None or settings.maglev is not None:
@@ -139,6 +138,17 @@ def _consistent_hash(settings: ConsistentHashLB, path: str) -> Iterator[Problem]
     if settings.maglev is not None and not _is_prime(settings.maglev.table_size):
         # Envoy: config.cluster.v3.Cluster.MaglevLbConfig.table_size; another number is NACKed.
         yield problem("DRG0314", f"{path}.maglev.tableSize", "not a prime number below 5000011", "such as 65537")
+
+
+def _cookie(cookie: HTTPCookie, path: str) -> Iterator[Problem]:
+    if not cookie.name:
+        yield problem("DRG0308", f"{path}.name", "the cookie has no name")
+    yield from bounds.one_line(cookie.name, f"{path}.name")
+    yield from bounds.one_line(cookie.path, f"{path}.path")
+    yield from bounds.duration(cookie.ttl, f"{path}.ttl", at_least=_ZERO)
+    for index, attribute in enumerate(cookie.attributes):
+        yield from bounds.one_line(attribute.name, f"{path}.attributes[{index}].name")
+        yield from bounds.one_line(attribute.value, f"{path}.attributes[{index}].value")
 
 
 def _is_prime(number: int | None) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crds.regex import groups, refusal
+from crds.regex import refusal, unknown_group
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,13 @@ def test_reasons_are_short_however_long_the_expression() -> None:
     ],
 )
 def test_groups_are_those_that_capture(text: str, number: int) -> None:
-    assert groups(text) == number
+    known = "".join(rf"\{group}" for group in range(number + 1))
+    assert unknown_group(f"/a{known}$1", text) == ""
+    assert unknown_group(rf"{known}\{number + 1}", text) == rf"\{number + 1}"
+
+
+@pytest.mark.parametrize(
+    ("substitution", "unknown"), [(r"\\1", ""), (r"\a", r"\a"), ("a\\", "\\"), (r"\²", r"\²"), ("\\\n", "\\\n")]
+)
+def test_backslashes_name_groups_or_themselves(substitution: str, unknown: str) -> None:
+    assert unknown_group(substitution, "a") == unknown

@@ -120,6 +120,55 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     (
         "VirtualService",
+        route(rf"{TO_A}, rewrite: {{uriRegexRewrite: {{match: '/(a)', rewrite: '/\1\2'}}}}"),
+        [("DRG0314", "spec.http[0].rewrite.uriRegexRewrite.rewrite")],
+    ),
+    (
+        "VirtualService",
+        route(rf'{TO_A}, rewrite: {{uri: "/a\n", authority: "a\r"}}'),
+        [("DRG0314", "spec.http[0].rewrite.uri"), ("DRG0314", "spec.http[0].rewrite.authority")],
+    ),
+    (
+        "VirtualService",
+        route(rf'{TO_A}, rewrite: {{uriRegexRewrite: {{match: a, rewrite: "b\0"}}}}'),
+        [("DRG0314", "spec.http[0].rewrite.uriRegexRewrite.rewrite")],
+    ),
+    (
+        "VirtualService",
+        route(r'redirect: {uri: "/a\n", authority: "a\0"}'),
+        [("DRG0314", "spec.http[0].redirect.uri"), ("DRG0314", "spec.http[0].redirect.authority")],
+    ),
+    (
+        "VirtualService",
+        route(r'redirect: {prefixRewrite: "/a\r\n"}'),
+        [("DRG0314", "spec.http[0].redirect.prefixRewrite")],
+    ),
+    (
+        "VirtualService",
+        route(rf'{TO_A}, headers: {{request: {{set: {{x: "a\n"}}}}, response: {{add: {{y: "b\0"}}}}}}'),
+        [
+            ("DRG0314", "spec.http[0].headers.request.set[x]"),
+            ("DRG0314", "spec.http[0].headers.response.add[y]"),
+        ],
+    ),
+    (
+        "VirtualService",
+        route(r'route: [{destination: {host: a}, headers: {request: {add: {x: "a\rb"}}}}]'),
+        [("DRG0314", "spec.http[0].route[0].headers.request.add[x]")],
+    ),
+    (
+        "DestinationRule",
+        (
+            "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie:"
+            r' {name: "a\n", path: "/\n", attributes: [{name: "x\0", value: "y\r"}]}}}}}'
+        ),
+        [
+            ("DRG0314", f"spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.{field}")
+            for field in ("name", "path", "attributes[0].name", "attributes[0].value")
+        ],
+    ),
+    (
+        "VirtualService",
         route(f"{TO_A}, retries: {{attempts: 0, retryOn: 5xx}}"),
         [("DRG0316", "spec.http[0].retries.attempts")],
     ),
@@ -722,9 +771,11 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     (
         "Gateway",
-        "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE,"
-        " credentialName: a, cipherSuites: [AES128-SHA, B], ecdhCurves: [P-256, P-1],"
-        " verifyCertificateSpki: [a], verifyCertificateHash: [b]}}]}",
+        (
+            "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE,"
+            " credentialName: a, cipherSuites: [AES128-SHA, B], ecdhCurves: [P-256, P-1],"
+            " verifyCertificateSpki: [a], verifyCertificateHash: [b]}}]}"
+        ),
         [
             ("DRG0204", "spec.servers[0].tls.cipherSuites[1]"),
             ("DRG0204", "spec.servers[0].tls.ecdhCurves[1]"),
