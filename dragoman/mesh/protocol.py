@@ -43,7 +43,7 @@ class Protocol(enum.StrEnum):
 
 
 _HTTP = frozenset({Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
-_HTTP2 = frozenset({Protocol.HTTP2, Protocol.GRPC})
+_HTTP2 = frozenset({Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
 _TLS = frozenset({Protocol.HTTPS, Protocol.TLS})
 _TCP = frozenset({Protocol.TCP, Protocol.MONGO, Protocol.MYSQL, Protocol.REDIS})
 

@@ -68,7 +68,10 @@ class Case:
         for file in self.folder.glob("out.*"):
             if file.name not in outputs:
                 file.unlink()
+        known = self.expected()
         for name, content in outputs.items():
+            if known.get(name) == content:
+                continue  # keys of maps come in any order
             (self.folder / name).write_text(yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True))
 
 
