@@ -35,7 +35,7 @@ NAMESPACES = Input[str, Namespace | None]("namespace", default=None)
 NODES = Input[str, Node | None]("node", default=None)
 
 PODS = Input[tuple[str, str], Pod | None]("pod", default=None)
-POD_NAMES = Input[str, tuple[str, ...]]("pods of namespace", default=())
+PODS_BY_LABEL = Input[tuple[str, str, str], tuple[str, ...]]("pods by (namespace, key, value) of a label", default=())
 
 SERVICES = Input[tuple[str, str], Service | None]("service", default=None)
 SERVICE_NAMES = Input[str, tuple[str, ...]]("services of namespace", default=())

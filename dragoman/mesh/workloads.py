@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from crds.kubernetes.pod import Pod
 from dragoman.engine import Graph, consult, query
-from dragoman.mesh.inputs import NODES, POD_NAMES, PODS
+from dragoman.mesh.inputs import NODES, PODS, PODS_BY_LABEL
 from dragoman.mesh.labels import Labels, labels_of
 
 CLUSTER_ID = "Kubernetes"
@@ -126,9 +126,12 @@ def _owner(pod: Pod) -> str:
 
 @query
 def workloads(g: Graph, namespace: str, selector: Labels) -> tuple[Workload, ...]:
-    """Workloads of a namespace whose labels include `selector`, by pod name."""
+    """Workloads of a namespace whose labels include `selector`, which must not be empty, by pod name.
+
+    Only pods with the first of the selector's labels are looked at: a new pod costs the services that may select it.
+    """
     found: list[Workload] = []
-    for pod in POD_NAMES(g, namespace):
+    for pod in PODS_BY_LABEL(g, (namespace, *min(selector))):
         candidate = consult(g, workload, namespace, pod)
         if candidate is not None and selector <= candidate.labels:
             # Read again as a part of the value: pods that were only looked at are no origin of it.

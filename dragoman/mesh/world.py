@@ -95,7 +95,8 @@ def _endpoints(endpoints: Endpoints) -> Iterator[Placement]:
 def _pod(pod: Pod) -> Iterator[Placement]:
     namespace, name = pod.metadata.namespace, pod.metadata.name
     yield Placement(inputs.PODS, (namespace, name), pod, _only)
-    yield Placement(inputs.POD_NAMES, namespace, name, _names)
+    for key, value in pod.metadata.labels.items():
+        yield Placement(inputs.PODS_BY_LABEL, (namespace, key, value), name, _names)
 
 
 def _virtual_service(virtual_service: VirtualService) -> Iterator[Placement]:

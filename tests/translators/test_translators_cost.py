@@ -47,6 +47,7 @@ CHANGES = {
     "VirtualService": istio(
         "VirtualService", "s3", "{hosts: [s3], http: [{timeout: 3s, route: [{destination: {host: s3}}]}]}"
     ),
+    "pod": pod("s3-9", "10.3.0.9"),
     "DestinationRule": istio("DestinationRule", "s3", "{host: s3, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"),
 }
 
