@@ -88,9 +88,7 @@ def _cluster(
         # Istio: minHealthPercent 0, the default, switches Envoy's panic mode off.
         least = policy.outlier_detection.min_health_percent or 0
         cluster.common_lb_config.healthy_panic_threshold = Percent(value=float(least))
-    protocol_options(
-        cluster, port.protocol, policy.connection_pool, upstream_tls.names_of_requests(policy.tls)
-    )
+    protocol_options(cluster, port.protocol, policy.connection_pool, upstream_tls.names_of_requests(policy.tls))
     return cluster, refs
 
 
