@@ -31,6 +31,8 @@ CODES: Mapping[str, Code] = {
     "DRG0202": Code(_W, "a field or mesh setting that has no effect yet"),
     "DRG0203": Code(_W, "a mesh setting that Istio's MeshConfig does not have"),
     "DRG0204": Code(_W, "a value that has no effect yet, of a field that has one"),
+    "DRG0205": Code(_W, "a field that has no effect yet in some of the places that it is meant for"),
+    "DRG0206": Code(_W, "a field without which the whole object has no effect yet"),
     # 03xx: the object has the shape of its kind and cannot be meant so
     "DRG0301": Code(_E, "not a valid name, namespace or host", _SCHEMA),
     "DRG0302": Code(_E, "not a port", _SCHEMA),
@@ -57,6 +59,7 @@ CODES: Mapping[str, Code] = {
     "DRG0406": Code(_W, "a field that is ignored in this combination", "IST0133"),
     "DRG0407": Code(_W, "weak or missing verification in TLS", "IST0128"),
     "DRG0408": Code(_W, "addresses are needed to tell TCP services apart", "IST0134"),
+    "DRG0409": Code(_W, "TLS that cannot be had: connections are refused rather than opened in plaintext"),
 }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from crds.codes import problem
+from crds.consequences import consequences
 from crds.fields import leaf_paths
 from crds.leaves import Leaf, set_leaves
 from crds.meta import IstioObject, Object
@@ -156,6 +157,13 @@ SUPPORTED: Mapping[str, Support] = {
         gateways
         exportTo
         {_under("http[]", _ROUTE)}
+        tls[].match[].sniHosts
+        tls[].match[].port
+        tls[].match[].gateways
+        tls[].route[]
+        tcp[].match[].port
+        tcp[].match[].gateways
+        tcp[].route[]
         """
     ),
     "DestinationRule": Support(
@@ -288,15 +296,23 @@ def unsupported(obj: Object) -> tuple[Problem, ...]:
     if support is None:
         return (problem("DRG0201", "kind", f"{obj.kind} has no effect yet"),)
     shape = message_of(type(obj)).fields["spec"].shape
-    found = []
+    found = list(consequences(obj))
+    told = tuple(each.path for each in found)
     for leaf in set_leaves(obj.spec, shape):
         entry = support.entry(leaf.field)
+        if told and is_below(f"spec.{leaf.path}", told):
+            continue
         if entry is None:
             found.append(problem("DRG0202", f"spec.{leaf.path}", "this field has no effect yet", "remove it"))
         elif not entry.admits(leaf):
             remedy = f"works with: {', '.join(entry.values)}" if entry.values else ""
             found.append(problem("DRG0204", f"spec.{leaf.path}", "this value has no effect yet", remedy))
     return tuple(found)
+
+
+def is_below(path: str, fields: tuple[str, ...]) -> bool:
+    """Whether a path is that of one of the fields, or of something in it."""
+    return any(path == field or path.startswith((f"{field}.", f"{field}[")) for field in fields)
 
 
 def gaps() -> dict[str, tuple[str, ...]]:

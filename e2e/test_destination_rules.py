@@ -230,6 +230,17 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_believed(cast: Cast,
         assert not [name for name in (await cast.client.envoy.stats("update_rejected")).items() if name[1]]
 
 
+@pytest.mark.parametrize("mode", ["SIMPLE", "MUTUAL"])
+async def test_tls_whose_credential_clients_are_not_given_is_never_plaintext(cast: Cast, mode: str) -> None:
+    tls = f"{{tls: {{mode: {mode}, credentialName: secret}}}}"
+    with cast.mesh.configuration.during(policy("server", tls), policy("secure", tls)):
+        await eventually(lambda: cast.client.http("http://server:8080/"), lambda answer: answer.status == 503)
+        await eventually(lambda: cast.client.http("http://secure:8443/"), lambda answer: answer.status == 503)
+        stats = await cast.client.envoy.stats("8443.*secure.*fail_verify_cert_hash")
+        assert sum(stats.values()) > 0, "a handshake that ends with the server's certificate"
+        assert not [name for name in (await cast.client.envoy.stats("update_rejected")).items() if name[1]]
+
+
 # Precedence.
 
 

@@ -130,7 +130,6 @@ def _transport(
             alpn=offer,
             identities=_identities(g, found),
             http2=speaks_http2(port.protocol, policy.connection_pool),
-            credentials=False,
         )
     if not mesh_config(g).enable_auto_mtls or namespace_mtls_mode(g, found.namespace) is MtlsMode.DISABLE:
         return frozenset()

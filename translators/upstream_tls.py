@@ -6,11 +6,10 @@ Istio: pilot/pkg/networking/core/cluster_tls.go.
 from __future__ import annotations
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterTransportSocketMatch
-from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket, UpstreamHttpProtocolOptions
+from envoy_data_plane.envoy.config.core.v3 import DataSource, UpstreamHttpProtocolOptions
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
-    CommonTlsContextCombinedCertificateValidationContext,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
     TlsCertificate,
@@ -19,8 +18,8 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from crds.clienttls import ClientTLSMode, ClientTLSSettings
-from dragoman.codec import SECRET, Ref, struct
-from translators.tls import MESH_SECRETS, PLAINTEXT, mesh_upstream, sds, upstream_socket
+from dragoman.codec import Ref, struct
+from translators.tls import MESH_SECRETS, PLAINTEXT, mesh_upstream, upstream_socket
 
 TLS_MODE = "tlsMode"
 """Key in an endpoint's `envoy.transport_socket_match` metadata that says it speaks the mesh's TLS."""
@@ -29,6 +28,10 @@ TLS_MODE = "tlsMode"
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 """The roots of the proxy's own image (Debian, Ubuntu, Alpine, distroless). Envoy's API has `system_root_certs` for it,
 which Envoy does not implement: it would verify nothing. Where the file is missing Envoy refuses the cluster."""
+
+NO_CERTIFICATE = "0" * 64
+"""The hash of no certificate. Credentials by name are not given to clients: so that TLS does not become plaintext, as
+it does at Istio's sidecars, no server is good enough (docs/decisions/client-credentials.md)."""
 
 
 def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
@@ -58,56 +61,40 @@ def written(
     alpn: tuple[str, ...],
     identities: tuple[str, ...],
     http2: bool,
-    credentials: bool,
 ) -> frozenset[Ref]:
-    """What a DestinationRule's `tls` says. `credentials`: whether this proxy may use a Secret by name (gateways)."""
+    """What a DestinationRule's `tls` says."""
     match settings.mode:
         case None | ClientTLSMode.DISABLE:
             return frozenset()
         case ClientTLSMode.ISTIO_MUTUAL:
             return mutual(cluster, settings.sni or sni, alpn, settings.subject_alt_names or identities)
-    if settings.credential_name and not credentials:
-        # Istio drops the TLS context here: a sidecar may not read Secrets, and plaintext is what is left of it.
-        return frozenset()
-    socket, refs = _originated(settings, http2)
-    cluster.transport_socket = socket
-    return refs
-
-
-def _originated(settings: ClientTLSSettings, http2: bool) -> tuple[TransportSocket, frozenset[Ref]]:
-    names = [
-        SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
-        # Envoy refuses names without roots to verify them by.
-        for name in (() if settings.insecure_skip_verify else settings.subject_alt_names)
-        for kind in (SubjectAltNameMatcherSanType.DNS, SubjectAltNameMatcherSanType.URI)
-    ]
-    validation = CertificateValidationContext(match_typed_subject_alt_names=names)
     context = CommonTlsContext(alpn_protocols=["h2"] if http2 else [])
-    refs: set[Ref] = set()
-    mutual = settings.mode is ClientTLSMode.MUTUAL
     if settings.credential_name:
-        name = f"kubernetes://{settings.credential_name}"
-        context.combined_validation_context = CommonTlsContextCombinedCertificateValidationContext(
-            default_validation_context=validation, validation_context_sds_secret_config=sds(f"{name}-cacert")
-        )
-        refs.add((SECRET, f"{name}-cacert"))
-        if mutual:
-            context.tls_certificate_sds_secret_configs = [sds(name)]
-            refs.add((SECRET, name))
+        context.validation_context = CertificateValidationContext(verify_certificate_hash=[NO_CERTIFICATE])
     else:
-        if not settings.insecure_skip_verify:
-            path = settings.ca_certificates
-            validation.trusted_ca = DataSource(filename=path if path and path != "system" else SYSTEM_ROOTS)
-        context.validation_context = validation
-        if mutual:
-            context.tls_certificates = [
-                TlsCertificate(
-                    certificate_chain=DataSource(filename=settings.client_certificate or ""),
-                    private_key=DataSource(filename=settings.private_key or ""),
-                )
-            ]
-    upstream = UpstreamTlsContext(common_tls_context=context, sni=settings.sni or "")
-    return upstream_socket(upstream), frozenset(refs)
+        _originate(context, settings)
+    cluster.transport_socket = upstream_socket(UpstreamTlsContext(common_tls_context=context, sni=settings.sni or ""))
+    return frozenset()
+
+
+def _originate(context: CommonTlsContext, settings: ClientTLSSettings) -> None:
+    validation = CertificateValidationContext()
+    if not settings.insecure_skip_verify:  # Envoy refuses names without roots to verify them by
+        path = settings.ca_certificates
+        validation.trusted_ca = DataSource(filename=path if path and path != "system" else SYSTEM_ROOTS)
+        validation.match_typed_subject_alt_names = [
+            SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+            for name in settings.subject_alt_names
+            for kind in (SubjectAltNameMatcherSanType.DNS, SubjectAltNameMatcherSanType.URI)
+        ]
+    context.validation_context = validation
+    if settings.mode is ClientTLSMode.MUTUAL:
+        context.tls_certificates = [
+            TlsCertificate(
+                certificate_chain=DataSource(filename=settings.client_certificate or ""),
+                private_key=DataSource(filename=settings.private_key or ""),
+            )
+        ]
 
 
 def names_of_requests(settings: ClientTLSSettings | None) -> UpstreamHttpProtocolOptions | None:

@@ -1107,8 +1107,8 @@ def test_warnings_do_not_forbid() -> None:
 def test_every_code_in_use_is_in_the_table() -> None:
     used = {code for _, _, expected in BAD for code, _ in expected}
     assert used <= set(CODES)
-    # The table holds nothing that no rule reports.
-    assert {code for code in CODES if code.startswith(("DRG03", "DRG04"))} <= used
+    # The table holds nothing that no rule reports (DRG0409 is one of `crds.consequences`).
+    assert {code for code in CODES if code.startswith(("DRG03", "DRG04"))} - {"DRG0409"} <= used
 
 
 @pytest.mark.parametrize(

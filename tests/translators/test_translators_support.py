@@ -45,7 +45,12 @@ _GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: gw, namespace: shop}
-spec: {selector: {app: gw}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+spec:
+  selector: {app: gw}
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
+  - {port: {number: 90, name: tcp, protocol: TCP}, hosts: ["*"]}
+  - {port: {number: 443, name: tls, protocol: TLS}, hosts: ["*"], tls: {mode: PASSTHROUGH}}
 """
 _BOUND = """
 ---
@@ -104,7 +109,23 @@ _CONTEXTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ),
         (r"(http\[\]\.)match\[\]\.gateways", {}),
         (r"(http\[\]\.)delegate", {}),
-        (r"(tcp\[\]\.|tls\[\]\.)", {"route[].destination.host": "reviews"}),
+        (
+            r"(tcp\[\]\.)route\[\]\.weight",
+            {".gateways": ["gw"], "route": [{"destination": {"host": h}, "weight": 1} for h in ("reviews", "ratings")]},
+        ),
+        (r"(tcp\[\]\.)", {".gateways": ["gw"], "route[].destination.host": "reviews"}),
+        (
+            r"(tls\[\]\.)route\[\]\.weight",
+            {
+                ".gateways": ["gw"],
+                "match[].sniHosts": ["reviews"],
+                "route": [{"destination": {"host": h}, "weight": 1} for h in ("reviews", "ratings")],
+            },
+        ),
+        (
+            r"(tls\[\]\.)",
+            {".gateways": ["gw"], "match[].sniHosts": ["reviews"], "route[].destination.host": "reviews"},
+        ),
     ],
     "DestinationRule": [
         (r"(.*portLevelSettings\[\]\.)port\.number", {"connectionPool.tcp.maxConnections": 5}),
@@ -206,7 +227,7 @@ _KEYS = {"portLevelMtls{}": 8080, "headers{}": "x-a", "withoutHeaders{}": "x-a",
 
 
 _OTHERWISE = {
-    r"DestinationRule .*tls\.credentialName": "TLS without it cannot be had: plaintext is left, as in Istio's sidecars",
+    r"DestinationRule .*tls\.credentialName": "TLS cannot be had without it: every connection is refused",
     r"AuthorizationPolicy .*[rR]equestPrincipals": "a condition that cannot be told closes: ALLOW matches nothing",
     r"VirtualService http\[\]\.delegate\..*": "the rule is refused by name, and its last good version stays",
     r"Sidecar ingress\[\]\.port\.name": "required, and a name for humans only",

@@ -1,0 +1,76 @@
+"""What follows from a field that is not honoured yet, where that is more than its own absence.
+
+`crds.support` says of a field that it has no effect. Here are those that take more with them, or hold in some places
+only; what is said of one replaces what the table would say of everything below it.
+"""
+
+from collections.abc import Iterator
+
+from crds.clienttls import ClientTLSMode, ClientTLSSettings
+from crds.codes import problem
+from crds.destinationrule import DestinationRule
+from crds.meta import IstioObject
+from crds.problem import Problem
+from crds.trafficpolicy import TrafficPolicy
+from crds.virtualservice import TCPRoute, TLSRoute, VirtualService
+
+_MESH = "mesh"
+
+
+def consequences(obj: IstioObject) -> Iterator[Problem]:
+    """Warnings, each at the field that it is about."""
+    match obj:
+        case VirtualService():
+            yield from _delegation(obj)
+            for index, tls in enumerate(obj.spec.tls):
+                yield from _at_sidecars(obj, tls, f"spec.tls[{index}]")
+            for index, tcp in enumerate(obj.spec.tcp):
+                yield from _at_sidecars(obj, tcp, f"spec.tcp[{index}]")
+        case DestinationRule():
+            if obj.spec.traffic_policy is not None:
+                yield from _policy(obj.spec.traffic_policy, "spec.trafficPolicy")
+            for index, subset in enumerate(obj.spec.subsets):
+                if subset.traffic_policy is not None:
+                    yield from _policy(subset.traffic_policy, f"spec.subsets[{index}].trafficPolicy")
+
+
+def _delegation(obj: VirtualService) -> Iterator[Problem]:
+    if not obj.spec.hosts:
+        message = "delegation does not work yet: without hosts this VirtualService has no effect"
+        yield problem("DRG0206", "spec.hosts", message, "write its routes where it is delegated to")
+    for index, route in enumerate(obj.spec.http):
+        if route.delegate is not None:
+            message = (
+                "delegation does not work yet: no route of this whole VirtualService takes effect,"
+                " its hosts keep their last good routes or have the default ones"
+            )
+            yield problem("DRG0206", f"spec.http[{index}].delegate", message, "write the delegate's routes here")
+
+
+def _at_sidecars(obj: VirtualService, route: TLSRoute | TCPRoute, path: str) -> Iterator[Problem]:
+    everywhere = obj.spec.gateways or (_MESH,)
+    places = {place for match in route.match or (None,) for place in (match and match.gateways) or everywhere}
+    if _MESH not in places:
+        return
+    if places == {_MESH}:
+        message = "routes of TCP and TLS work at gateways only yet: at sidecars this one has no effect"
+        yield problem("DRG0202", path, message, "bind it to a gateway, or remove it")
+    else:
+        message = "routes of TCP and TLS work at gateways only yet: this one has no effect for `mesh`, the sidecars"
+        yield problem("DRG0205", path, message, "take `mesh` out of its gateways")
+
+
+def _policy(policy: TrafficPolicy, path: str) -> Iterator[Problem]:
+    yield from _credential(policy.tls, f"{path}.tls")
+    for index, port in enumerate(policy.port_level_settings):
+        yield from _credential(port.tls, f"{path}.portLevelSettings[{index}].tls")
+
+
+def _credential(tls: ClientTLSSettings | None, path: str) -> Iterator[Problem]:
+    if tls is not None and tls.credential_name and tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
+        message = (
+            "credentials by name are not given to clients yet: every connection under this policy is refused,"
+            " since without them it could not be the TLS that is asked for"
+        )
+        remedy = "mount the certificates and name their files: caCertificates, clientCertificate, privateKey"
+        yield problem("DRG0409", f"{path}.credentialName", message, remedy)
