@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -103,6 +104,7 @@ def line_of(text: Text, path: str) -> int:
     return first + int(line)
 
 
+@lru_cache(maxsize=1)  # one document's problems are asked about one after the other
 def _composed(data: bytes) -> yaml.Node | None:
     try:
         content = data.decode()
