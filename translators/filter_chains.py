@@ -72,7 +72,3 @@ def chains(mode: MtlsMode, protocol: Protocol) -> tuple[Chain, ...]:
 
 def inspects_tls(listed: tuple[Chain, ...]) -> bool:
     return any(chain.transport == TLS for chain in listed)
-
-
-def inspects_http(listed: tuple[Chain, ...]) -> bool:
-    return any(chain.alpn == PLAIN_HTTP for chain in listed)

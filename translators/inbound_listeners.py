@@ -18,7 +18,7 @@ from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.sidecar_ingress import IngressPort, ingress_ports
 from dragoman.mesh.workloads import Interception
 from translators import alpn, authorization, listener_filters, telemetry
-from translators.filter_chains import TLS, Chain, chains, inspects_http, inspects_tls
+from translators.filter_chains import TLS, Chain, chains, inspects_tls
 from translators.http_connection_managers import inbound_manager, inbound_routes
 from translators.names import (
     BLACK_HOLE,
@@ -73,7 +73,9 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
     if view.mode is Interception.TPROXY:
         filters.append(listener_filters.original_source())
     filters.append(listener_filters.tls_inspector(p for p, table in tables.items() if not inspects_tls(table)))
-    filters.append(listener_filters.http_inspector(p for p, table in tables.items() if not inspects_http(table)))
+    # By protocol, not by mode: between PERMISSIVE and STRICT only filter chains then differ, and Envoy swaps those in
+    # place. Other listener filters would replace the listener, and for a moment the old and the new both accept.
+    filters.append(listener_filters.http_inspector(p.number for p in ports if p.protocol is not Protocol.AUTO))
     head = Listener(
         name=VIRTUAL_INBOUND,
         address=_address("0.0.0.0", mesh.proxy_inbound_listen_port),  # noqa: S104 - inside the pod's own network
@@ -95,7 +97,7 @@ def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
     filters = []
     if inspects_tls(table):
         filters.append(listener_filters.tls_inspector())
-    if inspects_http(table):
+    if written.port.protocol is Protocol.AUTO:
         filters.append(listener_filters.http_inspector())
     name = listener(written.bind, written.number)
     head = Listener(

@@ -11,7 +11,8 @@ from crds.decode import decode
 from dragoman.mesh.policies import MtlsMode
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.rules import Rule
-from translators.filter_chains import RAW, TLS, chains, inspects_http, inspects_tls
+from translators.alpn import PLAIN_HTTP
+from translators.filter_chains import RAW, TLS, chains, inspects_tls
 from translators.rbac_rules import Scope, rbac_policy
 from translators.traffic_policies import PolicyInForce, policy_in_force
 from translators.trust_domains import TrustDomains
@@ -33,7 +34,7 @@ def test_chains_of_a_port_are_what_its_mode_promises(mode: MtlsMode, protocol: P
         assert {chain.http for chain in table} == {True, False}
     else:
         assert {chain.http for chain in table} == {protocol.is_http}
-        assert not inspects_http(table), "a declared protocol is not looked for"
+        assert not any(chain.alpn == PLAIN_HTTP for chain in table), "a declared protocol is not looked for"
 
 
 def rule(spec: str) -> Rule:
