@@ -4,11 +4,13 @@ from xds.delta import DeltaStream
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
 from xds.order import Patience
 from xds.quarantine import Blocked, Rejection
-from xds.request import DeltaRequest, Node
+from xds.request import DeltaRequest, Node, SotwRequest
 from xds.resource import Resource
 from xds.server import Limits, XdsServer
 from xds.session import Connect, Peer, Refused, Session
+from xds.sotw import SotwStream
 from xds.status import ConnectionStatus, Lingering, Observer, TypeStatus, Unobserved, Waiting
+from xds.stream import Stream
 from xds.view import View
 
 __all__ = [
@@ -31,7 +33,10 @@ __all__ = [
     "Resource",
     "Response",
     "Session",
+    "SotwRequest",
+    "SotwStream",
     "Stale",
+    "Stream",
     "Subscribed",
     "TypeStatus",
     "Unobserved",

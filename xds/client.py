@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
-from xds.delivery import NOTHING, Delivery, Held, Unsure, versions_of, without
+from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, versions_of, without
 from xds.order import Patience
 from xds.push import Push
 from xds.resource import Resource
@@ -27,9 +27,18 @@ class Warming:
 class Client:
     """Delivery state of all types of one stream, over several views whose names are disjoint."""
 
-    def __init__(self, proxy: str, patience: Patience, on_change: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        proxy: str,
+        patience: Patience,
+        on_change: Callable[[], None] | None = None,
+        *,
+        state_of_the_world: bool = False,
+    ) -> None:
         self.proxy = proxy
         self.patience = patience
+        self.state_of_the_world = state_of_the_world
+        """It cannot be told that a single resource is absent."""
         self.views: tuple[View, ...] = ()
         self.types: dict[str, Delivery] = {}
         self._on_change = on_change
@@ -107,20 +116,16 @@ class Client:
             self._positions[view, type_url] = view.head(type_url)
         return delivery
 
-    def want(self, delivery: Delivery, name: str, known: str | None) -> None:
-        """The client newly wants a name, of which it holds version `known` (None: nothing)."""
+    def want(self, delivery: Delivery, name: str, held: Held) -> None:
+        """The client newly wants a name, under which it holds something already or nothing."""
         owed = delivery.type_url == ENDPOINT and name in self._owed
-        held: Held = None
-        if known is not None:
-            served = self.served(delivery.type_url, name)
-            if served is not None and served.version == known:
-                # It was ACKed to another stream or control plane.
-                self._vouch(served)
-                if not owed:
-                    return
-                held = served
-            else:
-                held = Unsure(frozenset((known,)), None)
+        served = None if held is None else self.served(delivery.type_url, name)
+        if served is not None and versions_of(held) == {served.version}:
+            # It was ACKed to another stream or control plane.
+            self._vouch(served)
+            if not owed:
+                return
+            held = served
         delivery.behind.setdefault(name, held)
         if owed:
             self._owed.discard(name)
@@ -189,7 +194,7 @@ class Client:
         and of all later cluster updates until they come (envoyproxy/envoy issue 13009).
         """
         endpoints = self.types.get(ENDPOINT)
-        for resource in push.resources:
+        for resource in (*push.resources, *_reverted(delivery, push)):
             for type_url, name in resource.refs:
                 if type_url != ENDPOINT:
                     continue
@@ -200,7 +205,7 @@ class Client:
 
     def acked(self, delivery: Delivery, now: float) -> Push:
         """The client took the response in flight."""
-        push = self._landed(delivery)
+        push = self._landed(delivery, taken=True)
         delivery.counters.acked += 1
         delivery.acked_at, delivery.acked_nonce = now, push.nonce
         for resource in push.resources:
@@ -214,8 +219,12 @@ class Client:
                 delivery.behind[resource.name] = resource
         if delivery.type_url == ROUTE:
             self._warmed()
-        if delivery.type_url != LISTENER and delivery.inflight_view is not None:
-            delivery.inflight_view.accept(push)
+        if delivery.type_url != LISTENER:
+            if delivery.inflight_view is not None:
+                delivery.inflight_view.accept(push)
+            else:
+                for resource in push.resources:
+                    self._vouch(resource)
         delivery.shrink(len(push.resources))
         return push
 
@@ -237,9 +246,9 @@ class Client:
         """The client rejected the response in flight because of `culprits` (empty: nobody knows).
 
         A NACK is not atomic: Envoy may have applied all, some or none of the other resources, so their versions are
-        forgotten and they are sent again; of a culprit it keeps what it had.
+        forgotten and they are sent again, removals too; of a culprit it keeps what it had.
         """
-        push = self._landed(delivery)
+        push = self._landed(delivery, taken=False)
         delivery.counters.rejected += 1
         delivery.last_error = message
         innocent = [resource for resource in push.resources if resource.name not in culprits]
@@ -253,7 +262,7 @@ class Client:
             refs = resource.refs if before is None else None if before.refs is None else before.refs | resource.refs
             # Of the versions before, nothing is one.
             delivery.behind[resource.name] = Unsure(
-                frozenset((resource.version,)) | (versions_of(before) or {NOTHING}), refs
+                frozenset((resource.version,)) | (versions_of(before) or {NOTHING}), refs, at_hand(before)
             )
         if not culprits:
             half = (len(innocent) + 1) // 2
@@ -270,14 +279,17 @@ class Client:
                 return view.reject(resource, message, self.proxy)
         return True
 
-    def _landed(self, delivery: Delivery) -> Push:
+    def _landed(self, delivery: Delivery, *, taken: bool) -> Push:
         push = delivery.inflight
         assert push is not None, "nothing is in flight"  # noqa: S101 - checked by the stream machines
         delivery.inflight = None
         for name in push.removed:
             if delivery.type_url == LISTENER:
                 self._warming.pop(name, None)
-            # A removal cannot be rejected. The name may have come back meanwhile: then the client lacks it.
+            if not taken and delivery.behind.get(name) is not None:
+                # Nothing of the response may have been applied.
+                continue
+            # The name may have come back meanwhile: then the client lacks it.
             served = self.served(delivery.type_url, name)
             if name not in delivery.subscription or (served is None and name not in delivery.resend):
                 delivery.forget(name)
@@ -285,3 +297,11 @@ class Client:
                 delivery.removals.pop(name, None)
                 delivery.behind[name] = None
         return push
+
+
+def _reverted(delivery: Delivery, push: Push) -> list[Resource]:
+    """Return what a state of the world says as it was ACKed last, while a later version may have been taken out of a
+    response that was rejected as a whole: to the client that is a change back."""
+    sent = {resource.name for resource in push.resources}
+    unsure = (held for name, held in delivery.behind.items() if isinstance(held, Unsure) and name not in sent)
+    return [held.acked for held in unsure if held.acked is not None] if push.state else []

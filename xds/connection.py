@@ -11,12 +11,13 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from xds.budget import ByteBudget
-from xds.delta import DeltaStream
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
 from xds.order import Patience
-from xds.request import DeltaRequest, Node
+from xds.request import Node, Request
+from xds.services import Method
 from xds.session import Connect, Peer, Refused, Session
 from xds.status import ConnectionStatus, Observer
+from xds.stream import Stream
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 LOG: Final = structlog.get_logger("xds")
@@ -42,6 +43,7 @@ class Connection:
         self,
         number: int,
         context: Context,
+        method: Method,
         *,
         connect: Connect,
         observer: Observer,
@@ -51,6 +53,7 @@ class Connection:
     ) -> None:
         self._number = number
         self._context = context
+        self._method = method
         self._connect = connect
         self._observer = observer
         self._budget = budget
@@ -62,7 +65,7 @@ class Connection:
         self._node: Node | None = None
         self._peer = _peer(context)
         self._session: Session | None = None
-        self._stream: DeltaStream | None = None
+        self._stream: Stream[Any] | None = None
         self._connected_at = time.time()
         self._log = LOG
 
@@ -84,17 +87,23 @@ class Connection:
             LOG.warning("refused", peer=self._peer.address, code=refused.code.name, reason=refused.message)
             await self._context.abort(refused.code, refused.message)
             return
-        except DecodeError:
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is not a DeltaDiscoveryRequest")
+        except DecodeError as error:
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"this is not a discovery request: {error}")
             return
         self._log = LOG.bind(proxy=session.proxy_id, connection=self._number)
-        stream = self._stream = DeltaStream(
+        stream = self._stream = self._method.stream(
             session.views, proxy=session.proxy_id, patience=self._patience, on_change=self._wake.set
         )
         session.on_views_changed = self._views_changed
         started = time.monotonic()
         self._observer.connected(session.proxy_id)
-        self._log.info("connected", peer=self._peer.address, node=first.node.id, client=first.node.user_agent)
+        self._log.info(
+            "connected",
+            peer=self._peer.address,
+            node=first.node.id,
+            client=first.node.user_agent,
+            method=self._method.name,
+        )
         writer = asyncio.create_task(self._write_until_end(stream))
         reader = asyncio.create_task(self._read_until_end(stream, first))
         try:
@@ -139,6 +148,7 @@ class Connection:
             address=self._peer.address,
             connected_at=self._connected_at,
             clock=time.monotonic(),
+            method=self._method.name,
             views=tuple(view.name for view in self._session.views),
             types=self._stream.status(),
         )
@@ -148,23 +158,23 @@ class Connection:
             self._stream.set_views(self._session.views)
             self._wake.set()
 
-    async def _read(self) -> DeltaRequest | None:
+    async def _read(self) -> Request | None:
         data: Any = await self._context.read()
         # A message is bytes; the end of the stream is gRPC's EOF object.
-        return DeltaRequest.parse(data) if isinstance(data, bytes) else None
+        return self._method.parse(data) if isinstance(data, bytes) else None
 
-    async def _read_until_end(self, stream: DeltaStream, request: DeltaRequest | None) -> None:
+    async def _read_until_end(self, stream: Stream[Any], request: Request | None) -> None:
         while request is not None:
             for event in stream.receive(request, time.monotonic()):
                 self._tell(event)
             self._wake.set()
             try:
                 request = await self._read()
-            except DecodeError:
-                self._log.warning("malformed request")
+            except DecodeError as error:
+                self._log.warning("malformed request", error=str(error))
                 return
 
-    async def _write_until_end(self, stream: DeltaStream) -> None:
+    async def _write_until_end(self, stream: Stream[Any]) -> None:
         while not self._ending:
             self._wake.clear()
             response = stream.next_response(time.monotonic())

@@ -21,6 +21,8 @@ class Unsure:
     """`NOTHING` among them if it may hold none."""
     refs: frozenset[Ref] | None
     """What any of them refers to; None if that is not known."""
+    acked: Resource | None = None
+    """The last that it ACKed, if it was on this stream."""
 
 
 Held = Resource | Unsure | None
@@ -43,7 +45,12 @@ def without(held: Held, version: str) -> Held:
     if not isinstance(held, Unsure):
         return held
     versions = held.versions - {version}
-    return Unsure(versions, held.refs) if versions - {NOTHING} else None
+    return Unsure(versions, held.refs, held.acked) if versions - {NOTHING} else None
+
+
+def at_hand(held: Held) -> Resource | None:
+    """Return what to say in the state of the world of a name that is not to change: leaving it out removes it."""
+    return held.acked if isinstance(held, Unsure) else held
 
 
 @dataclass(slots=True)

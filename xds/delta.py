@@ -1,206 +1,46 @@
-"""Incremental ADS as a machine without IO: requests in, responses out (in the manner of h11 and h2).
-
-Theory of operation. A stream delivers several views. Per type there is at most one response in flight; while it is,
-changes coalesce and the latest wins. A version counts as delivered when it is ACKed, never when it is sent. What may be
-sent, and when, is decided by `due`; this file knows the rules of the incremental protocol: subscriptions, wildcards,
-reconnects, nonces, and that everything asked for is answered.
+"""Incremental ADS: subscriptions, wildcards and reconnects as the incremental protocol has them.
 
 Source of the rules: Envoy, "xDS REST and gRPC protocol", section "Incremental xDS".
 """
 
-from collections.abc import Callable
-from typing import Final
-
-from xds.client import Client
-from xds.delivery import Delivery
-from xds.due import Due, due
-from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
-from xds.nack import culprits, words
-from xds.order import UPDATES, WILDCARD_BY_DEFAULT, Patience
+from xds.delivery import Delivery, Unsure
+from xds.due import Due
+from xds.event import Event, Subscribed
+from xds.order import WILDCARD_BY_DEFAULT
 from xds.push import Push, encode_push
 from xds.request import DeltaRequest
-from xds.status import TypeStatus, type_status
+from xds.stream import Stream
 from xds.subscription import WILDCARD
 from xds.view import View
 
-CHUNK: Final = 512 << 10
 
+class DeltaStream(Stream[DeltaRequest]):
+    """One incremental stream. Everything asked for is answered: by the resource or by `removed_resources`."""
 
-class DeltaStream:
-    """One incremental ADS stream.
-
-    All times are seconds of one monotonic clock of the caller's choice. After anything that may lead to a response
-    (a request received, `on_change` called, `deadline()` reached) call `next_response` until it returns None.
-    """
-
-    def __init__(
-        self,
-        views: tuple[View, ...] = (),
-        *,
-        proxy: str = "",
-        patience: Patience | None = None,
-        chunk: int = CHUNK,
-        on_change: Callable[[], None] | None = None,
-    ) -> None:
-        self._client = Client(proxy, patience or Patience(), on_change)
-        self._chunk = chunk
-        self._deadline: float | None = None
-        self._client.set_views(views)
-
-    # -- in ---------------------------------------------------------------------------------------------------------
-
-    def set_views(self, views: tuple[View, ...]) -> None:
-        """Deliver these views from now on; the client gets the difference to what it holds."""
-        self._client.set_views(views)
-
-    def close(self) -> None:
-        """Let go of the views; the machine is not to be used afterwards."""
-        self._client.close()
+    state_of_the_world = False
 
     def receive(self, request: DeltaRequest, now: float) -> list[Event]:
         """Take a request: an ACK or NACK, a change of subscriptions, or both in one."""
         events: list[Event] = []
-        delivery = self._client.types.get(request.type_url)
-        first = delivery is None
-        if delivery is None:
-            delivery = self._client.open(request.type_url)
-        self._client.read_log(delivery)
+        delivery, first = self._delivery(request.type_url)
         if request.nonce:
             events.append(self._answer(delivery, request, now))
         if first or request.subscribe or request.unsubscribe:
-            self._subscribe(delivery, request, first)
-            event = Subscribed(
-                request.type_url, request.subscribe, request.unsubscribe, len(request.initial_versions) if first else 0
-            )
-            events.append(event)
+            subscribe = request.subscribe
+            if first and not subscribe and request.type_url in WILDCARD_BY_DEFAULT:
+                subscribe = (WILDCARD,)
+            versions = request.initial_versions if first else {}
+            known = {name: Unsure(frozenset((version,)), None) for name, version in versions.items()}
+            self._subscribe(delivery, subscribe, request.unsubscribe, known, first=first)
+            events.append(Subscribed(request.type_url, request.subscribe, request.unsubscribe, len(known)))
         return events
 
-    def _answer(self, delivery: Delivery, request: DeltaRequest, now: float) -> Event:
-        push = delivery.inflight
-        if push is None or push.nonce != request.nonce:
-            return Stale(request.type_url, request.nonce)
-        if request.error is None:
-            sent_at = now if delivery.sent_at is None else delivery.sent_at
-            self._client.acked(delivery, now)
-            return Acked(request.type_url, request.nonce, len(push.resources) + len(push.removed), now - sent_at)
-        versions = {resource.name: resource.version for resource in push.resources}
-        named = culprits(request.error, versions)
-        if not named and len(versions) == 1:
-            named = frozenset(versions)
-        message = words(request.type_url, request.error)
-        self._client.nacked(delivery, named, message, now)
-        return Nacked(request.type_url, request.nonce, message, tuple((name, versions[name]) for name in sorted(named)))
-
-    def _subscribe(self, delivery: Delivery, request: DeltaRequest, first: bool) -> None:
-        known = request.initial_versions if first else {}
-        subscription = delivery.subscription
-        subscribe = [name for name in request.subscribe if name != WILDCARD]
-        everything = WILDCARD in request.subscribe or (
-            first and not request.subscribe and request.type_url in WILDCARD_BY_DEFAULT
-        )
-        already = [name for name in subscribe if name in subscription]
-        new = [name for name in subscribe if name not in subscription]
-        if subscribe:
-            subscription.names = subscription.names.changed(add=subscribe)
-        for name in new:
-            self._client.want(delivery, name, known.get(name))
-        for name in already:
-            # Sent even if the client should have it: it may have dropped it and asked again before either was seen here
-            # (xDS protocol, "Unsubscribing from resources").
-            self._client.again(delivery, name)
-        if everything:
-            subscription.wildcard = True
-            self._want_everything(delivery, request, first)
-        if request.unsubscribe:
-            self._unsubscribe(delivery, request.unsubscribe)
-
-    def _want_everything(self, delivery: Delivery, request: DeltaRequest, first: bool) -> None:
-        known = request.initial_versions if first else {}
-        names = delivery.subscription.names.values
-        for view in self._client.views:
-            for name in view.table(delivery.type_url):
-                if name not in names:
-                    self._client.want(delivery, name, known.get(name))
-                elif not first:
-                    self._client.again(delivery, name)
-        for name, version in known.items():
-            if name not in names and self._client.served(delivery.type_url, name) is None:
-                self._client.want(delivery, name, version)
-        # A wildcard with nothing behind it is answered by an empty response: Envoy waits for it before it goes on.
-        delivery.answer_due = not known
-
-    def _unsubscribe(self, delivery: Delivery, names: tuple[str, ...]) -> None:
-        subscription = delivery.subscription
-        if WILDCARD in names:
-            subscription.wildcard = False
-        subscription.names = subscription.names.changed(drop=names)
-        if subscription.wildcard:
-            for name in names:
-                # Still covered by the wildcard: the client must be told whether it keeps the resource.
-                if self._client.served(delivery.type_url, name) is not None:
-                    self._client.again(delivery, name)
-            return
-        for name in [name for name in delivery.behind if name not in subscription]:
-            delivery.forget(name)
-        for name in names:
-            delivery.forget(name)
-
-    # -- out --------------------------------------------------------------------------------------------------------
-
-    def next_response(self, now: float) -> Response | None:
-        """Return the next response to be written, or None if nothing may be sent now (see `deadline`)."""
-        self._deadline = None
-        for delivery in self._client.types.values():
-            self._client.read_log(delivery)
-        for delivery in self._in_order():
-            if delivery.inflight is not None:
-                continue
-            sendable = due(self._client, delivery, now, self._chunk)
-            response = self._respond(delivery, sendable, now)
-            if response is not None:
-                return response
-            if (again := sendable.deadline) is not None:
-                self._deadline = again if self._deadline is None else min(self._deadline, again)
-        return None
-
-    def deadline(self) -> float | None:
-        """Return when `next_response` should be called again though nothing happened; None if not by itself."""
-        return self._deadline
-
-    def _in_order(self) -> list[Delivery]:
-        types = self._client.types
-        first = [types[type_url] for type_url in UPDATES if type_url in types]
-        return first + [types[type_url] for type_url in types if type_url not in UPDATES]
-
-    def _respond(self, delivery: Delivery, sendable: Due, now: float) -> Response | None:
-        view, push = self._push(delivery, sendable)
-        if push is None:
-            return None
-        self._client.sent(delivery, push, view, sendable.probe, now)
-        delivery.counters.overdue += len(sendable.overdue)
-        return Response(
-            type_url=delivery.type_url,
-            nonce=push.nonce,
-            data=push.data,
-            count=len(push.resources),
-            removed=len(push.removed),
-            overdue=tuple(sendable.overdue),
-        )
-
     def _push(self, delivery: Delivery, sendable: Due) -> tuple[View | None, Push | None]:
-        """Encode what is due: of one view at a time, so that all streams of that view share the bytes."""
-        removed = tuple(sorted(sendable.removed))
+        # Of one view at a time, so that all streams of that view share the bytes.
+        removed = tuple(sorted(sendable.removed + sendable.absent))
         for view, resources in sendable.updates.items():
             resources.sort(key=lambda resource: resource.name)
             return view, view.push(delivery.type_url, tuple(resources), removed)
         if removed or (delivery.answer_due and not delivery.behind):
             return None, encode_push(delivery.type_url, (), removed)
         return None, None
-
-    # -- to be looked at --------------------------------------------------------------------------------------------
-
-    def status(self) -> tuple[TypeStatus, ...]:
-        """Return the state of delivery of each type."""
-        for delivery in self._client.types.values():
-            self._client.read_log(delivery)
-        return tuple(type_status(delivery) for delivery in self._in_order())

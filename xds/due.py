@@ -6,10 +6,10 @@ The order of types and the waits are the tables of `xds.order`; here they are ap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dragoman.codec import LISTENER, ROUTE, Ref
+from dragoman.codec import LISTENER, ROUTE, SECRET, Ref
 from xds.client import Client
 from xds.delivery import Delivery, Removal, versions_of
-from xds.order import ALONE, AWAITS, REFERRERS
+from xds.order import ALONE, AWAITS, REFERRERS, WHOLE
 from xds.resource import Resource
 from xds.view import View
 
@@ -20,6 +20,10 @@ class Due:
 
     updates: dict[View, list[Resource]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    """Names that were asked for and that nothing is behind: an answer is owed."""
+    later: list[str] = field(default_factory=list)
+    """Updates that wait for something that is on its way, or for their deadline."""
     overdue: list[str] = field(default_factory=list)
     """Names among them whose wait was given up."""
     probe: tuple[str, ...] = ()
@@ -67,6 +71,7 @@ def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
     for other in waiting:
         if other.deadline is not None:
             due.not_before(other.deadline)
+        due.later.extend(other.later)
     return due
 
 
@@ -94,6 +99,11 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
             if delivery.refused[name][0] == resource.version:
                 continue
             del delivery.refused[name]
+        if client.state_of_the_world and (missing := _missing_secret(client, resource)) is not None:
+            delivery.waits_for = missing
+            # The time that it may wait for an ACK begins when the secret is there.
+            delivery.waits[name] = now
+            continue
         if gated and not _may_come(client, delivery, resource, now, due):
             continue
         if size and (size + resource.size > limit or delivery.type_url in ALONE):
@@ -111,18 +121,30 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
     for name in names:
         if delivery.behind[name] is None or name in delivery.resend:
             # An answer is owed, and that there is nothing is one.
-            if name in delivery.subscription.names.values:
-                due.removed.append(name)
-            else:
+            if name not in delivery.subscription.names.values:
                 delivery.in_sync(name)
+            elif client.state_of_the_world and delivery.type_url == ROUTE and _withheld(client, delivery, name):
+                # An empty route configuration would be one to Envoy: the listener that asks would take over with it.
+                delivery.forget(name)
+            else:
+                due.absent.append(name)
             continue
-        if any(view.withheld((delivery.type_url, name)) for view in client.views):
+        if _withheld(client, delivery, name):
             # Wanted, but rejected: what the client has is better than nothing.
             continue
         if in_use is None:
             in_use = _in_use(client, delivery.type_url)
-        if _may_go(client, delivery, name, in_use, now, due):
+        if not _may_go(client, delivery, name, in_use, now, due):
+            continue
+        if client.state_of_the_world and delivery.type_url not in WHOLE:
+            # It cannot be told, and drops the name itself once nothing of its own refers to it.
+            delivery.in_sync(name)
+        else:
             due.removed.append(name)
+
+
+def _withheld(client: Client, delivery: Delivery, name: str) -> bool:
+    return any(view.withheld((delivery.type_url, name)) for view in client.views)
 
 
 def _gated(client: Client, type_url: str) -> bool:
@@ -148,19 +170,32 @@ def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float
         due.overdue.append(resource.name)
         return True
     due.not_before(since + client.patience.wait)
+    due.later.append(resource.name)
     return False
+
+
+def _missing_secret(client: Client, resource: Resource) -> Ref | None:
+    """Return a secret that a resource needs and that nobody serves.
+
+    In the state of the world Envoy cannot be told so: the resource would warm for ever, a cluster withhold the ACK of
+    all later ones, and a listener keep a starting Envoy from accepting connections.
+    """
+    for ref in resource.refs:
+        if ref[0] == SECRET and client.served(*ref) is None:
+            return ref
+    return None
 
 
 def _undelivered(client: Client, ref: Ref) -> bool | None:
     """Return None if the client has ACKed what is served under `ref`, else whether it never will.
 
-    What no view serves, or what the client did not subscribe, cannot be waited for.
+    What no view serves, what the client did not subscribe or what itself needs a missing secret cannot be waited for.
     """
     other = client.types.get(ref[0])
     if other is None or ref[1] not in other.behind:
         return None
     served = client.served(*ref)
-    if served is None:
+    if served is None or (client.state_of_the_world and _missing_secret(client, served) is not None):
         return None
     held = other.behind[ref[1]]
     refusal = other.refused.get(ref[1])

@@ -38,6 +38,10 @@ ALONE: Final = frozenset((SECRET,))
 ACKs the very bytes it has rejected, because it compares their hash with the last it was given (Envoy: sds_api.cc): the
 culprit could not be found afterwards."""
 
+WHOLE: Final = frozenset((CLUSTER, LISTENER))
+"""Types of which a state-of-the-world response carries everything: what it leaves out is removed. Of the others it may
+carry some (xDS protocol, "Resource Updates")."""
+
 WILDCARD_BY_DEFAULT: Final = frozenset((CLUSTER, LISTENER))
 """Types whose first request means everything when it names nothing (xDS protocol: legacy wildcard)."""
 

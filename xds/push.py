@@ -2,24 +2,34 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import count
+from typing import Final
 
-from dragoman.codec import frame
+from dragoman.codec import ENDPOINT, ROUTE, Encoded, frame
 from xds.resource import Resource
 
 # Nonces only have to be unlike each other within a stream; one sequence for the process lets streams share the bytes.
 _nonces = count(1)
 
+NAMED_BY_FIRST_FIELD: Final = frozenset((ENDPOINT, ROUTE))
+"""Types of which a resource that holds nothing but its name says that there is none: ClusterLoadAssignment.cluster_name
+and RouteConfiguration.name are field 1, and nothing else is required of either."""
+
 
 @dataclass(slots=True, eq=False)
 class Push:
-    """One DeltaDiscoveryResponse, as bytes and as what it says."""
+    """One response, as bytes and as what it says that the client may not know yet."""
 
     type_url: str
     nonce: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
     data: bytes
+    state: tuple[Resource, ...] = ()
+    """State of the world: all that the response carries, `resources` among them."""
+    version: str = ""
+    """State of the world: `version_info`, a hash of `state`."""
     accepted: bool = False
     """Whether some stream has ACKed it: the view learns from the first ACK only."""
 
@@ -39,6 +49,38 @@ def encode_push(type_url: str, resources: tuple[Resource, ...], removed: tuple[s
     return Push(type_url, nonce, resources, removed, b"".join(parts))
 
 
+def encode_state(
+    type_url: str, state: tuple[Resource, ...], resources: tuple[Resource, ...], removed: tuple[str, ...]
+) -> Push:
+    """Join a DiscoveryResponse that carries `state`, of which `resources` are what the client may not hold.
+
+    Nothing can be absent in the state of the world: for what is `removed` an empty resource is sent where its type has
+    one. Fields: version_info = 1, resources = 2, type_url = 4, nonce = 5.
+    """
+    nonce = f"{next(_nonces):x}"
+    version = state_version(state)
+    parts = [frame(1, version.encode()), frame(4, type_url.encode()), frame(5, nonce.encode())]
+    for resource in state:
+        parts.append(resource.head[resource.any_at :])
+        parts.append(resource.payload)
+    if type_url in NAMED_BY_FIRST_FIELD:
+        for name in removed:
+            empty = Resource.of(Encoded.of_payload(type_url, name, frame(1, name.encode())))
+            parts.append(empty.head[empty.any_at :] + empty.payload)
+    return Push(type_url, nonce, resources, removed, b"".join(parts), state, version)
+
+
+def state_version(state: tuple[Resource, ...]) -> str:
+    """Return a hash of names and versions: the same after a restart, whatever the order."""
+    found = blake2b(digest_size=8)
+    for name, version in sorted((resource.name, resource.version) for resource in state):
+        found.update(f"{name}\0{version}\0".encode())
+    return found.hexdigest()
+
+
+_Key = tuple[str, tuple[Resource, ...], tuple[str, ...], tuple[Resource, ...] | None]
+
+
 class PushCache:
     """Least-recently-used pushes of one view, bounded by bytes.
 
@@ -46,22 +88,53 @@ class PushCache:
     Resources are compared by identity, so a key of thousands costs microseconds.
     """
 
-    __slots__ = ("_bytes", "_limit", "_pushes")
+    __slots__ = ("_bytes", "_limit", "_pushes", "_states")
 
     def __init__(self, limit: int = 32 << 20) -> None:
         self._limit = limit
         self._bytes = 0
-        self._pushes: OrderedDict[tuple[str, tuple[Resource, ...], tuple[str, ...]], Push] = OrderedDict()
+        self._pushes: OrderedDict[_Key, Push] = OrderedDict()
+        self._states: dict[tuple[str, str], Push] = {}
 
     def get(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
-        """Return the push of exactly these resources and removals, encoding it at first use."""
-        key = (type_url, resources, removed)
+        """Return the incremental push of exactly these resources and removals, encoding it at first use."""
+        key = (type_url, resources, removed, None)
+        return self._known(key) or self._keep(key, encode_push(type_url, resources, removed))
+
+    def get_state(
+        self,
+        type_url: str,
+        state: tuple[Resource, ...],
+        resources: tuple[Resource, ...] = (),
+        removed: tuple[str, ...] = (),
+    ) -> Push:
+        """Return the push of exactly this state of the world, encoding it at first use."""
+        key = (type_url, resources, removed, state)
+        push = self._known(key)
+        if push is None:
+            push = self._keep(key, encode_state(type_url, state, resources, removed))
+            self._states[type_url, push.version] = push
+        return push
+
+    def find_state(self, type_url: str, version: str) -> tuple[Resource, ...] | None:
+        """Return what a response with this `version_info` carried, as long as it is remembered."""
+        push = self._states.get((type_url, version))
+        return None if push is None else push.state
+
+    def _known(self, key: _Key) -> Push | None:
         push = self._pushes.get(key)
         if push is not None:
             self._pushes.move_to_end(key)
-            return push
-        push = self._pushes[key] = encode_push(type_url, resources, removed)
+        return push
+
+    def _keep(self, key: _Key, push: Push) -> Push:
+        self._pushes[key] = push
         self._bytes += len(push.data)
         while self._bytes > self._limit and len(self._pushes) > 1:
-            self._bytes -= len(self._pushes.popitem(last=False)[1].data)
+            self._drop(self._pushes.popitem(last=False)[1])
         return push
+
+    def _drop(self, push: Push) -> None:
+        self._bytes -= len(push.data)
+        if self._states.get((push.type_url, push.version)) is push:
+            del self._states[push.type_url, push.version]

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from dragoman.codec import decode
 
 _DELTA_REQUEST: Final = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryRequest"
+_SOTW_REQUEST: Final = "type.googleapis.com/envoy.service.discovery.v3.DiscoveryRequest"
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -55,6 +56,37 @@ class DeltaRequest:
             nonce=message.response_nonce,
             error=message.error_detail.message if message.HasField("error_detail") else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SotwRequest:
+    """A DiscoveryRequest: all that the client wants of a type, and what it says to the latest response."""
+
+    type_url: str
+    node: Node | None = None
+    names: tuple[str, ...] = ()
+    version: str = ""
+    """`version_info` of the last response it took, on a former stream perhaps."""
+    nonce: str = ""
+    """Nonce of the last response it got on this stream."""
+    error: str | None = None
+    """Why that response was rejected: present makes this a NACK."""
+
+    @classmethod
+    def parse(cls, data: bytes) -> "SotwRequest":
+        """Read a request from the wire; raises google.protobuf's DecodeError when it is not one."""
+        message: Any = decode(_SOTW_REQUEST, data)
+        return cls(
+            type_url=message.type_url,
+            node=_node(message.node) if message.HasField("node") else None,
+            names=tuple(message.resource_names),
+            version=message.version_info,
+            nonce=message.response_nonce,
+            error=message.error_detail.message if message.HasField("error_detail") else None,
+        )
+
+
+Request = DeltaRequest | SotwRequest
 
 
 def _node(message: Any) -> Node:

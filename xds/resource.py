@@ -15,7 +15,8 @@ class Resource:
 
     Equal content is one object wherever it is seen (`is` compares), so two views that share a cluster share its bytes.
     `head + payload` is the field `resources` (2) of a DeltaDiscoveryResponse: the payload comes last on the wire, hence
-    responses are joined from parts and the payload is the very object that the codec produced.
+    responses are joined from parts and the payload is the very object that the codec produced. From `any_at` on the
+    same bytes are the field `resources` (2) of a DiscoveryResponse: the Any in the middle happens to be a field 2 too.
     """
 
     type_url: str
@@ -24,6 +25,8 @@ class Resource:
     refs: frozenset[Ref]
     payload: bytes
     head: bytes
+    any_at: int
+    """Where in `head` the tag of the Any begins."""
     size: int
     """Bytes this resource takes in a response."""
 
@@ -33,10 +36,11 @@ class Resource:
         key = (encoded.type_url, encoded.name, encoded.version)
         found = _interned.get(key)
         if found is None or found.refs != encoded.refs:
-            head = _head(encoded)
+            head, any_at = _head(encoded)
             size = len(head) + len(encoded.payload)
-            found = cls(encoded.type_url, encoded.name, encoded.version, encoded.refs, encoded.payload, head, size)
-            _interned[key] = found
+            found = _interned[key] = cls(
+                encoded.type_url, encoded.name, encoded.version, encoded.refs, encoded.payload, head, any_at, size
+            )
         return found
 
     @property
@@ -53,8 +57,8 @@ class Resource:
         return f"Resource({self.type_url.rpartition('.')[2]} {self.name} {self.version})"
 
 
-def _head(encoded: Encoded) -> bytes:
-    """Return all that precedes the payload in `DeltaDiscoveryResponse.resources`.
+def _head(encoded: Encoded) -> tuple[bytes, int]:
+    """Return all that precedes the payload in `DeltaDiscoveryResponse.resources`, and where the Any begins.
 
     envoy.service.discovery.v3.Resource has version = 1, resource (Any) = 2, name = 3. Field order is free on the wire,
     so the Any goes last, and within it `value` (2) after `type_url` (1).
@@ -62,6 +66,7 @@ def _head(encoded: Encoded) -> bytes:
     payload = len(encoded.payload)
     value = tag(2, LENGTH_DELIMITED) + varint(payload)
     any_fields = frame(1, encoded.type_url.encode()) + value
-    any_field = tag(2, LENGTH_DELIMITED) + varint(len(any_fields) + payload)
-    fields = frame(1, encoded.version.encode()) + frame(3, encoded.name.encode()) + any_field + any_fields
-    return tag(2, LENGTH_DELIMITED) + varint(len(fields) + payload) + fields
+    any_field = tag(2, LENGTH_DELIMITED) + varint(len(any_fields) + payload) + any_fields
+    fields = frame(1, encoded.version.encode()) + frame(3, encoded.name.encode()) + any_field
+    head = tag(2, LENGTH_DELIMITED) + varint(len(fields) + payload) + fields
+    return head, len(head) - len(any_field)

@@ -1,19 +1,18 @@
-"""The gRPC server of the aggregated discovery service."""
+"""The gRPC server of the discovery services."""
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from typing import Final
 
 import grpc
 
 from xds.budget import ByteBudget
 from xds.connection import Connection, Context
 from xds.order import Patience
+from xds.services import Method, services
 from xds.session import Connect
 from xds.status import ConnectionStatus, Observer, Unobserved
-
-ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,17 @@ class XdsServer:
         self._numbers = count(1)
         self._stopping = False
         self._server = grpc.aio.server(options=self._limits.options())
-        delta = grpc.stream_stream_rpc_method_handler(self._delta)
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(ADS, {"DeltaAggregatedResources": delta}),)
+            tuple(
+                grpc.method_handlers_generic_handler(
+                    service,
+                    {
+                        method.name: grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
+                        for method in methods
+                    },
+                )
+                for service, methods in services().items()
+            )
         )
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -99,11 +106,12 @@ class XdsServer:
         """Wait until the server was stopped."""
         await self._server.wait_for_termination()
 
-    async def _delta(self, _requests: object, context: Context) -> None:
+    async def _serve(self, method: Method, _requests: object, context: Context) -> None:
         number = next(self._numbers)
         connection = self._connections[number] = Connection(
             number,
             context,
+            method,
             connect=self._connect,
             observer=self._observer,
             budget=self._budget,

@@ -65,6 +65,8 @@ class ConnectionStatus:
     """Seconds since the epoch."""
     clock: float
     """The stream's clock when this was taken: subtract its times to get ages."""
+    method: str
+    """Which variant of the protocol: "DeltaAggregatedResources", "StreamAggregatedResources" or that of one type."""
     views: tuple[str, ...]
     types: tuple[TypeStatus, ...]
 

@@ -44,6 +44,8 @@ class Subscription:
 
     wildcard: bool = False
     names: Names = field(default_factory=lambda: Names.of(_NONE))
+    explicit: bool = False
+    """The client has named something once: from then on naming nothing means nothing (state of the world)."""
 
     def __contains__(self, name: object) -> bool:
         return self.wildcard or name in self.names.values

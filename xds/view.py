@@ -134,8 +134,25 @@ class View:
     # -- delivery ---------------------------------------------------------------------------------------------------
 
     def push(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
-        """Return the encoded response; one object for all streams that need the same."""
+        """Return the encoded incremental response; one object for all streams that need the same."""
         return self._pushes.get(type_url, resources, removed)
+
+    def push_state(
+        self,
+        type_url: str,
+        state: tuple[Resource, ...],
+        resources: tuple[Resource, ...] = (),
+        removed: tuple[str, ...] = (),
+    ) -> Push:
+        """Return the encoded state-of-the-world response, shared in the same way.
+
+        `state` may hold resources of other views too, which its streams deliver beside this one.
+        """
+        return self._pushes.get_state(type_url, state, resources, removed)
+
+    def pushed_state(self, type_url: str, version: str) -> tuple[Resource, ...] | None:
+        """Return what a response of `push_state` with this `version_info` carried, as long as it is remembered."""
+        return self._pushes.find_state(type_url, version)
 
     def accept(self, push: Push) -> None:
         """Note that a proxy ACKed these versions: they are good."""

@@ -1,4 +1,5 @@
-"""A client machine that behaves as Envoy does where it matters for delivery, and checks what reaches it.
+"""Client machines for both protocols that behave as Envoy does where it matters for delivery, and check what reaches
+them.
 
 Seen on Envoy 1.40 and kept here: a new or changed cluster warms until its endpoints are answered *after* it, and while
 any cluster warms the ACK of every cluster response is withheld; a changed cluster does not subscribe its endpoints
@@ -12,16 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, Ref, decode
-from xds import DeltaRequest, Response
+from xds import DeltaRequest, Response, SotwRequest
 
 RESPONSE = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryResponse"
+STATE = "type.googleapis.com/envoy.service.discovery.v3.DiscoveryResponse"
 
 
 def content(
     type_url: str, name: str, revision: int, refs: tuple[Ref, ...] = (), *, bad: str = "", atomic: bool = False
 ) -> Encoded:
     """A resource whose payload tells the model how to treat it: `bad` is "", "named" or "unnamed"."""
-    payload = {"revision": revision, "refs": sorted(refs), "bad": bad, "atomic": atomic}
+    payload = {"name": name, "revision": revision, "refs": sorted(refs), "bad": bad, "atomic": atomic}
     return Encoded.of_payload(type_url, name, json.dumps(payload).encode(), refs=frozenset(refs))
 
 
@@ -43,7 +45,7 @@ class ModelEnvoy:
     held: dict[str, dict[str, Held]] = field(
         default_factory=lambda: {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}, ROUTE: {}}
     )
-    outbox: deque[DeltaRequest] = field(default_factory=deque)
+    outbox: deque[Any] = field(default_factory=deque)
     warming: set[str] = field(default_factory=set)
     withheld: list[str] = field(default_factory=list)
     """Nonces of cluster responses that were taken but not ACKed yet."""
@@ -72,41 +74,58 @@ class ModelEnvoy:
             self._open(ROUTE, tuple(sorted(self.subscribed[ROUTE])))
 
     def _open(self, type_url: str, names: tuple[str, ...]) -> None:
+        """Begin a type on this stream."""
         known = {name: held.version for name, held in self.held[type_url].items()}
         self.outbox.append(DeltaRequest(type_url, subscribe=names, initial_versions=known))
 
     # -- responses --------------------------------------------------------------------------------------------------
 
     def receive(self, response: Response) -> None:
-        message: Any = decode(RESPONSE, response.data)
+        message: Any = self.message(response)
         assert message.nonce == response.nonce
         assert message.type_url == response.type_url
         self.responses += 1
         self.resources += len(message.resources)
-        new = {resource.name: self._read(resource) for resource in message.resources}
+        new, removed = self._content(message)
         bad = {name for name, held in new.items() if held.bad}
         nothing_applied = any(held.atomic for name, held in new.items() if name in bad)
         applied = {} if nothing_applied else {name: held for name, held in new.items() if name not in bad}
-        self._apply(message.type_url, applied, set(message.removed_resources))
+        self._apply(message.type_url, applied, set() if nothing_applied else removed)
         if bad:
             self._nack(message, bad, new)
         elif message.type_url == CLUSTER:
+            self._took(message)
             self.withheld.append(message.nonce)
         else:
+            self._took(message)
             self._ack(message.type_url, message.nonce)
         self._release()
 
-    def _read(self, resource: Any) -> Held:
-        payload = json.loads(resource.resource.value)
-        refs = frozenset((kind, name) for kind, name in payload["refs"])
-        return Held(resource.version, refs, payload["bad"], payload["atomic"])
+    def message(self, response: Response) -> Any:
+        """Read a response of this client's protocol."""
+        return decode(RESPONSE, response.data)
+
+    def _content(self, message: Any) -> tuple[dict[str, Held], set[str]]:
+        """Return what a response brings and what it removes."""
+        new = {}
+        for resource in message.resources:
+            name, new[resource.name] = read_any(message.type_url, resource.resource.value)
+            assert name == resource.name
+            assert new[name].version == resource.version
+        return new, set(message.removed_resources)
+
+    def _took(self, message: Any) -> None:
+        """A response was not rejected."""
 
     def _nack(self, message: Any, bad: set[str], new: dict[str, Held]) -> None:
         named = sorted(name for name in bad if new[name].bad == "named")
         error = "something is wrong"
         if named:
             error = "Error adding/updating listener(s) " + "\n".join(f"{name}: it is bad" for name in named)
-        self.outbox.append(DeltaRequest(message.type_url, nonce=message.nonce, error=error))
+        self._reject(message.type_url, message.nonce, error)
+
+    def _reject(self, type_url: str, nonce: str, error: str) -> None:
+        self.outbox.append(DeltaRequest(type_url, nonce=nonce, error=error))
 
     def _ack(self, type_url: str, nonce: str) -> None:
         self.outbox.append(DeltaRequest(type_url, nonce=nonce))
@@ -119,7 +138,7 @@ class ModelEnvoy:
         self.withheld.clear()
         if not self.asked_listeners and self.responses:
             self.asked_listeners = True
-            self.outbox.append(DeltaRequest(LISTENER))
+            self._open(LISTENER, ())
 
     # -- content ----------------------------------------------------------------------------------------------------
 
@@ -207,8 +226,78 @@ class ModelEnvoy:
             self.held[type_url].pop(name, None)
             self.answered[type_url].discard(name)
         if add or drop:
-            self.outbox.append(DeltaRequest(type_url, subscribe=add, unsubscribe=drop))
+            self._change(type_url, add, drop)
+
+    def _change(self, type_url: str, add: tuple[str, ...], drop: tuple[str, ...]) -> None:
+        self.outbox.append(DeltaRequest(type_url, subscribe=add, unsubscribe=drop))
 
     def unanswered(self) -> set[Ref]:
         """Names that were subscribed and never answered."""
         return {(kind, name) for kind, names in self.subscribed.items() for name in names - self.answered[kind]}
+
+
+@dataclass
+class SotwModelEnvoy(ModelEnvoy):
+    """The same, by state of the world: clusters and listeners that a response leaves out are gone, every request says
+    all, and what is empty is there."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    nonces: dict[str, str] = field(default_factory=dict)
+    taken: dict[str, set[str]] = field(default_factory=lambda: {CLUSTER: set(), LISTENER: set()})
+    """Names in the latest response that was not rejected."""
+
+    def connect(self) -> None:
+        self.nonces.clear()
+        super().connect()
+
+    def _open(self, type_url: str, names: tuple[str, ...]) -> None:
+        self._say(type_url)
+
+    def _change(self, type_url: str, add: tuple[str, ...], drop: tuple[str, ...]) -> None:
+        self._say(type_url)
+
+    def _ack(self, type_url: str, nonce: str) -> None:
+        self._say(type_url)
+
+    def _reject(self, type_url: str, nonce: str, error: str) -> None:
+        self._say(type_url, error)
+
+    def _say(self, type_url: str, error: str | None = None) -> None:
+        names = tuple(sorted(self.subscribed.get(type_url, ())))
+        version, nonce = self.versions.get(type_url, ""), self.nonces.get(type_url, "")
+        self.outbox.append(SotwRequest(type_url, names=names, version=version, nonce=nonce, error=error))
+
+    def receive(self, response: Response) -> None:
+        self.nonces[response.type_url] = response.nonce
+        super().receive(response)
+
+    def message(self, response: Response) -> Any:
+        return decode(STATE, response.data)
+
+    def _content(self, message: Any) -> tuple[dict[str, Held], set[str]]:
+        new = dict(read_any(message.type_url, resource.value) for resource in message.resources)
+        whole = message.type_url in (CLUSTER, LISTENER)
+        return new, set(self.held[message.type_url]) - set(new) if whole else set()
+
+    def _took(self, message: Any) -> None:
+        self.versions[message.type_url] = message.version_info
+        if message.type_url in self.taken:
+            self.taken[message.type_url] = names_of_state(message)
+
+
+def read_any(type_url: str, value: bytes) -> tuple[str, Held]:
+    """Read a resource that comes without its name and version beside it."""
+    if value.startswith(b"{"):
+        payload = json.loads(value)
+        refs = frozenset((kind, name) for kind, name in payload["refs"])
+        version = Encoded.of_payload(type_url, payload["name"], value).version
+        return payload["name"], Held(version, refs, payload["bad"], payload["atomic"])
+    # Nothing but field 1, the name: there is no such resource.
+    assert type_url in (ENDPOINT, ROUTE), f"nothing may be empty among {type_url}"
+    assert value[0] == 0x0A
+    assert value[1] == len(value) - 2
+    return value[2:].decode(), Held("", frozenset(), "", False)
+
+
+def names_of_state(message: Any) -> set[str]:
+    return {read_any(message.type_url, resource.value)[0] for resource in message.resources}

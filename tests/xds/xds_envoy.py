@@ -1,4 +1,4 @@
-"""A real Envoy that gets everything by delta ADS from a server under test."""
+"""A real Envoy that gets everything by ADS from a server under test."""
 
 import asyncio
 import importlib.util
@@ -7,9 +7,12 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
+
+Protocol = Literal["DELTA_GRPC", "GRPC"]
+"""Envoy's names of incremental and state-of-the-world ADS."""
 
 
 def binary() -> Path:
@@ -20,7 +23,7 @@ def binary() -> Path:
     return Path(spec.origin).parent / "_bin" / "envoy"
 
 
-def bootstrap(xds_port: int) -> dict[str, Any]:
+def bootstrap(xds_port: int, protocol: Protocol) -> dict[str, Any]:
     source = {"ads": {}, "resourceApiVersion": "V3"}
     http2 = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -32,7 +35,7 @@ def bootstrap(xds_port: int) -> dict[str, Any]:
         "admin": {"address": {"socketAddress": {"address": "127.0.0.1", "portValue": 0}}},
         "dynamicResources": {
             "adsConfig": {
-                "apiType": "DELTA_GRPC",
+                "apiType": protocol,
                 "transportApiVersion": "V3",
                 "setNodeOnFirstMessageOnly": True,
                 "grpcServices": [{"envoyGrpc": {"clusterName": "xds"}}],
@@ -66,6 +69,16 @@ class RealEnvoy:
         async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as response:
             return await response.text()
 
+    async def warming(self) -> int:
+        """Return how many clusters and listeners are not in force yet."""
+        stats = await self.get("/stats?filter=warming_clusters|total_listeners_warming")
+        return sum(int(line.rpartition(": ")[2]) for line in stats.splitlines())
+
+    async def updates(self) -> str:
+        """Return how often clusters and listeners came, changed and went."""
+        kinds = "cluster_(added|modified|removed)|listener_(added|modified|removed)$"
+        return await self.get(f"/stats?filter={kinds}")
+
     async def dump(self, kind: str) -> list[dict[str, Any]]:
         """Return config_dump's entries of one resource list, such as "dynamic_active_clusters"."""
         configs: list[dict[str, Any]] = json.loads(await self.get(f"/config_dump?resource={kind}")).get("configs", [])
@@ -76,10 +89,10 @@ class RealEnvoy:
 
 
 @asynccontextmanager
-async def real_envoy(xds_port: int, folder: Path) -> AsyncIterator[RealEnvoy]:
+async def real_envoy(xds_port: int, folder: Path, protocol: Protocol = "DELTA_GRPC") -> AsyncIterator[RealEnvoy]:
     """Start Envoy and end it. It dies with the thread that started it, so this must run in the main thread."""
     config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(xds_port)))
+    config.write_text(json.dumps(bootstrap(xds_port, protocol)))
     admin = folder / "admin"
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

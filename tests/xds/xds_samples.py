@@ -1,6 +1,12 @@
 """Resources for tests: small, valid for a real Envoy, with the references that translators would give them."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, Ref, from_json
 
@@ -83,3 +89,14 @@ def _address(port: int) -> dict[str, Any]:
 def secret(name: str, pem: str) -> Encoded:
     certificate = {"certificateChain": {"inlineString": pem}, "privateKey": {"inlineString": pem}}
     return resource(SECRET, name, {"name": name, "tlsCertificate": certificate})
+
+
+def self_signed() -> str:
+    """A key and its certificate in one PEM, which Envoy takes for either."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=36500))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    format_, encryption = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return (certificate + key.private_bytes(serialization.Encoding.PEM, format_, encryption)).decode()

@@ -1,0 +1,171 @@
+"""State-of-the-world ADS: a request says all that the client wants of a type, a response all there is, or some of it.
+
+Clusters and listeners come whole: what a response leaves out is removed. So whatever is not to change yet is said again
+as the client holds it (old ∪ new first, then new), and a response waits while that is not known. Of the other types a
+response carries what changed. Nothing can be said to be absent: an empty assignment or route configuration takes its
+place, and what needs a missing secret is held back (`xds.due`).
+
+Source of the rules: Envoy, "xDS REST and gRPC protocol", section "The state of the world variants".
+"""
+
+import sys
+from collections.abc import Mapping
+
+from dragoman.codec import CLUSTER, ENDPOINT
+from xds.delivery import Delivery, Held, Unsure, at_hand
+from xds.due import Due
+from xds.event import Event, Stale, Subscribed
+from xds.order import WHOLE, WILDCARD_BY_DEFAULT
+from xds.push import Push, encode_state
+from xds.request import SotwRequest
+from xds.resource import Resource
+from xds.stream import Stream
+from xds.subscription import WILDCARD
+from xds.view import View
+
+
+class SotwStream(Stream[SotwRequest]):
+    """One state-of-the-world stream."""
+
+    state_of_the_world = True
+
+    def receive(self, request: SotwRequest, now: float) -> list[Event]:
+        """Take a request. What it says about a response that is not the latest is void, its names included."""
+        delivery, first = self._delivery(request.type_url)
+        if first:
+            # A nonce would be one of a former stream.
+            return [self._open(delivery, request)]
+        events: list[Event] = []
+        if request.nonce and request.nonce != delivery.sent_nonce:
+            # Another request follows, to the latest response, and names what the client wants by then.
+            return [Stale(request.type_url, request.nonce)]
+        if request.nonce and delivery.inflight is not None:
+            events.append(self._answer(delivery, request, now))
+        subscribe, unsubscribe = _difference(delivery, request)
+        if not request.nonce:
+            # The client begins anew with this type.
+            for name in delivery.subscription.names.values:
+                self._client.again(delivery, name)
+            delivery.answer_due = True
+        if subscribe or unsubscribe:
+            self._subscribe(delivery, subscribe, unsubscribe, first=False)
+            events.append(Subscribed(request.type_url, subscribe, unsubscribe, 0))
+        return events
+
+    def _open(self, delivery: Delivery, request: SotwRequest) -> Event:
+        subscribe, _ = _difference(delivery, request)
+        known = self._known(delivery.type_url, request)
+        self._subscribe(delivery, subscribe, (), known, first=True)
+        if request.version and delivery.type_url == ENDPOINT:
+            self._answer_missing_endpoints(delivery)
+        # Even if there is no news: a client may wait for it.
+        delivery.answer_due = True
+        return Subscribed(request.type_url, subscribe, (), len(known))
+
+    def _known(self, type_url: str, request: SotwRequest) -> Mapping[str, Held]:
+        """Return what a client holds that took a response with this version on a former stream."""
+        if not request.version:
+            return {}
+        # The version of a response says nothing of a name that it did not carry.
+        unsure = Unsure(frozenset((request.version,)), None)
+        if type_url not in WHOLE:
+            return {name: unsure for name in request.names if name != WILDCARD}
+        views = self._client.views
+        state = next((s for view in views[:1] if (s := view.pushed_state(type_url, request.version))), None)
+        if state is None:
+            # Not of this process, but if nothing changed it is what is served now.
+            served = tuple(resource for view in views for resource in view.table(type_url).values())
+            if self._encode(type_url, served).version != request.version:
+                return {resource.name: unsure for resource in served}
+            state = served
+        return {resource.name: resource for resource in state}
+
+    def _answer_missing_endpoints(self, delivery: Delivery) -> None:
+        """Answer names that a served cluster warms on, though the client may hold them.
+
+        Of others there is no news: what was removed from the views serves on until the client lets go of it.
+        """
+        missing = [name for name in delivery.behind if self._client.served(ENDPOINT, name) is None]
+        if missing:
+            clusters = (cluster for view in self._client.views for cluster in view.table(CLUSTER).values())
+            needed = frozenset().union(*(cluster.refs for cluster in clusters))
+            delivery.resend.update(name for name in missing if (ENDPOINT, name) in needed)
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    def _limit(self, delivery: Delivery) -> int:
+        return sys.maxsize if delivery.type_url in WHOLE else self._chunk
+
+    def _push(self, delivery: Delivery, sendable: Due) -> tuple[View | None, Push | None]:
+        removed = tuple(sorted(sendable.removed + sendable.absent))
+        answer = delivery.answer_due and not sendable.later
+        if delivery.type_url in WHOLE:
+            if (sendable.updates or removed or answer) and self._complete(delivery, sendable):
+                updates = sorted((r for group in sendable.updates.values() for r in group), key=lambda r: r.name)
+                return None, self._encode(
+                    delivery.type_url, self._state(delivery, updates, removed), tuple(updates), removed
+                )
+            return None, None
+        for view, resources in sendable.updates.items():
+            resources.sort(key=lambda resource: resource.name)
+            state = tuple(resources)
+            return view, view.push_state(delivery.type_url, state, state, removed)
+        if removed or answer:
+            return None, encode_state(delivery.type_url, (), (), removed)
+        return None, None
+
+    def _complete(self, delivery: Delivery, sendable: Due) -> bool:
+        """Whether all that is to stay can be said. If not, that what cannot comes later by itself."""
+        return all((held := delivery.behind.get(name)) is None or at_hand(held) is not None for name in sendable.later)
+
+    def _state(self, delivery: Delivery, updates: list[Resource], removed: tuple[str, ...]) -> tuple[Resource, ...]:
+        """Return what the client shall hold next: what is served, but of names whose turn it is not, what it holds."""
+        state: dict[str, Resource] = {}
+        subscription = delivery.subscription
+        for view in self._client.views:
+            table = view.table(delivery.type_url)
+            if subscription.wildcard:
+                state.update(table)
+            else:
+                state.update((name, table[name]) for name in subscription.names.values if name in table)
+        turn = {*(resource.name for resource in updates), *removed}
+        for name, held in delivery.behind.items():
+            if name in turn:
+                continue
+            if (stays := at_hand(held)) is None:
+                state.pop(name, None)
+            else:
+                state[name] = stays
+        return tuple(state.values())
+
+    def _encode(
+        self,
+        type_url: str,
+        state: tuple[Resource, ...],
+        updates: tuple[Resource, ...] = (),
+        removed: tuple[str, ...] = (),
+    ) -> Push:
+        # Proxies of one class have all views in common: the first is as good a place as any to share what spans all.
+        for view in self._client.views[:1]:
+            return view.push_state(type_url, state, updates, removed)
+        return encode_state(type_url, state, updates, removed)
+
+
+def _difference(delivery: Delivery, request: SotwRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what the client wants newly and what no more; notes whether it has ever named anything.
+
+    Naming nothing means everything (clusters, listeners) only as long as nothing was ever named; then it means nothing
+    (xDS protocol, "How the client specifies what resources to return").
+    """
+    subscription = delivery.subscription
+    named = frozenset(request.names)
+    subscription.explicit |= bool(named)
+    wildcard = WILDCARD in named or (not subscription.explicit and delivery.type_url in WILDCARD_BY_DEFAULT)
+    names = named - {WILDCARD}
+    old = subscription.names.values
+    subscribe, unsubscribe = sorted(names - old), sorted(old - names)
+    if wildcard and not subscription.wildcard:
+        subscribe.append(WILDCARD)
+    elif subscription.wildcard and not wildcard:
+        unsubscribe.append(WILDCARD)
+    return tuple(subscribe), tuple(unsubscribe)
