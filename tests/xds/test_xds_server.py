@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
+import pytest
 from envoy_data_plane.envoy.config.core.v3 import Node as NodeMessage
-from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest
-from model_envoy import RESPONSE, content
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DiscoveryRequest
+from model_envoy import RESPONSE, STATE, content
 from xds_recorder import FixedSession, Recorder, Runtime
 from xds_samples import changes
 
-from dragoman.codec import CLUSTER, Encoded, decode, encode
+from dragoman.codec import CLUSTER, ENDPOINT, Encoded, decode, encode
 from xds import Limits, Node, Peer, Refused, View, XdsServer
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -37,9 +38,9 @@ async def serving(runtime, address="127.0.0.1:0", **limits) -> AsyncIterator[tup
 
 
 @asynccontextmanager
-async def stream(address: str) -> AsyncIterator[grpc.aio.StreamStreamCall]:
+async def stream(address: str, method: str = METHOD) -> AsyncIterator[grpc.aio.StreamStreamCall]:
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(METHOD)()
+        call = channel.stream_stream(method)()
         try:
             yield call
         finally:
@@ -95,6 +96,44 @@ async def test_garbage_is_refused():
     async with serving(Runtime(())) as (_, _, address), stream(address) as call:
         await call.write(b"\xff\xff\xff")
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+CDS = "/envoy.service.cluster.v3.ClusterDiscoveryService"
+
+
+@pytest.mark.parametrize("type_url", ["", CLUSTER])
+@pytest.mark.parametrize(
+    ("method", "message", "response"),
+    [("DeltaClusters", DeltaDiscoveryRequest, RESPONSE), ("StreamClusters", DiscoveryRequest, STATE)],
+)
+async def test_each_type_has_a_service_of_its_own(type_url, method, message, response):
+    async with serving(Runtime((clusters("a"),))) as (server, _, address), stream(address, f"{CDS}/{method}") as call:
+        await call.write(encode(message(type_url=type_url, node=NodeMessage(id="me"))))
+        async with asyncio.timeout(5):
+            answer = decode(response, await call.read())
+        assert answer.type_url == CLUSTER
+        assert len(answer.resources) == 1
+        assert server.connections()[0].method == method
+
+
+@pytest.mark.parametrize("method", [f"{CDS}/StreamClusters", METHOD.replace("Delta", "Stream", 1)])
+async def test_type_that_is_not_served_is_refused(method):
+    type_url = ENDPOINT if method.startswith(CDS) else ""
+    async with serving(Runtime(())) as (_, _, address), stream(address, method) as call:
+        await call.write(encode(DiscoveryRequest(type_url=type_url, node=NodeMessage(id="me"))))
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "type_url" in await call.details()
+
+
+async def test_node_comes_on_the_first_message_only():
+    runtime = Runtime((clusters("a"),))
+    method = METHOD.replace("Delta", "Stream", 1)
+    async with serving(runtime) as (server, recorder, address), stream(address, method) as call:
+        await call.write(encode(DiscoveryRequest(type_url=CLUSTER, node=NodeMessage(id="me"))))
+        answer = decode(STATE, await call.read())
+        await call.write(encode(DiscoveryRequest(type_url=CLUSTER, response_nonce=answer.nonce)))
+        await recorder.until_seen("acked", CLUSTER)
+        assert len(server.connections()) == 1
 
 
 async def test_refusal_is_the_status_of_the_stream():
