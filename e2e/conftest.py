@@ -34,6 +34,12 @@ async def shared_mesh() -> AsyncIterator[Mesh]:
         yield running
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def settled(shared_mesh: Mesh) -> None:
+    """What the test before this one left behind is undone at every proxy."""
+    await shared_mesh.settled()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, with the reason, what needs pods where none can be made; with REQUIRE_NETNS=1 fail instead."""
     if item.get_closest_marker("netns") is None:

@@ -10,7 +10,12 @@ import pytest_asyncio
 
 from e2e.harness import EchoApp, Mesh, Pod, eventually, failing, mesh_settings
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 APP = EchoApp(http=(8080, 8081, 8082), grpc=(9090,), tcp=(9000,), greeting=(9001, 9002))
 PORTS = {"http": 8080, "http-more": 8081, "web": 8082, "grpc": 9090, "tcp-echo": 9000, "tcp-hello": 9001}

@@ -14,7 +14,12 @@ import pytest_asyncio
 from dragoman.demo.callers import verified_caller
 from e2e.harness import Answer, Command, EchoApp, Mesh, Pod, PodSpec, eventually
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 CLIENT = "spiffe://cluster.local/ns/default/sa/client"
 

@@ -9,7 +9,12 @@ import pytest_asyncio
 
 from e2e.harness import EchoApp, Mesh, Outcome, Pod, eventually
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 URL = "http://server:8080/"
 APP = EchoApp(http=(8080,), tcp=(9000,))

@@ -11,7 +11,12 @@ from dragoman.demo.callers import verified_caller
 from e2e.harness import Echo, EchoApp, Mesh, Pod, eventually, failing
 from e2e.harness.capture import INBOUND_SOURCE
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 PORTS = {"http": 8080, "http-more": 8081, "http2-api": 8082, "grpc": 9090, "tcp-echo": 9000}
 APP = EchoApp(http=(8080, 8081, 8082), grpc=(9090,), tcp=(9000,))

@@ -11,7 +11,12 @@ from dragoman.demo.callers import verified_caller
 from e2e.harness import Echo, EchoApp, Mesh, Pod, ServiceSpec, eventually, failing, mesh_settings
 from e2e.harness.capture import INBOUND_SOURCE
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 APP = EchoApp(http=(8080,), tcp=(9000,))
 REGISTRY_ONLY = mesh_settings("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")

@@ -19,7 +19,12 @@ from dragoman.demo.callers import verified_caller
 from e2e.harness import EchoApp, Mesh, Pod, eventually, failing, mesh_settings
 from e2e.harness.capture import INBOUND_SOURCE
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 UNDECLARED = {"web": 8080, "secure": 8443, "rpc": 9090, "echo": 9000, "hello": 9001}
 DECLARED = {"https": 8444, "tcp-hello": 9002}

@@ -10,7 +10,12 @@ from dragoman.demo.callers import verified_caller
 from e2e.harness import Client, EchoApp, Mesh, Pod, eventually, failing
 from e2e.harness.control_plane import ControlPlane
 
-pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("settled"),
+]
 
 URL = "http://server:8080/"
 APP = EchoApp(http=(8080,), tcp=(9000,))

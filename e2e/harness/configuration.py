@@ -42,6 +42,15 @@ class Configuration:
         """Delete an object. Raises FileNotFoundError when there is none."""
         self._path(kind, name, namespace).unlink()
 
+    def policies(self) -> set[tuple[str, str, str]]:
+        """Kind, namespace and name of the objects of Istio's API."""
+        found = set()
+        for file in self.folder.glob("*.yaml"):
+            each = yaml.safe_load(file.read_text())
+            if ".istio.io/" in each["apiVersion"]:
+                found.add((each["kind"], each["metadata"].get("namespace", "default"), each["metadata"]["name"]))
+        return found
+
     def _path(self, kind: str, name: str, namespace: str | None) -> Path:
         return self.folder / f"{namespace or 'cluster'}.{kind.lower()}.{name}.yaml"
 

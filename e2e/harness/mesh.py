@@ -7,6 +7,7 @@ async with Mesh.running() as mesh:
         assert answer.echo.workload == "server"
 """
 
+import asyncio
 import collections
 import contextlib
 import ipaddress
@@ -50,6 +51,27 @@ class Mesh:
         self._all_pods: list[Pod] = []
         self._replicas: collections.Counter[str] = collections.Counter()
         self._namespaces: set[str] = set()
+
+    async def settled(self, seconds: float = 20) -> None:
+        """Wait until the folder's objects of Istio's API, and no others, are in force and every proxy has ACKed all.
+
+        A test that looks for what its own policy does would else find what the one before it did, not yet undone.
+        """
+        async with asyncio.timeout(seconds):
+            while not await self._is_settled():  # noqa: ASYNC110 - the state of another process
+                await asyncio.sleep(0.02)
+
+    async def _is_settled(self) -> bool:
+        if self.control_plane is None:
+            return True
+        in_force = {
+            (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+            for each in await self.control_plane.debug("/debug/configz")
+        }
+        if in_force != self.configuration.policies():
+            return False
+        streams = await self.control_plane.debug("/debug/syncz")
+        return all(kind["inSync"] for stream in streams for kind in stream["types"].values())
 
     @classmethod
     @contextlib.asynccontextmanager
