@@ -125,7 +125,9 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
                 delivery.in_sync(name)
             elif client.state_of_the_world and delivery.type_url == ROUTE and _withheld(client, delivery, name):
                 # An empty route configuration would be one to Envoy: the listener that asks would take over with it.
-                delivery.forget(name)
+                delivery.resend.discard(name)
+                if delivery.behind[name] is None:
+                    delivery.in_sync(name)
             else:
                 due.absent.append(name)
             continue

@@ -42,10 +42,11 @@ class SotwStream(Stream[SotwRequest]):
         if request.nonce and delivery.inflight is not None:
             events.append(self._answer(delivery, request, now))
         subscribe, unsubscribe = _difference(delivery, request)
-        if not request.nonce:
-            # The client begins anew with this type.
+        if not request.nonce and delivery.sent_nonce and delivery.inflight is None:
+            # It took a response and knows nothing of it: it begins anew. Before the first one it may just want more.
             for name in delivery.subscription.names.values:
-                self._client.again(delivery, name)
+                if self._client.served(delivery.type_url, name) is not None:
+                    self._client.again(delivery, name)
             delivery.answer_due = True
         if subscribe or unsubscribe:
             self._subscribe(delivery, subscribe, unsubscribe, first=False)

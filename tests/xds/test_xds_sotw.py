@@ -164,6 +164,14 @@ class TestSubscriptions:
         client.ask(ENDPOINT, "a")
         assert client.take() == [(CLUSTER, ["a"]), (ENDPOINT, ["a"])]
 
+    def test_requests_before_the_first_response_add_up(self):
+        """They have no nonce to carry: the client did not begin anew."""
+        client = Client(view_of(endpoints("a"), endpoints("b")))
+        client.ask(ENDPOINT, "a")
+        client.ask(ENDPOINT, "a", "b")
+        assert client.take() == [(ENDPOINT, ["a", "b"])]
+        assert client.next() is None
+
     def test_name_that_appears_later_is_sent_then(self):
         view = view_of(endpoints("a"))
         client = Client(view)
@@ -275,6 +283,13 @@ class TestReconnect:
         client.take()
         client.ask(ENDPOINT, "lingers", "warms", version="former")
         assert client.take() == [(ENDPOINT, ["-warms"])]
+
+    def test_route_that_may_be_held_is_not_emptied(self):
+        """Also if more is asked for before the first response: the names are no news."""
+        client = Client(view_of(route("s")))
+        client.ask(ROUTE, "r", version="former")
+        client.ask(ROUTE, "r", "s", version="former")
+        assert client.take() == [(ROUTE, ["s"])]
 
     def test_nonce_of_a_former_stream_is_void(self):
         client = Client(view_of(cluster("a")))
