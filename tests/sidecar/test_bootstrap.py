@@ -217,12 +217,7 @@ async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, sta
     context = ssl.create_default_context(cadata=certificates.roots_pem.decode())
     name = server.identity.dns_name
     with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
-        # Only read: a write could meet the closed connection before the alert that says why was read.
-        reader, writer = await asyncio.open_connection(port.host, port.port, ssl=context, server_hostname=name)
-        try:
-            await reader.read(1)
-        finally:
-            writer.close()
+        await refusal(port, context, name)
     (tmp_path / "client.pem").write_bytes(client.key_pem + client.chain_pem)
     context.load_cert_chain(tmp_path / "client.pem")
     async with connection(port, context, name) as old:
@@ -238,6 +233,15 @@ async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, sta
     assert ads.errors == []
     counts = await envoy.admin.statistics("sds.default.update_")
     assert (counts["sds.default.update_success"], counts["sds.default.update_rejected"]) == (2, 0)
+
+
+async def refusal(address: SocketAddress, context: ssl.SSLContext, name: str | None) -> None:
+    """Connect and read: a write could meet the closed connection before the alert that says why was read."""
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, server_hostname=name)
+    try:
+        await reader.read(1)
+    finally:
+        writer.close()
 
 
 async def loaded_serial(envoy: EnvoyProcess) -> int:
