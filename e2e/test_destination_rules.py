@@ -112,6 +112,7 @@ async def test_consistent_hashing_keeps_a_user_at_one_endpoint(cast: Cast) -> No
         return users
 
     with cast.mesh.configuration.during(policy("server", "{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}")):
+        await cast.mesh.settled()
         users = await eventually(
             endpoints_of_users, lambda users: all(len(versions) == 1 for versions in users.values()), steady=2
         )
@@ -128,6 +129,7 @@ async def test_a_full_connection_pool_refuses_what_is_too_much(cast: Cast) -> No
     narrow = "{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}"
     assert {answer.status for answer in await ten_at_once()} == {200}
     with cast.mesh.configuration.during(policy("server", narrow)):
+        await cast.mesh.settled()
         answers = await eventually(ten_at_once, some_refused, steady=1)
         for refused in (answer for answer in answers if answer.status == 503):
             assert refused.headers["x-envoy-overloaded"] == "true"
@@ -143,6 +145,7 @@ async def test_http1_requests_go_out_as_http2_where_the_rule_says_so(cast: Cast)
 
     assert await http2_connections() == 0
     with cast.mesh.configuration.during(policy("server", "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}")):
+        await cast.mesh.settled()
         await eventually(http2_connections, lambda count: count > 0)
 
 
@@ -154,6 +157,7 @@ async def test_requests_keep_the_clients_protocol_where_the_rule_says_so(cast: C
 
     assert await http1_connections() == 0, "declared http2"
     with cast.mesh.configuration.during(policy("server", "{connectionPool: {http: {useClientProtocol: true}}}")):
+        await cast.mesh.settled()
         await eventually(http1_connections, lambda count: count > 0)
 
 
@@ -182,6 +186,7 @@ async def test_an_endpoint_that_fails_is_ejected(cast: Cast) -> None:
 
         await eventually(statuses, lambda seen: seen == {200, 500}, steady=1)
         with cast.mesh.configuration.during(policy("fragile", ejection)):
+            await cast.mesh.settled()
             await eventually(statuses, lambda seen: seen == {200}, steady=3)
         await eventually(statuses, lambda seen: seen == {200, 500}, steady=1)
 
@@ -204,6 +209,7 @@ async def test_disabled_tls_is_plaintext_to_whoever_takes_it(cast: Cast) -> None
 
 async def test_mutual_tls_by_rule(cast: Cast) -> None:
     with cast.mesh.configuration.during(policy("server", "{tls: {mode: ISTIO_MUTUAL}}")):
+        await cast.mesh.settled()
         for port, protocol in {8080: "HTTP/1.1", 8081: "HTTP/2", 8082: "HTTP/1.1"}.items():
             answer = await eventually(
                 partial(cast.client.http, f"http://server:{port}/"),
@@ -215,12 +221,14 @@ async def test_mutual_tls_by_rule(cast: Cast) -> None:
 async def test_a_server_under_another_name_is_not_believed(cast: Cast) -> None:
     imposter = "{tls: {mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://cluster.local/ns/default/sa/somebody-else']}}"
     with cast.mesh.configuration.during(policy("server", imposter)):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http("http://server:8080/"), lambda answer: answer.status == 503)
     await eventually(lambda: cast.client.http("http://server:8080/"), lambda answer: answer.status == 200)
 
 
 async def test_tls_is_originated_to_a_server_that_ends_it_itself(cast: Cast) -> None:
     with cast.mesh.configuration.during(policy("secure", "{tls: {mode: SIMPLE, insecureSkipVerify: true}}")):
+        await cast.mesh.settled()
         answer = await eventually(lambda: cast.client.http("http://secure:8443/"), lambda answer: answer.status == 200)
         assert answer.echo.tls
 
@@ -229,6 +237,7 @@ async def test_tls_is_originated_to_a_server_that_ends_it_itself(cast: Cast) -> 
 async def test_a_certificate_that_nobody_vouches_for_is_not_believed(cast: Cast, more: str) -> None:
     """Without `caCertificates` the system's roots decide, whatever else is written."""
     with cast.mesh.configuration.during(policy("secure", f"{{tls: {{mode: SIMPLE{more}}}}}")):
+        await cast.mesh.settled()
         await eventually(
             lambda: cast.client.http("http://secure:8443/"), lambda answer: answer.status == 503, seconds=8
         )
@@ -239,6 +248,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_believed(cast: Cast,
 async def test_tls_whose_credential_clients_are_not_given_is_never_plaintext(cast: Cast, mode: str) -> None:
     tls = f"{{tls: {{mode: {mode}, credentialName: secret}}}}"
     with cast.mesh.configuration.during(policy("server", tls), policy("secure", tls)):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http("http://server:8080/"), lambda answer: answer.status == 503)
         await eventually(lambda: cast.client.http("http://secure:8443/"), lambda answer: answer.status == 503)
         stats = await cast.client.envoy.stats("8443.*secure.*fail_verify_cert_hash")
@@ -255,5 +265,6 @@ async def test_a_ports_own_policy_replaces_that_of_the_host(cast: Cast) -> None:
       portLevelSettings: [{port: {number: 8081}, tls: {mode: ISTIO_MUTUAL}}]
     """
     with cast.mesh.configuration.during(policy("server", "\n" + text)):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http("http://server:8080/"), lambda answer: caller(answer) is None)
         assert caller(await cast.client.http("http://server:8081/")) == CLIENT

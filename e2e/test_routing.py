@@ -87,6 +87,7 @@ async def test_weights_and_their_change_under_traffic(cast: Cast) -> None:
 
     async with cast.client.traffic(URL, per_second=200) as traffic:
         with cast.mesh.configuration.during(shares(100, 0)):
+            await cast.mesh.settled()
             await eventually(lambda: cast.client.http(URL), lambda answer: version(answer) == "v1", steady=20)
             assert {outcome.answer and version(outcome.answer) for outcome in await traffic.more(50)} == {"v1"}
             cast.mesh.configuration.apply(shares(50, 50))
@@ -141,6 +142,7 @@ async def test_requests_are_told_apart_by_what_they_say(cast: Cast) -> None:
         "a header that is there": cast.client.http(URL + "without", headers={"x-needed": "1"}),
     }
     with cast.mesh.configuration.during(rules(matches)):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http(URL + "exactly"), lambda answer: version(answer) == "v2")
         assert {name: version(await request) for name, request in to_second.items()} == dict.fromkeys(to_second, "v2")
         assert {name: version(await request) for name, request in to_first.items()} == dict.fromkeys(to_first, "v1")
@@ -155,6 +157,7 @@ async def test_the_first_route_that_matches_is_taken(cast: Cast) -> None:
   - {TO_FIRST}
 """
     with cast.mesh.configuration.during(rules(ordered)):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http(URL + "a"), lambda answer: version(answer) == "v2")
         assert version(await cast.client.http(URL + "a/b")) == "v2"
         assert version(await cast.client.http(URL + "b")) == "v1"
@@ -162,6 +165,7 @@ async def test_the_first_route_that_matches_is_taken(cast: Cast) -> None:
 
 async def test_a_request_that_no_route_takes_is_not_found(cast: Cast) -> None:
     with cast.mesh.configuration.during(rules(f"[{{match: [{{uri: {{prefix: /known}}}}], {TO_FIRST}}}]")):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http(URL), lambda answer: answer.status == 404)
         assert (await cast.client.http(URL + "known")).status == 200
     await eventually(lambda: cast.client.http(URL), lambda answer: answer.status == 200)
@@ -169,12 +173,14 @@ async def test_a_request_that_no_route_takes_is_not_found(cast: Cast) -> None:
 
 async def test_another_service_as_the_destination(cast: Cast) -> None:
     with cast.mesh.configuration.during(rules("[{route: [{destination: {host: other}}]}]")):
+        await cast.mesh.settled()
         answer = await eventually(lambda: cast.client.http(URL), lambda answer: answer.echo.workload == "other")
         assert answer.echo.host == "server:8080", "the host stays as the client wrote it"
 
 
 async def test_a_subset_that_nobody_defines_is_unavailable(cast: Cast) -> None:
     with cast.mesh.configuration.during(rules("[{route: [{destination: {host: server, subset: v9}}]}]")):
+        await cast.mesh.settled()
         await eventually(lambda: cast.client.http(URL), lambda answer: answer.status == 503)
     await eventually(lambda: cast.client.http(URL), lambda answer: answer.status == 200)
 
@@ -192,6 +198,7 @@ async def test_rewrites(cast: Cast) -> None:
     {TO_FIRST}
 """
     with cast.mesh.configuration.during(rules(rewrites)):
+        await cast.mesh.settled()
         answer = await eventually(
             lambda: cast.client.http(URL + "old/path?q=1"), lambda answer: answer.echo.path == "/new/path?q=1"
         )
@@ -207,6 +214,7 @@ async def test_redirects(cast: Cast) -> None:
     redirect: {scheme: https, port: 8443}
 """
     with cast.mesh.configuration.during(rules(redirects)):
+        await cast.mesh.settled()
         answer = await eventually(lambda: cast.client.http(URL + "moved"), lambda answer: answer.status == 308)
         assert answer.headers["location"] == "http://elsewhere.example.com/here"
         answer = await cast.client.http(URL + "secure/page")
@@ -215,6 +223,7 @@ async def test_redirects(cast: Cast) -> None:
 
 async def test_direct_responses(cast: Cast) -> None:
     with cast.mesh.configuration.during(rules("[{directResponse: {status: 418, body: {string: a teapot}}}]")):
+        await cast.mesh.settled()
         answer = await eventually(lambda: cast.client.http(URL), lambda answer: answer.status == 418)
         assert answer.text == "a teapot"
 
@@ -231,6 +240,7 @@ async def test_headers(cast: Cast) -> None:
     sent = {"x-set": "client", "x-added": "client", "x-secret": "client"}
     answers = URL + "?header=x-answer-set:app&header=x-answer-added:app&header=x-internal:app"
     with cast.mesh.configuration.during(rules(headers)):
+        await cast.mesh.settled()
         answer = await eventually(
             lambda: cast.client.http(answers, headers=sent), lambda answer: "x-destination" in answer.echo.headers
         )
@@ -243,6 +253,7 @@ async def test_headers(cast: Cast) -> None:
 
 async def test_a_timeout_ends_slow_requests_alone(cast: Cast) -> None:
     with cast.mesh.configuration.during(rules(f"[{{timeout: 0.3s, {TO_FIRST}}}]")):
+        await cast.mesh.settled()
         answer = await eventually(
             lambda: cast.client.http(URL + "?delay=1"), lambda answer: answer.status == 504, steady=0
         )
@@ -257,6 +268,7 @@ async def test_retries(cast: Cast) -> None:
     assert attempts(await cast.client.http(URL + "?status=500")) == 1, "Istio's default does not retry a 500"
     assert attempts(await cast.client.http(URL + "?status=503")) == 1
     with cast.mesh.configuration.during(rules(f"[{{retries: {{attempts: 3, retryOn: '5xx,409'}}, {TO_FIRST}}}]")):
+        await cast.mesh.settled()
         answer = await eventually(
             lambda: cast.client.http(URL + "?status=500"), lambda answer: attempts(answer) == 4, steady=0
         )
@@ -276,6 +288,7 @@ async def test_faults(cast: Cast) -> None:
   - {TO_FIRST}
 """
     with cast.mesh.configuration.during(rules(faults)):
+        await cast.mesh.settled()
         await eventually(
             lambda: cast.client.http(URL, headers={"x-fault": "abort"}), lambda answer: answer.status == 599
         )
@@ -296,6 +309,7 @@ async def test_a_mirror_gets_a_copy_of_every_request(cast: Cast) -> None:
 
     mirror = f"[{{mirror: {{host: server, subset: v2}}, mirrorPercentage: {{value: 100}}, {TO_FIRST}}}]"
     with cast.mesh.configuration.during(rules(mirror)):
+        await cast.mesh.settled()
         before = await received()
         start = await eventually(received_after_one_more, lambda count: count > before, steady=0)
         for _ in range(10):
@@ -316,6 +330,7 @@ async def test_cors(cast: Cast) -> None:
 """
     preflight = {"origin": "https://shop.example.com", "access-control-request-method": "PUT"}
     with cast.mesh.configuration.during(rules(policy)):
+        await cast.mesh.settled()
         answer = await eventually(
             lambda: cast.client.http(URL, method="OPTIONS", headers=preflight),
             lambda answer: "access-control-allow-origin" in answer.headers,
