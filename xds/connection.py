@@ -203,6 +203,7 @@ class Connection:
             "pushed",
             type=_short(response.type_url),
             nonce=response.nonce,
+            version=response.versions,
             resources=response.count,
             removed=response.removed,
             bytes=len(response.data),

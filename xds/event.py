@@ -59,3 +59,5 @@ class Response:
     removed: int
     overdue: tuple[str, ...]
     """Names that are sent although what they waited for was not ACKed in time."""
+    versions: tuple[str, ...]
+    """Versions of the first of its resources, for logs."""

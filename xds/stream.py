@@ -23,6 +23,7 @@ from xds.subscription import WILDCARD
 from xds.view import View
 
 CHUNK: Final = 512 << 10
+LOGGED_VERSIONS: Final = 10
 UNKNOWN: Final[Mapping[str, Held]] = MappingProxyType({})
 R = TypeVar("R", bound=Request)
 
@@ -187,6 +188,7 @@ class Stream(ABC, Generic[R]):
             count=len(push.resources),
             removed=len(push.removed),
             overdue=tuple(sendable.overdue),
+            versions=tuple(resource.version for resource in push.resources[:LOGGED_VERSIONS]),
         )
 
     def _limit(self, delivery: Delivery) -> int:

@@ -56,7 +56,7 @@ async def test_the_root_outlives_the_process(tmp_path: Path, folder: Path) -> No
     assert roots[0] == roots[1]
 
 
-async def test_every_response_is_logged_at_debug_with_proxy_type_and_nonce(tmp_path: Path, folder: Path) -> None:
+async def test_a_response_is_logged_with_proxy_type_nonce_and_versions(tmp_path: Path, folder: Path) -> None:
     async with serving("--config", folder, "--log-level", "debug", state=tmp_path) as running:
         async with proxy_at(await running.xds_port(), WEB):
             pass
@@ -66,6 +66,8 @@ async def test_every_response_is_logged_at_debug_with_proxy_type_and_nonce(tmp_p
     assert pushed["proxy"] == "web-1.shop"
     assert pushed["type"] == "Cluster"
     assert pushed["nonce"]
+    assert all(len(version) == 16 for version in pushed["version"])
+    assert pushed["version"]
     assert not any("PRIVATE KEY" in line for line in running.logged)
 
 
