@@ -6,33 +6,13 @@ from envoy_data_plane.envoy.extensions.filters.common.fault.v3 import FaultDelay
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import FaultAbort, HttpFault
 from envoy_data_plane.envoy.type.v3 import FractionalPercent
 
+from crds.grpcstatus import GRPC_STATUSES
 from crds.virtualservice import Abort, Delay, HTTPFaultInjection, Percent
 from translators.durations import positive
 from translators.fractions import fraction, whole_fraction
 from translators.untranslatable import UntranslatableError
 
 FILTER = "envoy.filters.http.fault"
-
-# gRPC: "Status codes and their use in gRPC", in order of their numbers.
-_GRPC_STATUS = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 
 
 def fault(injection: HTTPFaultInjection) -> HttpFault | None:
@@ -68,8 +48,8 @@ def _share(percentage: Percent | None) -> FractionalPercent:
 
 def grpc_status(name: str) -> int:
     """The number of a gRPC status, given by name or by number."""
-    if name.isascii() and name.isdigit() and int(name) < len(_GRPC_STATUS):
+    if name.isascii() and name.isdigit() and int(name) < len(GRPC_STATUSES):
         return int(name)
-    if name.upper() not in _GRPC_STATUS:
+    if name.upper() not in GRPC_STATUSES:
         raise UntranslatableError("fault.abort.grpcStatus", f"{name!r} is no gRPC status")
-    return _GRPC_STATUS.index(name.upper())
+    return GRPC_STATUSES.index(name.upper())

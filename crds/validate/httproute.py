@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from crds.codes import problem
+from crds.grpcstatus import GRPC_STATUSES
 from crds.problem import Problem
 from crds.regex import unknown_group
 from crds.validate import bounds, names, routes
@@ -43,27 +44,6 @@ _RETRY_ON = frozenset(
         "retriable-headers",
         "retriable-status-codes",
         "unavailable",
-    )
-)
-_GRPC_STATUSES = frozenset(
-    (
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
     )
 )
 
@@ -233,7 +213,7 @@ def _fault(fault: HTTPFaultInjection, path: str) -> Iterator[Problem]:
             yield problem("DRG0307", where, "httpStatus and grpcStatus exclude each other", "keep one of them")
         if abort.http_status is not None and not 200 <= abort.http_status <= 599:
             yield problem("DRG0314", f"{where}.httpStatus", f"{abort.http_status} is not between 200 and 599")
-        if abort.grpc_status is not None and abort.grpc_status not in _GRPC_STATUSES:
+        if abort.grpc_status is not None and abort.grpc_status not in GRPC_STATUSES:
             yield problem("DRG0314", f"{where}.grpcStatus", f"{abort.grpc_status!r} is not a gRPC status")
         if abort.percentage is not None:
             yield from bounds.percentage(abort.percentage.value, f"{where}.percentage.value")
