@@ -31,6 +31,10 @@ from crds.shape import Message as MessageShape
 from crds.support import MESH_CONFIG
 from crds.virtualservice import HTTPRetry
 
+CONFIG_MAP = ("istio-system", "istio")
+"""Namespace and name of the ConfigMap (Istio: pilot/pkg/bootstrap/mesh.go)."""
+CONFIG_KEY = "mesh"
+
 
 class OutboundTrafficPolicyMode(StrEnum):
     REGISTRY_ONLY = "REGISTRY_ONLY"

@@ -29,7 +29,7 @@ OBJECTS = Input[ObjectKey, IstioObject | None]("object", default=None)
 """Each Istio object by itself. Cells that hold several are only consulted; who picks one reads it here, so that
 provenance names the objects that were picked and no others."""
 
-MESH_CONFIG_MAPS = Input[str, ConfigMap | None]("mesh config map of namespace", default=None)
+MESH_CONFIG_MAP = Input[None, ConfigMap | None]("mesh config map", default=None)
 
 NAMESPACES = Input[str, Namespace | None]("namespace", default=None)
 NODES = Input[str, Node | None]("node", default=None)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from crds.meshconfig import MeshConfig, parse
+from crds.meshconfig import CONFIG_KEY, MeshConfig, parse
 from dragoman.engine import ABSENT, Failure, Graph, attempt, query
-from dragoman.mesh.inputs import MESH_CONFIG_MAPS
-
-CONTROL_NAMESPACE = "istio-system"
-"""Where the control plane's own ConfigMap lives; the *root* namespace of policies is a setting inside it."""
+from dragoman.mesh.inputs import MESH_CONFIG_MAP
 
 
 @query
 def _written(g: Graph) -> MeshConfig:
-    config_map = MESH_CONFIG_MAPS(g, CONTROL_NAMESPACE)
-    return MeshConfig() if config_map is None else parse(config_map.data["mesh"])
+    config_map = MESH_CONFIG_MAP(g, None)
+    return MeshConfig() if config_map is None else parse(config_map.data[CONFIG_KEY])
 
 
 @query

@@ -21,6 +21,7 @@ from crds.kubernetes.namespace import Namespace
 from crds.kubernetes.node import Node
 from crds.kubernetes.pod import Pod
 from crds.kubernetes.service import Service
+from crds.meshconfig import CONFIG_KEY, CONFIG_MAP
 from crds.meta import IstioObject, ObjectKey, age_order
 from crds.peerauthentication import PeerAuthentication
 from crds.sidecar import Sidecar
@@ -132,8 +133,8 @@ def _gateway(gateway: Gateway) -> Iterator[Placement]:
 
 
 def _config_map(config_map: ConfigMap) -> Iterator[Placement]:
-    if config_map.metadata.name == "istio" and "mesh" in config_map.data:
-        yield Placement(inputs.MESH_CONFIG_MAPS, config_map.metadata.namespace, config_map, _only)
+    if (config_map.namespace, config_map.name) == CONFIG_MAP and CONFIG_KEY in config_map.data:
+        yield Placement(inputs.MESH_CONFIG_MAP, None, config_map, _only)
 
 
 def _of_namespace(of: Input[Any, Any]) -> Callable[[Any], Iterator[Placement]]:

@@ -5,22 +5,19 @@ from collections.abc import Iterable
 import msgspec
 
 from crds.kubernetes.configmap import ConfigMap
-from crds.meshconfig import read
+from crds.meshconfig import CONFIG_KEY, CONFIG_MAP, read
 from crds.problem import Invalid, Problem
-
-_NAME, _NAMESPACE, _KEY = "istio", "istio-system", "mesh"
-"""Istio: pilot/pkg/bootstrap/mesh.go. Other ConfigMaps are none of the mesh's business."""
 
 
 def problems_of_settings(obj: object) -> list[Problem]:
     """What is wrong with the mesh settings in an object; nothing for any other object."""
-    if not isinstance(obj, ConfigMap) or (obj.name, obj.namespace) != (_NAME, _NAMESPACE) or _KEY not in obj.data:
+    if not isinstance(obj, ConfigMap) or (obj.namespace, obj.name) != CONFIG_MAP or CONFIG_KEY not in obj.data:
         return []
     try:
-        _, found = read(obj.data[_KEY])
+        _, found = read(obj.data[CONFIG_KEY])
     except Invalid as error:
         found = error.problems
-    return list(_within(f"data.{_KEY}", found))
+    return list(_within(f"data.{CONFIG_KEY}", found))
 
 
 def _within(path: str, found: Iterable[Problem]) -> Iterable[Problem]:
