@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress, TrafficDirection
+from envoy_data_plane.envoy.config.core.v3 import Address, TrafficDirection
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
 
 from dragoman.codec import LISTENER, ROUTE, Encoded, Ref
@@ -20,6 +20,7 @@ from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.settings import mesh_config
 from translators import authorization, listener_filters, telemetry
+from translators.addresses import tcp_address, unix_address
 from translators.gateway_routes import gateway_route_name
 from translators.gateway_tcp_routes import TcpTarget, passed_through, tcp_target
 from translators.gateway_tls import downstream_socket_of
@@ -222,5 +223,5 @@ def _peers(g: Graph, view: GatewayView, bound: BoundServer) -> PeerNames:
 
 def _address(place: Place) -> Address:
     if place.address.startswith(_UNIX):
-        return Address(pipe=Pipe(path=place.address.removeprefix(_UNIX)))
-    return Address(socket_address=SocketAddress(address=place.address, port_value=place.port))
+        return unix_address(place.address.removeprefix(_UNIX))
+    return tcp_address(place.address, place.port)

@@ -10,7 +10,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
     ClusterOriginalDstLbConfig,
 )
-from envoy_data_plane.envoy.config.core.v3 import Address, BindConfig, Metadata, Pipe, SocketAddress
+from envoy_data_plane.envoy.config.core.v3 import Address, BindConfig, Metadata, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     Endpoint,
@@ -24,6 +24,7 @@ from dragoman.engine import Graph, query
 from dragoman.mesh.inbound import InboundPort
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.workloads import Interception
+from translators.addresses import tcp_address, unix_address
 from translators.circuit_breakers import circuit_breakers
 from translators.clusters import named
 from translators.names import INBOUND_PASSTHROUGH, inbound_cluster, stat_name
@@ -79,9 +80,7 @@ def _metadata(port: InboundPort) -> Metadata:
 
 def _address(endpoint: tuple[str, int]) -> Address:
     address, port = endpoint
-    if not port:
-        return Address(pipe=Pipe(path=address))
-    return Address(socket_address=SocketAddress(address=address, port_value=port))
+    return tcp_address(address, port) if port else unix_address(address)
 
 
 def _bound_to_inbound_source() -> BindConfig:

@@ -5,7 +5,7 @@ Istio: pilot/pkg/networking/core/listener_inbound.go.
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, TrafficDirection
+from envoy_data_plane.envoy.config.core.v3 import TrafficDirection
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
 
 from dragoman.codec import CLUSTER, LISTENER, Encoded, Ref
@@ -18,6 +18,7 @@ from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.sidecar_ingress import IngressPort, ingress_ports
 from dragoman.mesh.workloads import Interception
 from translators import alpn, authorization, listener_filters, telemetry
+from translators.addresses import tcp_address
 from translators.filter_chains import TLS, Chain, chains, inspects_tls
 from translators.http_connection_managers import inbound_manager, inbound_routes
 from translators.names import (
@@ -78,7 +79,7 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
     filters.append(listener_filters.http_inspector(p.number for p in ports if p.protocol is not Protocol.AUTO))
     head = Listener(
         name=VIRTUAL_INBOUND,
-        address=_address("0.0.0.0", mesh.proxy_inbound_listen_port),  # noqa: S104 - inside the pod's own network
+        address=tcp_address("0.0.0.0", mesh.proxy_inbound_listen_port),  # noqa: S104 - inside the pod's own network
         traffic_direction=TrafficDirection.INBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         transparent=True if view.mode is Interception.TPROXY else None,
@@ -102,7 +103,7 @@ def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
     name = listener(written.bind, written.number)
     head = Listener(
         name=name,
-        address=_address(written.bind, written.number),
+        address=tcp_address(written.bind, written.number),
         traffic_direction=TrafficDirection.INBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         listener_filters=filters,
@@ -244,7 +245,3 @@ def _split(groups: list[Chains]) -> list[Piece]:
 
 def _listener(name: str, head: Listener, tail: Piece) -> Encoded:
     return concatenated((Piece.of(head), tail)).resource(LISTENER, name)
-
-
-def _address(address: str, port: int) -> Address:
-    return Address(socket_address=SocketAddress(address=address, port_value=port))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.core.v3 import Address, HealthStatus, Locality, Metadata, SocketAddress
+from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Locality, Metadata
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     LbEndpoint,
@@ -19,6 +19,7 @@ from dragoman.mesh.labels import Labels, labels_of
 from dragoman.mesh.rules import RuleKeys, merged_rule
 from dragoman.mesh.services import service
 from dragoman.mesh.workloads import CLUSTER_ID
+from translators.addresses import tcp_address
 from translators.names import outbound_cluster
 from translators.pieces import Piece, concatenated, joined
 from translators.upstream_tls import TLS_MODE
@@ -79,9 +80,7 @@ def _assigned(g: Graph, namespace: str, name: str, port_name: str, labels: Label
 
 def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:
     return LbEndpoint(
-        endpoint=EndpointMessage(
-            address=Address(socket_address=SocketAddress(address=endpoint.address, port_value=endpoint.port))
-        ),
+        endpoint=EndpointMessage(address=tcp_address(endpoint.address, endpoint.port)),
         health_status=HealthStatus.HEALTHY,
         load_balancing_weight=1,
         metadata=_metadata(endpoint),

@@ -6,7 +6,7 @@ each HTTP port shared by all services, one for each address and port of the othe
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, TrafficDirection
+from envoy_data_plane.envoy.config.core.v3 import TrafficDirection
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
 
 from crds.meshconfig import MeshConfig
@@ -19,6 +19,7 @@ from dragoman.mesh.proxies import InboundView
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.workloads import Interception
 from translators import alpn, listener_filters, telemetry
+from translators.addresses import tcp_address
 from translators.http_connection_managers import outbound_manager
 from translators.names import (
     BLACK_HOLE,
@@ -41,7 +42,7 @@ def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
     fallback = _fallback(allow_any)
     message = Listener(
         name=VIRTUAL_OUTBOUND,
-        address=_address(ANY, mesh.proxy_listen_port),
+        address=tcp_address(ANY, mesh.proxy_listen_port),
         use_original_dst=True,
         # Only here, where there is a socket: without one (`bind_to_port`) Envoy 1.40 crashes for it.
         transparent=True if mode is Interception.TPROXY else None,
@@ -71,7 +72,7 @@ def http_listener(g: Graph, port: int, allow_any: bool) -> Encoded:
     name = wildcard_listener(port)
     message = Listener(
         name=name,
-        address=_address(ANY, port),
+        address=tcp_address(ANY, port),
         bind_to_port=False,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
@@ -97,7 +98,7 @@ def target_listener(g: Graph, target: Target) -> Encoded:
     bytes_chain = FilterChain(filters=_tcp(mesh, cluster))
     message = Listener(
         name=name,
-        address=_address(target.address, target.port),
+        address=tcp_address(target.address, target.port),
         bind_to_port=False,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
@@ -131,7 +132,7 @@ def http_proxy_listener(g: Graph, view: InboundView) -> Encoded:
     )
     message = Listener(
         name=name,
-        address=_address(bind, view.http_proxy_port),
+        address=tcp_address(bind, view.http_proxy_port),
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         filter_chains=[FilterChain(filters=_observed(manager))],
@@ -164,7 +165,3 @@ def _observed(last: Filter) -> list[Filter]:
 
 def _fallback(allow_any: bool) -> str:
     return PASSTHROUGH if allow_any else BLACK_HOLE
-
-
-def _address(address: str, port: int) -> Address:
-    return Address(socket_address=SocketAddress(address=address, port_value=port))

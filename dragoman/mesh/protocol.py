@@ -36,16 +36,10 @@ class Protocol(enum.StrEnum):
         """The application's own TLS: opaque to the proxy but for its SNI."""
         return self in _TLS
 
-    @property
-    def is_tcp(self) -> bool:
-        """Bytes without a protocol the proxy reads (databases included), other than TLS."""
-        return self in _TCP
-
 
 _HTTP = frozenset({Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
 _HTTP2 = frozenset({Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
 _TLS = frozenset({Protocol.HTTPS, Protocol.TLS})
-_TCP = frozenset({Protocol.TCP, Protocol.MONGO, Protocol.MYSQL, Protocol.REDIS})
 
 _BY_NAME = {
     "http": Protocol.HTTP,
