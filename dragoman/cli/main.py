@@ -34,9 +34,13 @@ class _Commands(TyperGroup):
         name = _ALIASES.get(cmd_name, cmd_name)
         if name not in _COMMANDS:
             return None
-        module, _, function = _COMMANDS[name].partition(":")
+        module, _, attribute = _COMMANDS[name].partition(":")
+        found = getattr(importlib.import_module(f"dragoman.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            # A group: its commands are those of its module.
+            return typer.main.get_group(found)
         command = typer.Typer(add_completion=False, rich_markup_mode=None)
-        command.command(name)(getattr(importlib.import_module(f"dragoman.cli.{module}"), function))
+        command.command(name)(found)
         return typer.main.get_command(command)
 
 
