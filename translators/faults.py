@@ -47,9 +47,7 @@ def _share(percentage: Percent | None) -> FractionalPercent:
 
 
 def grpc_status(name: str) -> int:
-    """The number of a gRPC status, given by name or by number."""
-    if name.isascii() and name.isdigit() and int(name) < len(GRPC_STATUSES):
-        return int(name)
-    if name.upper() not in GRPC_STATUSES:
+    """The number of a gRPC status, given by its name as gRPC spells it (Istio: validateGRPCStatus takes no other)."""
+    if name not in GRPC_STATUSES:
         raise UntranslatableError("fault.abort.grpcStatus", f"{name!r} is no gRPC status")
-    return GRPC_STATUSES.index(name.upper())
+    return GRPC_STATUSES.index(name)

@@ -214,7 +214,12 @@ def _fault(fault: HTTPFaultInjection, path: str) -> Iterator[Problem]:
         if abort.http_status is not None and not 200 <= abort.http_status <= 599:
             yield problem("DRG0314", f"{where}.httpStatus", f"{abort.http_status} is not between 200 and 599")
         if abort.grpc_status is not None and abort.grpc_status not in GRPC_STATUSES:
-            yield problem("DRG0314", f"{where}.grpcStatus", f"{abort.grpc_status!r} is not a gRPC status")
+            yield problem(
+                "DRG0314",
+                f"{where}.grpcStatus",
+                f"{abort.grpc_status!r} is not a gRPC status",
+                "NOT_FOUND, for example",
+            )
         if abort.percentage is not None:
             yield from bounds.percentage(abort.percentage.value, f"{where}.percentage.value")
 

@@ -194,6 +194,11 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     (
         "VirtualService",
+        route(f"{TO_A}, fault: {{abort: {{grpcStatus: not_found}}}}"),
+        [("DRG0314", "spec.http[0].fault.abort.grpcStatus")],
+    ),
+    (
+        "VirtualService",
         route(f"{TO_A}, corsPolicy: {{allowMethods: [FETCH]}}"),
         [("DRG0314", "spec.http[0].corsPolicy.allowMethods[0]")],
     ),
