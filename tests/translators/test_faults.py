@@ -14,5 +14,5 @@ def test_a_status_is_translated_to_its_number() -> None:
 @pytest.mark.parametrize("name", ["unavailable", "14", "Not_Found", "CANCELED", "", " OK"])
 def test_other_spellings_are_refused_as_validation_refuses_them(name: str) -> None:
     assert name not in GRPC_STATUSES
-    with pytest.raises(UntranslatableError, match="fault.abort.grpcStatus"):
+    with pytest.raises(UntranslatableError, match=r"fault\.abort\.grpcStatus"):
         grpc_status(name)
