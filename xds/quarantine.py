@@ -1,7 +1,8 @@
 """Which versions are good, which were rejected, and what takes the place of the rejected."""
 
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from dragoman.codec import Ref
@@ -20,6 +21,8 @@ class Rejection:
     version: str
     message: str
     proxy: str
+    at: float = field(default_factory=time.time, compare=False)
+    """When, in seconds since the epoch: for people."""
 
 
 @dataclass(frozen=True, slots=True)
