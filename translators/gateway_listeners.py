@@ -27,7 +27,7 @@ from translators.gateway_tls import downstream_socket_of
 from translators.http_connection_managers import gateway_manager
 from translators.names import listener
 from translators.peer_names import PeerNames
-from translators.pieces import Piece, joined
+from translators.pieces import Piece, concatenated, joined
 from translators.tcp_proxies import tcp_proxy
 
 _FILTER_CHAINS = 3
@@ -78,7 +78,7 @@ def gateway_listener(g: Graph, view: GatewayView, place: Place) -> Encoded | Non
         )
     )
     tail = joined(_FILTER_CHAINS, chains)
-    return Encoded.of_payload(LISTENER, name, head.payload + tail.payload, refs=tail.refs)
+    return concatenated((head, tail)).resource(LISTENER, name)
 
 
 Chains = tuple[Piece, ...]
@@ -101,7 +101,7 @@ def _tls_chains(g: Graph, view: GatewayView, servers: tuple[BoundServer, ...]) -
             everything = "*" in claim.names
             match = FilterChainMatch() if everything else FilterChainMatch(server_names=list(claim.names))
             head = Piece.of(FilterChain(filter_chain_match=match))
-            found.append(Piece(head.payload + claim.body.payload, claim.body.refs))
+            found.append(concatenated((head, claim.body)))
     return tuple(found)
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dragoman.engine import Call, Graph, Tree, query
 from dragoman.mesh.proxies import GatewayView, OutboundView
 from dragoman.mesh.rules import virtual_service
-from dragoman.mesh.services import provider_namespaces
 from dragoman.mesh.world import MESH_GATEWAY
 from translators.destinations import Client
 from translators.gateway_routes import gateway_hosts, gateway_route_names
-from translators.routes import ALL_PORTS, Scope, members, rule_namespaces
+from translators.virtual_host_members import ALL_PORTS, Chunk, Scope, chunks, members_of
 from translators.virtual_hosts import virtual_service_routes
 
 
@@ -21,16 +20,14 @@ from translators.virtual_hosts import virtual_service_routes
 def sidecar_rules(g: Graph, view: OutboundView) -> Tree:
     """A leaf for each VirtualService that gives a sidecar routes, on each port where it does."""
     client, scope = Client(view.namespace, view.labels), Scope(view.namespace, view.egress, ALL_PORTS)
-    chunks = [(provider, False) for provider in rule_namespaces(g, view.egress)]
-    chunks += [(provider, True) for provider in provider_namespaces(g, view.egress)]
-    return Tree(rules_of_chunk.call(client, scope, *chunk) for chunk in chunks)
+    return Tree(rules_of_chunk.call(client, scope, chunk) for chunk in chunks(g, scope))
 
 
 @query
-def rules_of_chunk(g: Graph, client: Client, scope: Scope, provider: str, services: bool) -> Tree:
+def rules_of_chunk(g: Graph, client: Client, scope: Scope, chunk: Chunk) -> Tree:
     """The rules of one chunk of virtual hosts."""
     calls: list[Call[None]] = []
-    for member in members(g, scope, provider, services):
+    for member in members_of(g, scope, chunk):
         rule = virtual_service(g, scope.namespace, member.host)
         if rule is not None:
             calls.append(rule_in_use.call(client, rule.namespace, rule.name, MESH_GATEWAY, member.port))

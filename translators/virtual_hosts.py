@@ -29,14 +29,12 @@ from translators.destinations import Client, resolver, rules_for, target_under
 from translators.domains import host_names, service_domains
 from translators.http_routes import Origin, default_route, http_routes, references
 from translators.names import PASSTHROUGH
-from translators.pieces import Piece, concatenated, joined
+from translators.pieces import NOTHING, Piece, concatenated, joined
 from translators.route_action import CLIENT_DEADLINE, NO_TIMEOUT
 from translators.route_match import takes_everything
 
 ROUTES = 3
 """Field number of `VirtualHost.routes`."""
-
-NO_ROUTES = Piece(b"")
 
 
 def speaks_http(port: Port) -> bool:
@@ -58,7 +56,7 @@ def virtual_host(g: Graph, client: Client, host: str, port: int, domains: tuple[
     routes = attempt(g, host_routes, client, host, port)
     if isinstance(routes, Failure):
         routes = default_routes_of(g, client, host, port) if routes.last_good is ABSENT else routes.last_good
-    if not (routes.payload and domains):
+    if not (routes.parts and domains):
         return None
     head = VirtualHost(name=f"{host}:{port}", domains=list(domains))
     return concatenated((Piece.of(head), routes, _TAIL))
@@ -101,7 +99,7 @@ def default_routes_of(g: Graph, client: Client, host: str, port: int) -> Piece:
     """Routes of a service without a VirtualService; none for a host that is no service."""
     found = service_of(g, host)
     if found is None or not is_destination(found, client.namespace):
-        return NO_ROUTES
+        return NOTHING
     return default_routes(g, host, port, rules_for(g, client, found))
 
 
@@ -110,7 +108,7 @@ def default_routes(g: Graph, host: str, port: int, rules: RuleKeys) -> Piece:
     """The same for every client for whom the same DestinationRules hold."""
     found = service_of(g, host)
     if found is None:
-        return NO_ROUTES
+        return NOTHING
     target = target_under(g, found, "", port, rules)
     route = default_route(host, port, target, mesh_config(g).default_http_retry_policy)
     return joined(ROUTES, (Piece.of(route, references((route,))),))

@@ -44,7 +44,7 @@ def encode_push(type_url: str, resources: tuple[Resource, ...], removed: tuple[s
     parts = [frame(1, nonce.encode()), frame(4, type_url.encode()), frame(5, nonce.encode())]
     for resource in resources:
         parts.append(resource.head)
-        parts.append(resource.payload)
+        parts.extend(resource.parts)
     parts.extend(frame(6, name.encode()) for name in removed)
     return Push(type_url, nonce, resources, removed, b"".join(parts))
 
@@ -62,11 +62,11 @@ def encode_state(
     parts = [frame(1, version.encode()), frame(4, type_url.encode()), frame(5, nonce.encode())]
     for resource in state:
         parts.append(resource.head[resource.any_at :])
-        parts.append(resource.payload)
+        parts.extend(resource.parts)
     if type_url in NAMED_BY_FIRST_FIELD:
         for name in removed:
             empty = Resource.of(Encoded.of_payload(type_url, name, frame(1, name.encode())))
-            parts.append(empty.head[empty.any_at :] + empty.payload)
+            parts += (empty.head[empty.any_at :], *empty.parts)
     return Push(type_url, nonce, resources, removed, b"".join(parts), state, version)
 
 

@@ -38,12 +38,18 @@ class Encoded:
 
     type_url: str
     name: str
-    payload: bytes = field(compare=False, repr=False)
-    """The message on the wire, without the Any around it. `version` stands for it in comparisons."""
-    refs: frozenset[Ref]
-    """Other xDS resources this one needs: updates are ordered by them."""
     version: str
     """Hash of the payload: equal content has an equal version, across restarts and replicas."""
+    refs: frozenset[Ref]
+    """Other xDS resources this one needs: updates are ordered by them."""
+    parts: tuple[bytes, ...] = field(compare=False, repr=False)
+    """The payload in pieces. A wide resource shares them with what it was joined from, and they are joined only where
+    they are sent, into the response. `version` stands for them in comparisons."""
+
+    @property
+    def payload(self) -> bytes:
+        """The message on the wire, without the Any around it; joined at each call."""
+        return b"".join(self.parts)
 
     @classmethod
     def of(cls, message: Message, *, refs: frozenset[Ref] = frozenset()) -> Self:
@@ -53,18 +59,13 @@ class Encoded:
         return cls.of_payload(url, name, encode(message), refs=refs)
 
     @classmethod
-    def of_payload(
-        cls,
-        type_url: str,
-        name: str,
-        payload: bytes,
-        *,
-        refs: frozenset[Ref] = frozenset(),
-        digest: bytes | None = None,
-    ) -> Self:
-        """Make a resource of bytes that are already encoded: joined from cached parts, or patched.
+    def of_payload(cls, type_url: str, name: str, payload: bytes, *, refs: frozenset[Ref] = frozenset()) -> Self:
+        """Make a resource of bytes that are already encoded, or patched."""
+        return cls.of_parts(type_url, name, (payload,), content_hash(payload), refs=refs)
 
-        `digest` is a hash that stands for the payload, such as one of the hashes of its parts; None hashes all of it.
-        """
-        digest = content_hash(payload) if digest is None else digest
-        return cls(type_url, name, payload, refs, digest.hex())
+    @classmethod
+    def of_parts(
+        cls, type_url: str, name: str, parts: tuple[bytes, ...], digest: bytes, *, refs: frozenset[Ref] = frozenset()
+    ) -> Self:
+        """Make a resource of cached parts; `digest` stands for their content, such as a hash of their hashes."""
+        return cls(type_url, name, digest.hex(), refs, parts)

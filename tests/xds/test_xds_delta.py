@@ -579,7 +579,7 @@ class TestRejection:
 def test_payload_is_held_once_and_never_shown():
     encoded = blob(SECRET, "s", "private")
     resource = Resource.of(encoded)
-    assert resource.payload is encoded.payload
+    assert resource.parts is encoded.parts
     assert Resource.of(blob(SECRET, "s", "private")) is resource
     assert "private" not in repr(resource)
     view = View("secrets", secret=True)
