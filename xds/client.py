@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
 from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, versions_of, without
-from xds.order import Patience
+from xds.order import KEPT, Patience
 from xds.push import Push
 from xds.resource import Resource
 from xds.view import View
@@ -61,7 +61,7 @@ class Client:
                 self._positions.pop((view, delivery.type_url), None)
                 for name, resource in view.table(delivery.type_url).items():
                     if name in delivery.subscription:
-                        delivery.behind.setdefault(name, resource)
+                        delivery.fall_behind(name, resource)
         self.views = views
         for view in new:
             view.follow(self)
@@ -69,7 +69,7 @@ class Client:
                 self._positions[view, delivery.type_url] = view.head(delivery.type_url)
                 for name in view.table(delivery.type_url):
                     if name in delivery.subscription:
-                        delivery.behind.setdefault(name, None)
+                        delivery.fall_behind(name, None)
 
     def close(self) -> None:
         """The client is gone."""
@@ -95,7 +95,7 @@ class Client:
                 continue
             for name, before in view.since(delivery.type_url, position):
                 if name in delivery.subscription:
-                    delivery.behind.setdefault(name, before)
+                    delivery.fall_behind(name, before)
             self._positions[key] = head
 
     def served(self, type_url: str, name: str) -> Resource | None:
@@ -126,14 +126,14 @@ class Client:
             if not owed:
                 return
             held = served
-        delivery.behind.setdefault(name, held)
+        delivery.fall_behind(name, held)
         if owed:
             self._owed.discard(name)
             delivery.resend.add(name)
 
     def again(self, delivery: Delivery, name: str) -> None:
         """The client asks for a name it should hold: it is sent once more."""
-        delivery.behind.setdefault(name, self.served(delivery.type_url, name))
+        delivery.fall_behind(name, self.served(delivery.type_url, name))
         delivery.resend.add(name)
 
     # -- listeners that warm ------------------------------------------------------------------------------------------
@@ -286,16 +286,19 @@ class Client:
         for name in push.removed:
             if delivery.type_url == LISTENER:
                 self._warming.pop(name, None)
-            if not taken and delivery.behind.get(name) is not None:
-                # Nothing of the response may have been applied.
+            held = delivery.behind.get(name)
+            if not taken and held is not None:
+                # It may have been applied or not.
+                delivery.behind[name] = Unsure(versions_of(held) | {NOTHING}, held.refs, at_hand(held))
                 continue
             # The name may have come back meanwhile: then the client lacks it.
             served = self.served(delivery.type_url, name)
             if name not in delivery.subscription or (served is None and name not in delivery.resend):
-                delivery.forget(name)
+                delivery.removed(name)
             else:
                 delivery.removals.pop(name, None)
-                delivery.behind[name] = None
+                if delivery.type_url not in KEPT:
+                    delivery.behind[name] = None
         return push
 
 

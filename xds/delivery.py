@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dragoman.codec import Ref
+from xds.order import KEPT
 from xds.push import Push
 from xds.resource import Resource
 from xds.subscription import Subscription
@@ -99,6 +100,8 @@ class Delivery:
     waits_for: Ref | None = None
     """One of the resources waited for, to be shown."""
     removals: dict[str, Removal] = field(default_factory=dict)
+    kept: dict[str, Held] = field(default_factory=dict)
+    """Removed names that the client still has, because it ignores that (`xds.order.KEPT`)."""
     answer_due: bool = False
     """A request must be answered even if there is nothing to send."""
     inflight: Push | None = None
@@ -112,9 +115,25 @@ class Delivery:
     last_error: str = ""
     counters: Counters = field(default_factory=Counters)
 
+    def fall_behind(self, name: str, held: Held) -> None:
+        """What is served under a name changed; `held` is what the client has of it if it was in sync."""
+        if name in self.behind:
+            return
+        if name in self.kept:
+            held = self.kept.pop(name)
+            self.resend.add(name)
+        self.behind[name] = held
+
+    def removed(self, name: str) -> None:
+        """The client was told that a name is gone, or cannot be told."""
+        held = self.behind.get(name)
+        self.forget(name)
+        if held is not None and self.type_url in KEPT and name in self.subscription:
+            self.kept[name] = held
+
     def forget(self, name: str) -> None:
         """The client no longer wants this name."""
-        for names in (self.behind, self.removals, self.waits, self.refused):
+        for names in (self.behind, self.removals, self.waits, self.refused, self.kept):
             names.pop(name, None)
         self.resend.discard(name)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dragoman.codec import LISTENER, ROUTE, SECRET, Ref
 from xds.client import Client
-from xds.delivery import Delivery, Removal, versions_of
+from xds.delivery import Delivery, Held, Removal, versions_of
 from xds.order import ALONE, AWAITS, REFERRERS, WHOLE
 from xds.resource import Resource
 from xds.view import View
@@ -140,7 +140,7 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
             continue
         if client.state_of_the_world and delivery.type_url not in WHOLE:
             # It cannot be told, and drops the name itself once nothing of its own refers to it.
-            delivery.in_sync(name)
+            delivery.removed(name)
         else:
             due.removed.append(name)
 
@@ -157,9 +157,12 @@ def _gated(client: Client, type_url: str) -> bool:
 
 def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float, due: Due) -> bool:
     awaited = AWAITS[delivery.type_url]
+    held = delivery.behind[resource.name]
     blocker, for_ever = None, False
     for ref in resource.refs:
-        if ref[0] in awaited and (state := _undelivered(client, ref)) is not None:
+        if ref[0] not in awaited or (ref[0] == ROUTE and not _begins_with_old(client, held, ref)):
+            continue
+        if (state := _undelivered(client, ref)) is not None:
             blocker, for_ever = ref, for_ever or state
     if blocker is None:
         delivery.waits.pop(resource.name, None)
@@ -174,6 +177,15 @@ def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float
     due.not_before(since + client.patience.wait)
     due.later.append(resource.name)
     return False
+
+
+def _begins_with_old(client: Client, listener: Held, route: Ref) -> bool:
+    """Whether a listener would begin to use a route in the version that the client has from elsewhere, which may name
+    clusters that are gone."""
+    if listener is not None and listener.refs is not None and route in listener.refs:
+        return False
+    other = client.types.get(ROUTE)
+    return other is not None and other.behind.get(route[1]) is not None
 
 
 def _missing_secret(client: Client, resource: Resource) -> Ref | None:
@@ -203,6 +215,9 @@ def _undelivered(client: Client, ref: Ref) -> bool | None:
     refusal = other.refused.get(ref[1])
     if refusal is not None and refusal[0] == served.version:
         return True if held is None else None
+    if other.inflight is not None and ref[1] in other.inflight.removed:
+        # It came back while its removal was on its way.
+        return False
     if ref[1] not in other.resend and versions_of(held) == {served.version}:
         return None
     return False

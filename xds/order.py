@@ -15,11 +15,12 @@ UPDATES: Final = (CLUSTER, ENDPOINT, SECRET, EXTENSION_CONFIG, LISTENER, ROUTE)
 """Order of updates. Types that are not listed follow in the order in which they were subscribed."""
 
 AWAITS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {LISTENER: (CLUSTER,), ROUTE: (CLUSTER,), EXTENSION_CONFIG: (CLUSTER,)}
+    {LISTENER: (CLUSTER, ROUTE), ROUTE: (CLUSTER,), EXTENSION_CONFIG: (CLUSTER,)}
 )
 """An update of the left type waits until the client has ACKed the resources of the right types that it refers to.
 
-Only clusters are waited for: routes, endpoints and secrets are subscribed by whoever refers to them, afterwards.
+Only clusters are waited for, and routes of which the client still has an older version that the listener would begin
+with: others, endpoints and secrets are subscribed by whoever refers to them, afterwards.
 """
 
 REFERRERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -41,6 +42,10 @@ culprit could not be found afterwards."""
 WHOLE: Final = frozenset((CLUSTER, LISTENER))
 """Types of which a state-of-the-world response carries everything: what it leaves out is removed. Of the others it may
 carry some (xDS protocol, "Resource Updates")."""
+
+KEPT: Final = frozenset((ROUTE,))
+"""Types whose removal Envoy ignores (rds_route_config_subscription.cc): it keeps the resource as long as it subscribes
+it, and a listener that drains subscribes its routes for minutes. Another that names the route begins with that old one."""
 
 WILDCARD_BY_DEFAULT: Final = frozenset((CLUSTER, LISTENER))
 """Types whose first request means everything when it names nothing (xDS protocol: legacy wildcard)."""
