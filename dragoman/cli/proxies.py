@@ -48,7 +48,8 @@ def proxy_status(
 ) -> None:
     """Show which proxies are connected and whether each has accepted what it is served.
 
-    SYNCED: accepted everything. STALE: not all yet. REJECTED: it refused something; /debug/nackz says what and why.
+    SYNCED: accepted everything. STALE: not all yet. REJECTED: an Envoy refused something that it should have, and it
+    has the last good version instead; what and why is said below the table, and of which objects by /debug/nackz.
     NOT SENT: it did not ask for any.
 
     \b
@@ -75,6 +76,10 @@ def proxy_status(
         for status in statuses
     ]
     write_table(("name", "cluster", *_TYPES, "version"), rows)
+    for status in statuses:
+        for type_ in filter(status["types"].__contains__, _TYPES):
+            for name, words in _rejected(status["types"][type_]).items():
+                typer.echo(f"{status['proxy']}: {type_.upper()} {name!r} is rejected: {' '.join(words.split())}")
 
 
 def proxy_config(
@@ -121,9 +126,14 @@ def _unique(wanted: str, known: Iterable[str]) -> str:
     raise fail(f"no proxy {wanted!r} is connected; {there_are}")
 
 
+def _rejected(type_: dict[str, Any]) -> dict[str, str]:
+    """What a proxy should have and does not, because it or another refused it: names, and why."""
+    return {**type_.get("heldBack", {}), **type_.get("refused", {})}
+
+
 def _delivery(type_: dict[str, Any] | None) -> str:
     if type_ is None or not type_["sent"]:
         return "NOT SENT"
-    if type_.get("error"):
+    if type_.get("error") or _rejected(type_):
         return "REJECTED"
     return "SYNCED" if type_["inSync"] else "STALE"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from crds.meta import ObjectKey
 from dragoman.cli.problems import tell
+from dragoman.runtime.blame import Origin, RejectedResource
 from dragoman.runtime.control_plane import FailedResource
 from dragoman.runtime.observer import Nack, discovery_service
 
+LISTED = 8
+"""Objects named in a line; `/debug/nackz` has all."""
+
 
 def tell_nack(nack: Nack) -> None:
-    """Print a rejection: the proxy, its words, and the objects that the rejected resources were made from."""
-    type_ = discovery_service(nack.type_url).upper()
-    if not nack.names:
-        tell(f"error: {nack.proxy} rejected a response of {type_}; searching for the culprit: {nack.message}")
-    for name, origins in zip(nack.names, nack.origins, strict=True):
-        tell(f"error: {nack.proxy} rejected {name!r} of {type_}: {nack.message}{_made_from(origins)}")
+    """Print a rejection: the proxy, its words, the objects to look at, and what proxies get instead."""
+    type_, words = discovery_service(nack.type_url).upper(), " ".join(nack.message.split())
+    if not nack.resources:
+        tell(f"error: {nack.proxy} rejected a response of {type_}; searching for the culprit: {words}")
+    for resource in nack.resources:
+        made_from = _made_from(resource.made_from)
+        tell(f"error: {nack.proxy} rejected {resource.name!r} of {type_}: {words}{made_from}{_instead(resource)}")
 
 
 def tell_failure(failed: FailedResource) -> None:
@@ -24,6 +28,15 @@ def tell_failure(failed: FailedResource) -> None:
     tell(f"error: {failed.view}: {failed.reason}{_made_from(failed.origins)}; proxies keep what they have of it")
 
 
-def _made_from(origins: Iterable[ObjectKey]) -> str:
-    listed = ", ".join(map(str, origins))
-    return f"; made from {listed}" if listed else ""
+def _made_from(origins: Sequence[Origin]) -> str:
+    listed = ", ".join(map(str, origins[:LISTED]))
+    more = f" and {len(origins) - LISTED} more" if len(origins) > LISTED else ""
+    return f"; made from {listed}{more}" if listed else ""
+
+
+def _instead(resource: RejectedResource) -> str:
+    if not resource.held_back:
+        return "; other proxies have accepted it, and only this one does without"
+    if resource.served_instead is None:
+        return "; there is no good version before it: proxies do without"
+    return "; the last good version stays in force"

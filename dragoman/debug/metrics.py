@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from crds.problem import Severity
 from dragoman.debug.health import VERSION
 from dragoman.debug.loop_lag import LoopLag
-from dragoman.debug.plane import plane_of
+from dragoman.debug.plane import plane_of, views_in_use
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.observer import discovery_service
 
@@ -100,7 +100,7 @@ class PlaneCollector(Collector):
         yield GaugeMetricFamily(
             "dragoman_resources_held_back",
             "Resources not served because a proxy rejected them, or something they need.",
-            sum(len(each.view.blocked()) for each in mounted),
+            sum(len(view.blocked()) for view in views_in_use(self._plane)),
         )
 
     def _engine(self) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from dragoman.mesh.proxy_id import ProxyId, ProxyIdError
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.mounted_views import Mounted
 from dragoman.runtime.sessions import ProxySession
+from xds import View
 
 PLANE: Final = web.AppKey("plane", ControlPlane)
 
@@ -47,6 +48,11 @@ def find_proxy(request: web.Request) -> ProxySession:
 def views(plane: ControlPlane, session: ProxySession) -> tuple[Mounted, ...]:
     """What fills the views of a proxy, but for secrets."""
     return tuple(map(plane.mounted.get, session.keys))
+
+
+def views_in_use(plane: ControlPlane) -> tuple[View, ...]:
+    """Every view that a connected proxy has, by name: those of secrets too, which are not to be shown."""
+    return tuple(sorted({view for session in plane.sessions for view in session.views}, key=lambda view: view.name))
 
 
 def page(document: Any) -> web.Response:

@@ -5,17 +5,20 @@ Shapes are Istio's where it has the page (Istio: pilot/pkg/xds/debug.go: SyncSta
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
 
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
-from dragoman.debug.plane import by_node, page, plane_of, without_empty
+from dragoman.debug.plane import by_node, page, plane_of, views_in_use, without_empty
 from dragoman.runtime import ControlPlane
-from dragoman.runtime.observer import discovery_service
+from dragoman.runtime.blame import RejectedResource
+from dragoman.runtime.observer import Nack, discovery_service
 from dragoman.runtime.sessions import ProxySession
-from xds import ConnectionStatus, TypeStatus
+from xds import Blocked, ConnectionStatus, TypeStatus, View
 
 routes = web.RouteTableDef()
 
@@ -32,7 +35,10 @@ _SYNCZ_NAMES: Final = {
 
 @routes.get("/debug/syncz")
 async def syncz(request: web.Request) -> web.Response:
-    """What every proxy was sent and has accepted, as nonces; `types` says of each type if it is in sync, or why not."""
+    """What every proxy was sent and has accepted, as nonces; `types` says of each type if it is in sync, or why not.
+
+    In sync is who has accepted all that is served; `heldBack` is what is not, because a proxy rejected it.
+    """
     plane = plane_of(request)
     sessions = by_node(plane)
     return page([_sync_status(status, sessions.get(status.node)) for status in _connections(plane)])
@@ -56,38 +62,74 @@ async def connections(request: web.Request) -> web.Response:
 
 @routes.get("/debug/nackz")
 async def nackz(request: web.Request) -> web.Response:
-    """What proxies rejected: the latest rejections with Envoy's words, and what is held back because of one."""
+    """What proxies rejected, in Envoy's words and with the objects to look at.
+
+    `heldBack` and `refused` are the state now: what no proxy gets, and what one proxy alone does without. `rejections`
+    are the latest events, newest first.
+    """
     plane = plane_of(request)
     return page(
         {
-            "rejections": [
-                {
-                    "time": nack.at.isoformat(),
-                    "proxy": nack.proxy,
-                    "type": discovery_service(nack.type_url),
-                    "message": nack.message,
-                    "resources": [
-                        {"name": name, "madeFrom": [str(key) for key in origins]}
-                        for name, origins in zip(nack.names, nack.origins, strict=True)
-                    ],
-                }
-                for nack in reversed(plane.observer.nacks)
-            ],
             "heldBack": [
-                {
-                    "view": mounted.view.name,
-                    "type": discovery_service(type_url),
-                    "name": name,
-                    "because": blocked.reason.message
-                    if not isinstance(blocked.reason, tuple)
-                    else f"it needs {discovery_service(blocked.reason[0])} {blocked.reason[1]!r}, which is held back",
-                    "servedInstead": blocked.good.version if blocked.good is not None else None,
-                }
-                for mounted in plane.mounted
-                for (type_url, name), blocked in sorted(mounted.view.blocked().items())
+                _held_back(plane, view, blocked)
+                for view in views_in_use(plane)
+                for _, blocked in sorted(view.blocked().items(), key=lambda item: item[0])
             ],
+            "refused": [
+                {"proxy": status.proxy, "type": discovery_service(type_.type_url), "name": name, "message": message}
+                for status in _connections(plane)
+                for type_ in status.types
+                for name, message in type_.refused
+            ],
+            "rejections": [_rejection(nack) for nack in reversed(plane.observer.nacks)],
         }
     )
+
+
+def _held_back(plane: ControlPlane, view: View, blocked: Blocked) -> dict[str, Any]:
+    described = plane.rejected_of(view, blocked.wanted)
+    entry = {
+        "view": view.name,
+        "type": discovery_service(blocked.wanted.type_url),
+        "name": described.name,
+        "version": described.version,
+        "because": because(blocked),
+        "servedInstead": described.served_instead,
+        "madeFrom": _made_from(described),
+    }
+    if not isinstance(blocked.reason, tuple):
+        entry["rejectedBy"] = blocked.reason.proxy
+        entry["since"] = _time(blocked.reason.at)
+    return entry
+
+
+def because(blocked: Blocked) -> str:
+    """Why a resource is not served: Envoy's words, or what it needs."""
+    if isinstance(blocked.reason, tuple):
+        type_url, name = blocked.reason
+        return f"it needs {discovery_service(type_url)} {name!r}, which is held back"
+    return blocked.reason.message
+
+
+def _rejection(nack: Nack) -> dict[str, Any]:
+    return {
+        "time": nack.at.isoformat(),
+        "proxy": nack.proxy,
+        "type": discovery_service(nack.type_url),
+        "message": nack.message,
+        "resources": [
+            {"name": resource.name, "version": resource.version, "madeFrom": _made_from(resource)}
+            for resource in nack.resources
+        ],
+    }
+
+
+def _made_from(resource: RejectedResource) -> list[dict[str, str]]:
+    return [{"object": str(origin.key)} | ({"at": origin.at} if origin.at else {}) for origin in resource.made_from]
+
+
+def _time(epoch_seconds: float) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat()
 
 
 def _connections(plane: ControlPlane) -> list[ConnectionStatus]:
@@ -108,11 +150,24 @@ def _sync_status(status: ConnectionStatus, session: ProxySession | None) -> dict
         if name is not None:
             entry[f"{name}_sent"] = type_.sent_nonce
             entry[f"{name}_acked"] = type_.acked_nonce
-    entry["types"] = {discovery_service(type_.type_url): _type_status(type_, status.clock) for type_ in status.types}
+    held_back = _held_back_of(session)
+    entry["types"] = {
+        discovery_service(type_.type_url): _type_status(type_, status.clock, held_back.get(type_.type_url, {}))
+        for type_ in status.types
+    }
     return without_empty(entry)
 
 
-def _type_status(status: TypeStatus, clock: float) -> dict[str, Any]:
+def _held_back_of(session: ProxySession | None) -> Mapping[str, dict[str, str]]:
+    """What a proxy's views want it to have and do not serve, and why: by type and name."""
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for view in session.views if session is not None else ():
+        for (type_url, name), blocked in view.blocked().items():
+            found[type_url][name] = because(blocked)
+    return found
+
+
+def _type_status(status: TypeStatus, clock: float, held_back: Mapping[str, str]) -> dict[str, Any]:
     return {
         "inSync": status.in_sync,
         "sent": status.sent,
@@ -123,6 +178,7 @@ def _type_status(status: TypeStatus, clock: float) -> dict[str, Any]:
             "secondsSinceAck": round(clock - status.acked_at, 3) if status.acked_at is not None else None,
             "error": status.last_error if status.refused or not status.in_sync else "",
             "refused": dict(status.refused),
+            "heldBack": dict(held_back),
             "waiting": [waiting.name for waiting in status.waiting],
             "waitsFor": f"{discovery_service(status.waits_for[0])} {status.waits_for[1]}" if status.waits_for else "",
             "lingering": [lingering.name for lingering in status.lingering],
@@ -133,7 +189,7 @@ def _type_status(status: TypeStatus, clock: float) -> dict[str, Any]:
 def _client(status: ConnectionStatus) -> dict[str, Any]:
     return {
         "connectionId": status.id,
-        "connectedAt": datetime.fromtimestamp(status.connected_at, UTC).isoformat(),
+        "connectedAt": _time(status.connected_at),
         "address": status.address,
     }
 

@@ -21,13 +21,14 @@ from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
+from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.mounted_views import MountedViews
 from dragoman.runtime.observer import Nack, StreamObserver
 from dragoman.runtime.sessions import ProxySession, Sessions
 from dragoman.sources.change import Batch, Report
-from xds import Limits, Node, Peer, Refused, XdsServer
+from xds import Limits, Node, Peer, Refused, Resource, View, XdsServer
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,7 @@ class Source(Protocol):
     def load(self) -> Batch: ...
     def watch(self) -> AsyncIterator[Batch]: ...
     def reports(self) -> tuple[Report, ...]: ...
+    def location(self, key: ObjectKey) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class FailedResource:
     view: str
     call: Call[Any]
     failure: Failure
-    origins: tuple[ObjectKey, ...]
+    origins: tuple[Origin, ...]
 
     @property
     def reason(self) -> str:
@@ -96,7 +98,7 @@ class ControlPlane:
         self.credentials = Credentials(self.world.objects)
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
         self.registry = registry or CollectorRegistry()
-        self.observer = StreamObserver(self.registry, self.made_from, on_nack)
+        self.observer = StreamObserver(self.registry, self.rejected, on_nack)
         self.server = XdsServer(self.connect, observer=self.observer, limits=limits)
         self.ready = False
         """Whether proxies are served."""
@@ -124,14 +126,34 @@ class ControlPlane:
         await self.server.start()
         self.ready = True
 
-    def made_from(self, proxy: str, ref: Ref) -> tuple[ObjectKey, ...]:
-        """The objects that a resource of a connected proxy was made from; none for secrets and unknown names."""
+    def rejected(self, proxy: str, ref: Ref) -> RejectedResource:
+        """What a connected proxy rejected, by whose doing, and what is served instead; a name alone if that is gone."""
         for session in self.sessions:
             if session.proxy_id == proxy:
-                for mounted in map(self.mounted.get, session.keys):
-                    call = mounted.publication.owner(ref)
-                    if call is not None:
-                        return origins(self.graph, call)
+                for view in session.views:
+                    wanted = view.wanted(ref)
+                    if wanted is not None:
+                        return self.rejected_of(view, wanted)
+        return RejectedResource(ref[1], "", (), False, None)
+
+    def rejected_of(self, view: View, wanted: Resource) -> RejectedResource:
+        """What is to be said of a resource of a view that some proxy rejected."""
+        blocked = view.blocked().get(wanted.ref)
+        good = None if blocked is None else blocked.good
+        made_from = self._located(self._to_blame(view, wanted, good))
+        served_instead = None if good is None else good.version
+        return RejectedResource(wanted.name, wanted.version, made_from, blocked is not None, served_instead)
+
+    def _located(self, keys: Iterable[ObjectKey]) -> tuple[Origin, ...]:
+        return tuple(Origin(key, self.source.location(key)) for key in keys)
+
+    def _to_blame(self, view: View, wanted: Resource, good: Resource | None) -> tuple[ObjectKey, ...]:
+        if view.secret:
+            return self.credentials.made_from(view, wanted.name)
+        for mounted in self.mounted:
+            if mounted.view is view:
+                call = mounted.publication.owner(wanted.ref)
+                return () if call is None else to_blame(self.graph, call, wanted, good)
         return ()
 
     async def run(self) -> None:
@@ -180,7 +202,7 @@ class ControlPlane:
 
     def _publish(self, tx: Transaction, keys: frozenset[Any]) -> None:
         for mounted, call, failure in self.mounted.publish(tx.changed):
-            failed = FailedResource(mounted.view.name, call, failure, origins(self.graph, call))
+            failed = FailedResource(mounted.view.name, call, failure, self._located(origins(self.graph, call)))
             log.error(
                 "resource failed",
                 view=failed.view,

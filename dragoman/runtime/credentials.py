@@ -62,6 +62,14 @@ class Credentials:
         """The names of the credentials that a gateway has."""
         return tuple(sorted(name for _, name in self._held[key].sent))
 
+    def made_from(self, view: View, name: str) -> tuple[ObjectKey, ...]:
+        """The Secret that a credential of a view was made from; none if the view is none of these."""
+        for key, held in self._held.items():
+            if held.view is view:
+                secrets = (ObjectKey("Secret", key.namespace, secret) for secret in secret_names(name))
+                return tuple(secret for secret in secrets if secret in self._objects)[:1]
+        return ()
+
     def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> None:
         """Take over changed names and changed Secrets."""
         secrets = {(key.namespace, key.name) for key in keys if key.kind == "Secret"}

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
-from crds.meta import ObjectKey
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, Ref
+from dragoman.runtime.blame import RejectedResource
+
+log = structlog.get_logger(__name__)
 
 DISCOVERY_SERVICES: Final = {
     CLUSTER: "cds",
@@ -33,8 +36,8 @@ DISCOVERY_SERVICES: Final = {
 _SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 5, 10, 20, 30)
 _REMEMBERED_NACKS: Final = 256
 
-Origins = Callable[[str, Ref], tuple[ObjectKey, ...]]
-"""Proxy and resource → the objects that the resource was made from."""
+Describe = Callable[[str, Ref], RejectedResource]
+"""What there is to say about a resource that a proxy rejected."""
 
 
 def discovery_service(type_url: str) -> str:
@@ -49,12 +52,10 @@ class Nack:
     at: datetime
     proxy: str
     type_url: str
-    names: tuple[str, ...]
-    """The resources at fault; empty while the culprit is being searched for."""
     message: str
     """Envoy's words."""
-    origins: tuple[tuple[ObjectKey, ...], ...]
-    """For each name, the objects that the resource was made from."""
+    resources: tuple[RejectedResource, ...]
+    """The resources at fault; empty while the culprit is being searched for."""
 
 
 class _ByService(Collector):
@@ -79,13 +80,22 @@ class _ByService(Collector):
 class StreamObserver:
     """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first."""
 
-    def __init__(self, registry: CollectorRegistry, origins: Origins, on_nack: Callable[[Nack], None]) -> None:
-        self._origins = origins
+    def __init__(self, registry: CollectorRegistry, describe: Describe, on_nack: Callable[[Nack], None]) -> None:
+        self._describe = describe
         self._on_nack = on_nack
         self.nacks: deque[Nack] = deque(maxlen=_REMEMBERED_NACKS)
         of_type = ("type",)
         self._pushes = _ByService("pilot_xds_pushes", "Responses sent, by type.", registry)
         self._rejects = _ByService("pilot_total_xds_rejects", "Responses rejected by proxies, by type.", registry)
+        self._rejects_by_node = {
+            service: Gauge(
+                f"pilot_xds_{service}_reject",
+                f"Responses of {service.upper()} rejected, by proxy.",
+                ("node",),
+                registry=registry,
+            )
+            for service in ("cds", "eds", "lds", "rds")
+        }
         self._resources = Counter(
             "dragoman_xds_resources", "Resources and removals sent, by type.", of_type, registry=registry
         )
@@ -110,12 +120,31 @@ class StreamObserver:
             registry=registry,
         )
         self._connections = Counter("dragoman_xds_connections", "Streams opened.", registry=registry)
+        self._refused = Counter(
+            "dragoman_xds_refused", "Streams turned away, by gRPC status.", ("code",), registry=registry
+        )
+        self._shed = Counter("dragoman_xds_shed", "Streams ended because of the quota.", registry=registry)
+        self._stuck = Counter(
+            "dragoman_xds_stuck",
+            "Connections cut because a response was not read for too long, by its type.",
+            of_type,
+            registry=registry,
+        )
 
     def connected(self, proxy: str) -> None:
         self._connections.inc()
 
     def disconnected(self, proxy: str, seconds: float) -> None:
         """Nothing to count: the streams that are open are counted when asked for."""
+
+    def refused(self, code: str) -> None:
+        self._refused.labels(code).inc()
+
+    def shed(self, proxy: str) -> None:
+        self._shed.inc()
+
+    def stuck(self, proxy: str, type_url: str) -> None:
+        self._stuck.labels(discovery_service(type_url)).inc()
 
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
         service = discovery_service(type_url)
@@ -128,9 +157,23 @@ class StreamObserver:
         self._convergence.observe(seconds)
 
     def nacked(self, proxy: str, type_url: str, names: tuple[str, ...], message: str) -> None:
-        self._rejects.add(discovery_service(type_url))
-        origins = tuple(self._origins(proxy, (type_url, name)) for name in names)
-        nack = Nack(datetime.now(UTC), proxy, type_url, names, message, origins)
+        service = discovery_service(type_url)
+        self._rejects.add(service)
+        if service in self._rejects_by_node:
+            self._rejects_by_node[service].labels(proxy).inc()
+        resources = tuple(self._describe(proxy, (type_url, name)) for name in names)
+        for resource in resources:
+            log.error(
+                "resource rejected",
+                proxy=proxy,
+                type=service,
+                resource=resource.name,
+                version=resource.version,
+                error=message,
+                made_from=list(map(str, resource.made_from)),
+                served_instead=resource.served_instead,
+            )
+        nack = Nack(datetime.now(UTC), proxy, type_url, message, resources)
         self.nacks.append(nack)
         self._on_nack(nack)
 

@@ -37,6 +37,10 @@ class FileSource:
         """All problems of the files as they are now, not only the latest."""
         return self._registry.reports()
 
+    def location(self, key: ObjectKey) -> str | None:
+        """`file:line` where the author of an object finds it; None when there is no such object."""
+        return self._registry.location(key)
+
     def load(self) -> Batch:
         """Every object of the tree. Raises OSError when the root is no directory that can be listed."""
         return self._registry.update(self._read(Tree(self._root).contents(self._known())))

@@ -31,6 +31,11 @@ class Registry:
     def files(self) -> tuple[str, ...]:
         return tuple(self._manifests)
 
+    def location(self, key: ObjectKey) -> str | None:
+        """`file:line` of the document that an object in force comes from; None when there is no such object."""
+        ranked = self._ranked(key)
+        return f"{ranked[0][0]}:{ranked[0][1].line}" if ranked else None
+
     def reports(self) -> tuple[Report, ...]:
         """Everything that is to be said about the files as they are, in their order."""
         said = [report for file, value in self._manifests.items() for report in manifest.reports(file, value)]

@@ -36,12 +36,28 @@ async def test_a_rejection_shows_envoys_words_and_the_objects_to_blame(tmp_path:
     assert "I do not like it" in rejection["message"]
     (resource,) = rejection["resources"]
     assert resource["name"] == CLUSTER_OF_WEB
-    assert {"DestinationRule shop/web", "Service shop/web"} <= set(resource["madeFrom"])
-    assert "VirtualService shop/web" not in resource["madeFrom"]
-    held_back = {(entry["type"], entry["name"]): entry for entry in nacks["heldBack"]}
-    assert "I do not like it" in held_back["cds", CLUSTER_OF_WEB]["because"]
-    assert held_back["cds", CLUSTER_OF_WEB]["servedInstead"] is None
+    made_from = {entry["object"]: entry["at"] for entry in resource["madeFrom"]}
+    mesh = tmp_path / "mesh.yaml"
+    assert made_from.keys() >= {"DestinationRule shop/web", "Service shop/web"}
+    assert made_from["DestinationRule shop/web"] == f"{mesh}:{line_of(mesh, 'kind: DestinationRule') - 1}"
+    assert "VirtualService shop/web" not in made_from
+    assert next(iter(made_from)) == "DestinationRule shop/web", "what operators write comes first"
+    (held_back,) = nacks["heldBack"]
+    assert (held_back["type"], held_back["name"]) == ("cds", CLUSTER_OF_WEB)
+    assert "I do not like it" in held_back["because"]
+    assert held_back["version"] == resource["version"] != ""
+    assert held_back["rejectedBy"] == "web-1.shop"
+    assert held_back["since"] <= rejection["time"]
+    assert held_back["madeFrom"] == resource["madeFrom"]
+    assert held_back["servedInstead"] is None
+    assert nacks["refused"] == []
     assert status["types"]["cds"]["rejected"] == 1
+    assert status["types"]["cds"]["inSync"]
+    assert "I do not like it" in status["types"]["cds"]["heldBack"][CLUSTER_OF_WEB]
+
+
+def line_of(file: Path, text: str) -> int:
+    return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if text in line)
 
 
 async def test_connections_come_and_go(tmp_path: Path) -> None:

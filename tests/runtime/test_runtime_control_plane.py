@@ -19,8 +19,8 @@ from dragoman.runtime import ControlPlane
 from dragoman.sources.change import Batch, Change
 from xds import Node, Peer, Refused
 
-LOCAL = Peer("ipv4:127.0.0.1:1", True, {}, {})
-REMOTE = Peer("ipv4:192.0.2.1:1", False, {}, {})
+LOCAL = Peer("ipv4:127.0.0.1:1", True, {})
+REMOTE = Peer("ipv4:192.0.2.1:1", False, {})
 
 MESH = """
 apiVersion: v1
@@ -64,6 +64,9 @@ class Documents:
     async def watch(self) -> AsyncIterator[Batch]:
         while True:
             yield await self.queue.get()
+
+    def location(self, key: ObjectKey) -> str | None:
+        return None
 
     def apply(self, text: str) -> None:
         self.queue.put_nowait(self._batch(text))

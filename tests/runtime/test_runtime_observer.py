@@ -6,19 +6,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from crds.meta import ObjectKey
 from dragoman.codec import CLUSTER, ROUTE, Ref
+from dragoman.runtime.blame import Origin, RejectedResource
 from dragoman.runtime.observer import Nack, StreamObserver
 
-RULE = ObjectKey("DestinationRule", "shop", "web")
+RULE = Origin(ObjectKey("DestinationRule", "shop", "web"), "mesh.yaml:7")
 
 
 def observed() -> tuple[StreamObserver, CollectorRegistry, list[Nack]]:
     told: list[Nack] = []
 
-    def origins(proxy: str, ref: Ref) -> tuple[ObjectKey, ...]:
-        return (RULE,) if ref == (CLUSTER, "web") else ()
+    def describe(proxy: str, ref: Ref) -> RejectedResource:
+        return RejectedResource(ref[1], "v", (RULE,) if ref == (CLUSTER, "web") else (), True, None)
 
     registry = CollectorRegistry()
-    return StreamObserver(registry, origins, told.append), registry, told
+    return StreamObserver(registry, describe, told.append), registry, told
 
 
 def test_counters_have_istios_names_without_a_suffix() -> None:
@@ -32,6 +33,7 @@ def test_counters_have_istios_names_without_a_suffix() -> None:
     assert 'pilot_xds_pushes{type="rds"} 2.0' in text
     assert 'pilot_xds_pushes{type="eds"} 0.0' in text
     assert 'pilot_total_xds_rejects{type="rds"} 1.0' in text
+    assert 'pilot_xds_rds_reject{node="p"} 1.0' in text
     assert registry.get_sample_value("dragoman_xds_resources_total", {"type": "cds"}) == 3
     assert registry.get_sample_value("dragoman_xds_bytes_total", {"type": "rds"}) == 20
     assert registry.get_sample_value("pilot_xds_push_time_sum", {"type": "rds"}) == 0.02
@@ -51,7 +53,8 @@ def test_a_rejection_is_told_with_the_objects_each_resource_was_made_from() -> N
     observer.nacked("p", CLUSTER, ("web", "other"), "not like this")
     (nack,) = told
     assert (nack.proxy, nack.type_url, nack.message) == ("p", CLUSTER, "not like this")
-    assert dict(zip(nack.names, nack.origins, strict=True)) == {"web": (RULE,), "other": ()}
+    assert {resource.name: resource.made_from for resource in nack.resources} == {"web": (RULE,), "other": ()}
+    assert str(RULE) == "DestinationRule shop/web (mesh.yaml:7)"
 
 
 def test_only_the_latest_rejections_are_remembered() -> None:
