@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Tests that run side by side; each file stays in one process.
 JOBS ?= 2
 
-.PHONY: help setup demo test coverage lint fmt lock clean
+.PHONY: help setup demo test coverage bench soak lint fmt lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ test: setup lint ## lint, types, layers, unit tests, golden tests, end-to-end te
 
 coverage: setup ## which lines the tests in tests/ run
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered tests
+
+bench: setup ## how fast it is (docs/performance.md); QUICK=1, ROWS=a,b, BENCH_JSON=FILE, BENCH_MD=FILE
+	@$(BIN)/python -m e2e.bench
+
+soak: setup ## churn for MINUTES=30: memory must stay flat and the event loop prompt
+	@$(BIN)/python -m e2e.bench.soak
 
 lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -1,0 +1,57 @@
+"""`make bench`: measures the rows, prints the table."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from e2e.bench.processes import BenchError, build_clients
+from e2e.bench.report import as_json, markdown, table
+from e2e.bench.rows import QUICK, ROWS, Bench
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _wanted(environment: dict[str, str]) -> tuple[str, ...]:
+    quick = environment.get("QUICK", "") not in ("", "0")
+    named = tuple(name for name in environment.get("ROWS", "").replace(",", " ").split() if name)
+    unknown = [name for name in named if name not in ROWS]
+    if unknown:
+        raise BenchError(f"no such row: {', '.join(unknown)} (there are {', '.join(ROWS)})")
+    return named or (QUICK if quick else tuple(ROWS))
+
+
+async def _measure(rows: tuple[str, ...], changes: int) -> Bench:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(build_clients(Path(folder)), changes, _tell)
+        for name in rows:
+            await bench.row(name)
+        return bench
+
+
+def main() -> int:
+    environment = dict(os.environ)
+    try:
+        rows = _wanted(environment)
+        quick = environment.get("QUICK", "") not in ("", "0")
+        bench = asyncio.run(_measure(rows, 60 if quick else 200))
+    except BenchError as error:
+        _tell(f"bench: {error}")
+        return 1
+    found = {name: bench.done[name] for name in rows}
+    sys.stdout.write(table(found))
+    if path := environment.get("BENCH_JSON"):
+        Path(path).write_text(as_json(found))
+    if path := environment.get("BENCH_MD"):
+        Path(path).write_text(markdown(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

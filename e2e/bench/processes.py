@@ -1,0 +1,206 @@
+"""The two processes of a measurement: the server under test, and the clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from envoy_data_plane.envoy.config.core.v3 import BuildVersion, Extension, Node
+from envoy_data_plane.envoy.type.v3 import SemanticVersion
+
+from dragoman.codec import encode
+from e2e.bench.mesh import Size, node_ids
+
+ROOT = Path(__file__).parents[2]
+_CLIENTS = Path(__file__).with_name("clients.c")
+_LINE = 1 << 28
+_ENVOY_EXTENSIONS = 800
+_PATIENCE = 120.0
+
+
+class BenchError(RuntimeError):
+    """Something that is measured broke; the text says what, and what to do."""
+
+
+class Ack(NamedTuple):
+    """A response that a client read and ACKed; `at` is in nanoseconds of CLOCK_MONOTONIC."""
+
+    client: int
+    at: int
+    type: str
+    nonce: str
+    size: int
+
+
+def build_clients(folder: Path) -> Path:
+    """Compile the clients into `folder`; the program."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise BenchError("no C compiler: install one (Debian: apt install gcc libc6-dev), or name it `cc` on PATH")
+    program = folder / "clients"
+    built = subprocess.run(
+        [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", str(program), str(_CLIENTS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        raise BenchError(f"{compiler} cannot build {_CLIENTS.name} (are the headers of libc there?):\n{built.stderr}")
+    return program
+
+
+class _Child:
+    """A process that is asked by lines and answers by lines, and ends when its standard input does."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._log = process, log
+        self._stdin, self._stdout = process.stdin, process.stdout
+
+    def write(self, line: str) -> None:
+        self._stdin.write(line.encode() + b"\n")
+
+    async def read(self) -> str:
+        line = await self._stdout.readline()
+        if not line:
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+            raise BenchError(f"a process of the benchmark ended ({await self._process.wait()})\n{tail}")
+        return line.decode()
+
+
+@asynccontextmanager
+async def _child(log: Path, *command: str) -> AsyncIterator[_Child]:
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            limit=_LINE,
+        )
+    try:
+        yield _Child(process, log)
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 5)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+class ServerProcess:
+    """The control plane in a process of its own."""
+
+    def __init__(self, child: _Child, started: dict[str, Any]) -> None:
+        self._child = child
+        self.port: int = started["port"]
+        self.started = started
+
+    async def ask(self, command: str, **arguments: Any) -> Any:
+        """Have a method of `server.Server` called; its answer."""
+        self._child.write(json.dumps({"command": command, **arguments}))
+        return json.loads(await self._child.read())
+
+
+class Fleet:
+    """The clients. What they tell is collected as it comes."""
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+        self.acks: list[Ack] = []
+        self.ready: dict[int, int] = {}
+        """Client → when it had everything that it subscribed to."""
+        self.ended: list[str] = []
+        self._news = asyncio.Event()
+
+    def open(self, first: int, end: int) -> None:
+        """Connect the clients `first` to `end - 1` at once."""
+        self._child.write(f"open {first} {end}")
+
+    def close(self, first: int, end: int) -> None:
+        """Hang up."""
+        for client in range(first, end):
+            self.ready.pop(client, None)
+        self._child.write(f"close {first} {end}")
+
+    def forget(self) -> None:
+        """Forget the ACKs so far."""
+        self.acks.clear()
+
+    async def listen(self) -> None:
+        """Collect for ever."""
+        while True:
+            what, client, at, *rest = (await self._child.read()).split()
+            if what == "ack":
+                self.acks.append(Ack(int(client), int(at), rest[0], rest[1], int(rest[2])))
+            elif what == "ready":
+                self.ready[int(client)] = int(at)
+            elif rest != ["closed"]:
+                self.ended.append(f"client {client}: {' '.join(rest)}")
+            self._news.set()
+
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float = _PATIENCE) -> None:
+        """Wait until the clients have told enough."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    if self.ended:
+                        raise BenchError(f"streams ended while waiting for {what}: {self.ended[:3]}")
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise BenchError(f"waited {seconds:.0f} s for {what}") from None
+
+
+@asynccontextmanager
+async def server(size: Size) -> AsyncIterator[ServerProcess]:
+    """Start the server under test; entering returns when it has loaded the mesh."""
+    with tempfile.TemporaryDirectory() as name:
+        async with _child(Path(name) / "server.log", sys.executable, "-m", "e2e.bench.server") as child:
+            child.write(json.dumps(dataclasses.asdict(size)))
+            yield ServerProcess(child, json.loads(await child.read()))
+
+
+@asynccontextmanager
+async def fleet(program: Path, port: int, size: Size) -> AsyncIterator[Fleet]:
+    """Start the clients, none of them connected."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "nodes").write_text("".join(f"{node}\n" for node in node_ids(size)))
+        (folder / "properties").write_bytes(encode(_envoy()))
+        arguments = ("127.0.0.1", str(port), str(folder / "nodes"), str(folder / "properties"))
+        async with _child(folder / "clients.log", str(program), *arguments) as child:
+            clients = Fleet(child)
+            listening = asyncio.create_task(clients.listen())
+            try:
+                yield clients
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+
+
+def _envoy() -> Node:
+    """What an Envoy says of itself beside its id: as long as what Envoy 1.40 says (60 KB)."""
+    return Node(
+        user_agent_name="envoy",
+        user_agent_build_version=BuildVersion(version=SemanticVersion(major_number=1, minor_number=40)),
+        extensions=[
+            Extension(name=f"envoy.filters.http.number_{i:04}", category="envoy.filters.http", type_urls=[f"type.{i}"])
+            for i in range(_ENVOY_EXTENSIONS)
+        ],
+    )

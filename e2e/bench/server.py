@@ -1,0 +1,219 @@
+"""The process that is measured: the control plane as it is, a source in memory, and commands on standard input.
+
+Commands and answers are JSON, one a line. The first line is the size of the mesh; its answer says where to connect.
+Times are nanoseconds of CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import gc
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import xds.server
+from ca.authority import new_root
+from crds.decode import decode_json
+from dragoman.cli.logs import LogFormat, LogLevel, configure
+from dragoman.codec import ENDPOINT, decode
+from dragoman.runtime import ControlPlane
+from e2e.bench import mesh
+from e2e.bench.measure import LoopLag, memory_mb
+from e2e.bench.source import MemorySource
+from xds.connection import Connection
+
+_RESPONSE = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryResponse"
+
+
+class Meter:
+    """What goes out, seen where it is handed to gRPC."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.bytes = 0
+        self.first_write = asyncio.Event()
+        self.first_write_cpu = 0.0
+        """CPU seconds of the process (all threads) when the first response since `arm` was handed over."""
+        self.recorded: dict[int, bytes] | None = None
+        """Every distinct response by identity, while they are recorded."""
+
+    def arm(self) -> None:
+        self.first_write.clear()
+
+    def wrote(self, data: bytes) -> None:
+        if not self.first_write.is_set():
+            self.first_write_cpu = time.process_time()
+            self.first_write.set()
+        self.messages += 1
+        self.bytes += len(data)
+        if self.recorded is not None:
+            self.recorded[id(data)] = data
+
+
+METER = Meter()
+
+
+class _MeteredContext:
+    """gRPC's context, whose writes are counted."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        METER.wrote(data)
+        return self._context.write(data)  # type: ignore[no-any-return]
+
+
+class _MeteredConnection(Connection):
+    def __init__(self, number: int, context: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(number, _MeteredContext(context), *arguments, **options)  # type: ignore[arg-type]
+
+
+class Server:
+    """The control plane and what is asked of it."""
+
+    def __init__(self, size: mesh.Size) -> None:
+        self.size = size
+        self.source = MemorySource(lambda: mesh.objects(size))
+        self.rejections: list[str] = []
+        authority = new_root("bench", now=datetime.now(UTC))
+        self.plane = ControlPlane(self.source, authority, on_nack=lambda nack: self.rejections.append(str(nack)))
+        self.lag = LoopLag()
+        self.cpu_at_reset = time.process_time()
+        self.changes = 0
+
+    async def start(self) -> dict[str, Any]:
+        await self.plane.load()
+        port = self.plane.server.listen("127.0.0.1:0")
+        await self.plane.start()
+        rss, peak = memory_mb()
+        return {"port": port, "load_cpu_s": time.process_time(), "rss_mb": rss, "peak_rss_mb": peak}
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    def reset(self) -> dict[str, Any]:
+        """Begin to measure."""
+        self.lag.samples.clear()
+        self.cpu_at_reset = time.process_time()
+        METER.messages = METER.bytes = 0
+        return {}
+
+    def statistics(self) -> dict[str, Any]:
+        """What was measured since `reset`."""
+        rss, peak = memory_mb()
+        return {
+            "cpu_s": time.process_time() - self.cpu_at_reset,
+            "messages": METER.messages,
+            "bytes": METER.bytes,
+            "rss_mb": rss,
+            "peak_rss_mb": peak,
+            "lag": self.lag.samples,
+        }
+
+    def in_sync(self) -> dict[str, Any]:
+        """How many streams have ACKed everything, and what was rejected."""
+        connections = self.plane.server.connections()
+        late = sum(1 for connection in connections if not all(status.in_sync for status in connection.types))
+        return {"streams": len(connections), "late": late, "rejections": self.rejections[:3]}
+
+    async def endpoint(self) -> dict[str, Any]:
+        """One endpoint of some service moves."""
+        self.changes += 1
+        return await self._change(decode_json(mesh.endpoints(self.changes * 7 % self.size.services, self.changes)))
+
+    async def route(self) -> dict[str, Any]:
+        """The weights of some VirtualService change."""
+        self.changes += 1
+        number = self.changes * 7 % self.size.virtual_services
+        return await self._change(decode_json(mesh.virtual_service(number, self.changes % 90)))
+
+    async def _change(self, obj: Any) -> dict[str, Any]:
+        METER.arm()
+        cpu, at = time.process_time(), time.monotonic_ns()
+        self.source.put(obj)
+        await METER.first_write.wait()
+        return {"at": at, "first_write_cpu_ms": (METER.first_write_cpu - cpu) * 1000}
+
+    async def storm(self, rate: int, seconds: int) -> dict[str, Any]:
+        """Endpoints move at a rate; answers with the changes, and with those that each response carried, by nonce."""
+        pick = random.Random(1)  # noqa: S311 - which service changes
+        services = [pick.randrange(self.size.services) for _ in range(rate * seconds)]
+        first = self.changes + 1
+        moved = [decode_json(mesh.endpoints(service, first + i)) for i, service in enumerate(services)]
+        gc.collect()
+        METER.recorded = {}
+        self.reset()
+        begin = time.monotonic()
+        changes = []
+        for i, (service, obj) in enumerate(zip(services, moved, strict=True)):
+            await asyncio.sleep(max(0.0, begin + i / rate - time.monotonic()))
+            changes.append((first + i, service, time.monotonic_ns()))
+            self.source.put(obj)
+        measured = self.statistics()
+        measured["seconds"] = time.monotonic() - begin
+        self.changes += len(changes)
+        await asyncio.sleep(1.0)
+        recorded, METER.recorded = METER.recorded, None
+        return {"changes": changes, "carried": dict(map(_carried, recorded.values())), "statistics": measured}
+
+
+def _carried(data: bytes) -> tuple[str, list[int]]:
+    """The nonce of a response, and the changes that its endpoints come from."""
+    response: Any = decode(_RESPONSE, data)
+    found = []
+    if response.type_url == ENDPOINT:
+        for resource in response.resources:
+            assignment: Any = decode(ENDPOINT, resource.resource.value)
+            for locality in assignment.endpoints:
+                for entry in locality.lb_endpoints:
+                    change = mesh.change_of(entry.endpoint.address.socket_address.address)
+                    if change is not None:
+                        found.append(change)
+    return response.nonce, found
+
+
+async def _serve(profiler: cProfile.Profile | None) -> None:
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    server = Server(mesh.Size(**json.loads(await lines.readline())))
+    _answer(await server.start())
+    if profiler is not None:
+        profiler.enable()
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(server.plane.run()), tasks.create_task(server.lag.run())]
+        while line := await lines.readline():
+            command = json.loads(line)
+            method: Callable[..., Any] = getattr(server, command.pop("command"))
+            answer = method(**command)
+            _answer(await answer if asyncio.iscoroutine(answer) else answer)
+        for task in running:
+            task.cancel()
+
+
+def _answer(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    # As `dragoman serve` logs, but standard output is taken.
+    configure(LogFormat.json, LogLevel.info, sys.stderr)
+    xds.server.Connection = _MeteredConnection  # type: ignore[misc]
+    profile = os.environ.get("BENCH_PROFILE")
+    profiler = cProfile.Profile() if profile else None
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_serve(profiler))
+    if profiler is not None:
+        profiler.dump_stats(profile)  # type: ignore[arg-type]
