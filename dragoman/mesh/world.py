@@ -7,8 +7,8 @@ domain rule beyond "who looks this object up by what".
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from crds.authorizationpolicy import AuthorizationPolicy
@@ -33,8 +33,15 @@ from dragoman.mesh.hosts import resolve
 MESH_GATEWAY = "mesh"
 """The reserved gateway name that stands for all sidecars (Istio API: VirtualService.gateways)."""
 
-Fold = Callable[[Iterable[Any]], Any]
 Cell = tuple[Input[Any, Any], Hashable]
+Move = tuple[Any, bool]
+"""An item that comes to stand in a cell (True) or leaves it."""
+
+
+class Fold(Protocol):
+    """What a cell holds after `moves`, given what it held `before`: the effect of a change costs the change alone."""
+
+    def __call__(self, before: Any, moves: Iterable[Move]) -> Any: ...
 
 
 class Placement(NamedTuple):
@@ -57,27 +64,44 @@ class Changed(Protocol):
     def new(self) -> Any: ...
 
 
-def _only(items: Iterable[Any]) -> Any:
-    return next(iter(items))
+def _only(before: Any, moves: Iterable[Move]) -> Any:
+    """A cell of one object."""
+    for item, comes in moves:
+        before = item if comes else None
+    return before
 
 
-def _oldest_first(items: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(sorted(items, key=age_order))
+def _oldest_first(before: tuple[Any, ...], moves: Iterable[Move]) -> tuple[Any, ...]:
+    """Objects in Istio's order."""
+    standing = {obj.key: obj for obj in before}
+    for obj, comes in moves:
+        if comes:
+            standing[obj.key] = obj
+        else:
+            standing.pop(obj.key, None)
+    return tuple(sorted(standing.values(), key=age_order))
 
 
-def _names(items: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(sorted(set(items)))
+def _names(before: tuple[Any, ...], moves: Iterable[Move]) -> tuple[Any, ...]:
+    """Names that are one object's each."""
+    standing = set(before)
+    for name, comes in moves:
+        (standing.add if comes else standing.discard)(name)
+    return tuple(sorted(standing))
 
 
-def _union(items: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
-    return tuple(sorted({name for item in items for name in item}))
+def _union(before: Counter[Any], moves: Iterable[Move]) -> Counter[Any]:
+    """Names that several objects may give, counted until the cell is read."""
+    for names, comes in moves:
+        before.update(names) if comes else before.subtract(names)
+    return +before
 
 
 def _service(service: Service) -> Iterator[Placement]:
     namespace, name = service.metadata.namespace, service.metadata.name
     yield Placement(inputs.SERVICES, (namespace, name), service, _only)
     yield Placement(inputs.SERVICE_NAMES, namespace, name, _names)
-    yield Placement(inputs.SERVICE_NAMESPACES, None, namespace, _names)
+    yield Placement(inputs.SERVICE_NAMESPACES, None, (namespace,), _union)
     if service.spec.type == "ExternalName" and service.spec.external_name:
         target = resolve(service.spec.external_name, namespace)
         yield Placement(inputs.EXTERNAL_NAMES, target, (namespace, name), _names)
@@ -109,7 +133,7 @@ def _virtual_service(virtual_service: VirtualService) -> Iterator[Placement]:
             for host in hosts:
                 yield Placement(inputs.VIRTUAL_SERVICES_BY_HOST, host, virtual_service, _oldest_first)
             yield Placement(inputs.VIRTUAL_SERVICE_HOSTS, namespace, hosts, _union)
-            yield Placement(inputs.VIRTUAL_SERVICE_NAMESPACES, None, namespace, _names)
+            yield Placement(inputs.VIRTUAL_SERVICE_NAMESPACES, None, (namespace,), _union)
         else:
             name = gateway if "/" in gateway else f"{namespace}/{gateway}"
             yield Placement(inputs.VIRTUAL_SERVICES_BY_GATEWAY, name, virtual_service, _oldest_first)
@@ -169,46 +193,50 @@ _PLACES: Mapping[type, Callable[[Any], Iterator[Placement]]] = {
 
 
 class World:
-    """Every object in force, by key, and who stands in which cell."""
+    """Every object in force, by key, and what stands in the cells."""
 
-    __slots__ = ("_cells", "objects")
+    __slots__ = ("_standing", "objects")
 
     def __init__(self) -> None:
         self.objects: dict[ObjectKey, Any] = {}
-        self._cells: dict[Cell, dict[ObjectKey, Placement]] = {}
+        # What is folded on: a cell of one object needs no memory of what it held.
+        self._standing: defaultdict[Input[Any, Any], dict[Hashable, Any]] = defaultdict(dict)
 
     def apply(self, changes: Iterable[Changed]) -> list[tuple[Input[Any, Any], Hashable, Any]]:
         """Take the changes in and return the new values of the cells they touch.
 
         Several changes of one object are taken in their order. Kinds that no query looks up only enter `objects`.
         """
-        touched: dict[Cell, None] = {}
+        touched: dict[Cell, tuple[Fold, list[Move]]] = {}
         for change in changes:
-            known = self.objects.pop(change.key, None)
-            if known is not None:
-                for place in self._places(known):
-                    cell = (place.input, place.key)
-                    self._cells[cell].pop(change.key, None)
-                    touched[cell] = None
+            before = _places(self.objects.pop(change.key, None))
             if change.new is not None:
                 self.objects[change.key] = change.new
-                for place in self._places(change.new):
-                    cell = (place.input, place.key)
-                    self._cells.setdefault(cell, {})[change.key] = place
-                    touched[cell] = None
-        return [(*cell, self._value(cell)) for cell in touched]
+            now = _places(change.new)
+            for places, others, comes in ((before, now, False), (now, before, True)):
+                for cell, place in places.items():
+                    other = others.get(cell)
+                    if other is None or other.item != place.item:
+                        touched.setdefault(cell, (place.fold, []))[1].append((place.item, comes))
+        return [(*cell, self._folded(cell, fold, moves)) for cell, (fold, moves) in touched.items()]
 
-    def _places(self, obj: Any) -> Iterable[Placement]:
-        places = _PLACES.get(type(obj))
-        if places is None:
-            return ()
-        itself = (Placement(inputs.OBJECTS, obj.key, obj, _only),) if isinstance(obj, IstioObject) else ()
-        return (*itself, *places(obj))
+    def _folded(self, cell: Cell, fold: Fold, moves: list[Move]) -> Any:
+        of, key = cell
+        if fold is _only:
+            return fold(None, moves)
+        standing = self._standing[of]
+        before = standing.pop(key, None)
+        if before is None:
+            before = Counter() if fold is _union else of.default
+        now = fold(before, moves)
+        if now:
+            standing[key] = now
+        return tuple(sorted(now)) if fold is _union else now
 
-    def _value(self, cell: Cell) -> Any:
-        placements = self._cells[cell]
-        if not placements:
-            del self._cells[cell]
-            return cell[0].default
-        fold = next(iter(placements.values())).fold
-        return fold(map(attrgetter("item"), placements.values()))
+
+def _places(obj: Any) -> Mapping[Cell, Placement]:
+    places = _PLACES.get(type(obj))
+    if places is None:
+        return {}
+    itself = (Placement(inputs.OBJECTS, obj.key, obj, _only),) if isinstance(obj, IstioObject) else ()
+    return {(place.input, place.key): place for place in (*itself, *places(obj))}
