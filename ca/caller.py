@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from ca.identity import SpiffeId
 
@@ -22,9 +23,10 @@ class Caller:
     """A verified caller: nothing in here is a claim of its own.
 
     `identities` are what it has proved to be, at least one; `source` is the authenticator that said so, in a word, for
-    logs (Istio: security/pkg/server/ca/authenticate).
+    logs (Istio: security/pkg/server/ca/authenticate). The proof holds until `expires_at`, if that is known.
     """
 
     identities: tuple[SpiffeId, ...]
     source: str
     pod: PodBinding | None = None
+    expires_at: datetime | None = None

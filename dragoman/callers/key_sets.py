@@ -1,0 +1,115 @@
+"""Public keys of token issuers: JSON Web Key Sets (RFC 7517)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+import aiohttp
+import jwt
+import structlog
+
+from dragoman.callers.credentials import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+REFRESH_AFTER: Final = 20 * 60.0
+"""Seconds after which keys are fetched anew (Istio: PILOT_JWT_PUB_KEY_REFRESH_INTERVAL)."""
+RETRY_AFTER: Final = 10.0
+"""Seconds between fetches, whatever asks for them: tokens with invented key ids must not become a flood."""
+
+_MAX_BYTES: Final = 1 << 20
+_MAX_KEYS: Final = 100
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+
+
+class KeySetError(ValueError):
+    """This is no usable key set."""
+
+
+class KeySet:
+    """Fixed keys."""
+
+    def __init__(self, keys: tuple[jwt.PyJWK, ...]) -> None:
+        self.keys = keys
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> KeySet:
+        """The keys for verifying signatures of a key set; raises `KeySetError` if there are none.
+
+        Keys of kinds that are not known are passed over, as new ones may come before they are understood.
+        """
+        try:
+            written = json.loads(text)["keys"][:_MAX_KEYS]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise KeySetError("this is no JSON Web Key Set") from None
+        keys = tuple(key for each in written if (key := _key(each)) is not None)
+        if not keys:
+            raise KeySetError("the key set has no public key that verifies signatures")
+        return cls(keys)
+
+    async def find(self, key_id: str | None) -> tuple[jwt.PyJWK, ...]:
+        return tuple(key for key in self.keys if key_id is None or key.key_id in (None, key_id))
+
+
+class RemoteKeySet:
+    """The keys at a URI, or where the issuer's OpenID configuration says they are. The last good ones are kept."""
+
+    def __init__(self, *, uri: str = "", issuer: str = "") -> None:
+        self._uri = uri
+        self._issuer = issuer
+        self._keys: KeySet | None = None
+        self._asked_at = float("-inf")
+        self._problem = ""
+        self._turn = asyncio.Lock()
+
+    async def find(self, key_id: str | None) -> tuple[jwt.PyJWK, ...]:
+        found = await self._keys.find(key_id) if self._keys is not None else ()
+        age = time.monotonic() - self._asked_at
+        if (not found and age > RETRY_AFTER) or age > REFRESH_AFTER:
+            async with self._turn:
+                if time.monotonic() - self._asked_at > RETRY_AFTER:
+                    await self._fetch()
+            found = await self._keys.find(key_id) if self._keys is not None else ()
+        if self._keys is None:
+            raise UnavailableError(f"the keys of the token's issuer cannot be had: {self._problem}")
+        return found
+
+    async def _fetch(self) -> None:
+        self._asked_at = time.monotonic()
+        try:
+            async with aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=False) as session:
+                uri = self._uri
+                if not uri:
+                    configuration = await _get(session, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+                    uri = str(json.loads(configuration)["jwks_uri"])
+                self._keys = KeySet.parse(await _get(session, uri))
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            self._problem = str(error) or type(error).__name__
+            log.error("keys of a token issuer not fetched", uri=self._uri or self._issuer, error=self._problem)
+
+
+async def _get(session: aiohttp.ClientSession, uri: str) -> bytes:
+    async with session.get(uri, allow_redirects=False) as response:
+        if response.status != 200:
+            raise KeySetError(f"{uri} answers {response.status}")
+        body = await response.content.read(_MAX_BYTES + 1)
+        while len(body) <= _MAX_BYTES and (more := await response.content.read(_MAX_BYTES)):
+            body += more
+        if len(body) > _MAX_BYTES:
+            raise KeySetError(f"{uri} answers more than {_MAX_BYTES} bytes")
+        return body
+
+
+def _key(written: Any) -> jwt.PyJWK | None:
+    if not isinstance(written, dict) or written.get("use", "sig") != "sig":
+        return None
+    if written.get("kty") not in ("RSA", "EC", "OKP") or "d" in written:
+        # Symmetric keys are shared secrets, and a private key is no longer one.
+        return None
+    try:
+        return jwt.PyJWK(written)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+        return None
