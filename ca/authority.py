@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import Final
 
@@ -13,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.identity import SpiffeId
@@ -83,6 +84,7 @@ class Authority:
         *,
         spiffe_ids: Sequence[SpiffeId] = (),
         dns_names: Sequence[str] = (),
+        ip_addresses: Sequence[IPv4Address | IPv6Address] = (),
         now: datetime,
         lifetime: timedelta = DEFAULT_LIFETIME,
         serial: int | None = None,
@@ -95,7 +97,7 @@ class Authority:
         has expired.
         """
         _accept_key(public_key)
-        if not spiffe_ids and not dns_names:
+        if not (spiffe_ids or dns_names or ip_addresses):
             raise AuthorityError("a certificate must name somebody")
         if lifetime > MAX_LIFETIME:
             raise AuthorityError(f"lifetime {lifetime} exceeds the limit of {MAX_LIFETIME}")
@@ -108,6 +110,7 @@ class Authority:
 
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(spiffe_id)) for spiffe_id in spiffe_ids]
         names += [x509.DNSName(name) for name in dns_names]
+        names += [x509.IPAddress(address) for address in ip_addresses]
         builder = (
             x509.CertificateBuilder()
             .issuer_name(self.certificate.subject)
@@ -170,6 +173,11 @@ def pem(certificates: Sequence[x509.Certificate]) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
+def key_pem(key: PrivateKey) -> bytes:
+    """`key`, unencrypted, as PEM. Not to be logged."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def _accept_key(key: object) -> None:
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, _CURVES):
@@ -192,13 +200,14 @@ def _require_ca(certificate: x509.Certificate) -> None:
 
 def _verify_path(path: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> None:
     for certificate, issuer in pairwise(path):
-        if not _issued(certificate, issuer):
+        if not issued(certificate, issuer):
             raise AuthorityError(f"{_subject(issuer)} did not issue {_subject(certificate)}: the chain is out of order")
-    if not any(_issued(path[-1], root) for root in roots):
+    if not any(issued(path[-1], root) for root in roots):
         raise AuthorityError(f"no root of the trust bundle issued {_subject(path[-1])}")
 
 
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether `issuer` signed `certificate`, by names and signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
