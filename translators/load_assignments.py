@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Locality, Metadata
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
@@ -12,7 +14,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
     Endpoint as EndpointMessage,
 )
 
-from dragoman.codec import ENDPOINT, Encoded, struct
+from dragoman.codec import Encoded, struct
 from dragoman.engine import Graph, query
 from dragoman.mesh.endpoints import Endpoint, Health, endpoints
 from dragoman.mesh.labels import Labels, labels_of
@@ -21,11 +23,7 @@ from dragoman.mesh.services import service
 from dragoman.mesh.workloads import CLUSTER_ID
 from translators.addresses import tcp_address
 from translators.names import outbound_cluster
-from translators.pieces import Piece, concatenated, joined
 from translators.upstream_tls import TLS_MODE
-
-_ENDPOINTS = 2
-"""Field number of ClusterLoadAssignment.endpoints."""
 
 
 @query
@@ -46,16 +44,16 @@ def load_assignment(g: Graph, namespace: str, name: str, number: int, subset: st
     port = found.port(number) if found is not None else None
     if found is None or port is None:
         return None
-    assigned = _assigned(g, namespace, name, port.name, labels)
-    cluster = outbound_cluster(number, subset, found.host)
-    head = Piece.of(ClusterLoadAssignment(cluster_name=cluster))
-    return concatenated((head, assigned)).resource(ENDPOINT, cluster)
+    return Encoded.of(
+        ClusterLoadAssignment(
+            cluster_name=outbound_cluster(number, subset, found.host),
+            endpoints=_localities(e for e in endpoints(g, namespace, name, port.name) if labels <= e.labels),
+        )
+    )
 
 
-@query
-def _assigned(g: Graph, namespace: str, name: str, port_name: str, labels: Labels) -> Piece:
-    """The localities of an assignment without its name: subsets and ports that select the same share the bytes."""
-    chosen = [e for e in endpoints(g, namespace, name, port_name) if labels <= e.labels]
+def _localities(endpoints: Iterable[Endpoint]) -> list[LocalityLbEndpoints]:
+    chosen = list(endpoints)
     healthy = [e for e in chosen if e.health is Health.HEALTHY]
     # Draining endpoints serve only where nothing else is left (Kubernetes: "serving terminating endpoints").
     shown = healthy or [e for e in chosen if e.health is Health.DRAINING]
@@ -63,19 +61,14 @@ def _assigned(g: Graph, namespace: str, name: str, port_name: str, labels: Label
     for endpoint in shown:
         place = endpoint.locality
         by_locality.setdefault((place.region, place.zone, place.subzone), []).append(endpoint)
-    return joined(
-        _ENDPOINTS,
-        (
-            Piece.of(
-                LocalityLbEndpoints(
-                    locality=Locality(region=region, zone=zone, sub_zone=subzone) if region or zone else None,
-                    load_balancing_weight=len(members),
-                    lb_endpoints=[_lb_endpoint(member) for member in members],
-                )
-            )
-            for (region, zone, subzone), members in sorted(by_locality.items())
-        ),
-    )
+    return [
+        LocalityLbEndpoints(
+            locality=Locality(region=region, zone=zone, sub_zone=subzone) if region or zone else None,
+            load_balancing_weight=len(members),
+            lb_endpoints=[_lb_endpoint(member) for member in members],
+        )
+        for (region, zone, subzone), members in sorted(by_locality.items())
+    ]
 
 
 def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:

@@ -120,7 +120,8 @@ def domains_of(g: Graph, client: str, host: str) -> tuple[str, ...]:
     found = service_of(g, host)
     if found is None or not is_destination(found, client):
         return host_names(host, client)[:1]
-    return service_domains(found, aliases_of(g, client, host), client)
+    aliases = aliases_of(g, client, host) if EXTERNAL_NAMES(g, host) else ()
+    return service_domains(found, aliases, client)
 
 
 @query

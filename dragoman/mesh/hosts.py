@@ -31,6 +31,14 @@ def resolve(host: str, namespace: str) -> str:
     return service_host(namespace, host)
 
 
+def wildcard_over(host: str) -> str:
+    """The most specific wildcard that covers `host`; a wildcard covers itself."""
+    if host.startswith("*"):
+        return host
+    _, dot, parent = host.partition(".")
+    return f"*.{parent}" if dot else "*"
+
+
 def wildcards_of(host: str) -> tuple[str, ...]:
     """Every wildcard that covers `host`, most specific first, ending with `*`."""
     labels = host.removeprefix("*.").split(".")

@@ -21,6 +21,8 @@ class PodIdentity(NamedTuple):
     canonical_service: str
     canonical_revision: str
     cluster: str
+    uid: str = ""
+    """Kubernetes' name of this very pod, which a later one of the same name has not."""
 
 
 @query
@@ -39,4 +41,5 @@ def identity_of(g: Graph, namespace: str, pod: str) -> PodIdentity | None:
         canonical_service=found.canonical_name,
         canonical_revision=found.canonical_revision,
         cluster=CLUSTER_ID,
+        uid=found.uid,
     )

@@ -11,8 +11,8 @@ from crds.trafficpolicy import TrafficPolicy
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, consult, query
 from dragoman.mesh.exports import PUBLIC, exports, visible
-from dragoman.mesh.hosts import wildcards_of
-from dragoman.mesh.inputs import DESTINATION_RULES, OBJECTS, VIRTUAL_SERVICES_BY_HOST, chosen
+from dragoman.mesh.hosts import wildcard_over, wildcards_of
+from dragoman.mesh.inputs import DESTINATION_RULE_HOSTS, DESTINATION_RULES, OBJECTS, VIRTUAL_SERVICES_BY_HOST, chosen
 from dragoman.mesh.labels import Labels, selects
 from dragoman.mesh.settings import mesh_config, root_namespace
 
@@ -26,7 +26,7 @@ def virtual_service(g: Graph, client: str, host: str) -> VirtualService | None:
     pilot/pkg/model/virtualservice.go, SelectVirtualServices).
     """
     default = mesh_config(g).default_virtual_service_export_to
-    for pattern in (host, *wildcards_of(host)):
+    for pattern in (host, *consult(g, _wildcards_routed, wildcard_over(host))):
         listed: tuple[VirtualService, ...] = consult(g, VIRTUAL_SERVICES_BY_HOST, pattern)
         ranked = [
             (_closeness(exported, candidate.metadata.namespace, client), index, candidate)
@@ -36,6 +36,12 @@ def virtual_service(g: Graph, client: str, host: str) -> VirtualService | None:
         if ranked:
             return chosen(g, min(ranked, key=lambda entry: entry[:2])[2])
     return None
+
+
+@query
+def _wildcards_routed(g: Graph, nearest: str) -> tuple[str, ...]:
+    """The wildcard and those above it that VirtualServices name: nearly always none, which the hosts below share."""
+    return tuple(pattern for pattern in wildcards_of(nearest) if consult(g, VIRTUAL_SERVICES_BY_HOST, pattern))
 
 
 def _closeness(exported: frozenset[str], owner: str, client: str) -> int:
@@ -73,13 +79,27 @@ def destination_rules(g: Graph, client: str, labels: Labels, provider: str, host
     default = mesh_config(g).default_destination_rule_export_to
     own = () if client == root else (client,)
     for level in dict.fromkeys((*own, provider, root)):
-        for pattern in (host, *wildcards_of(host)):
+        if not consult(g, _has_destination_rules, level):
+            continue
+        for pattern in (host, *consult(g, _wildcards_ruled, level, wildcard_over(host))):
             listed = consult(g, DESTINATION_RULES, (level, pattern))
             rules = tuple(_applicable(listed, level, client, default, labels))
             if rules:
                 selected = tuple(rule for rule in rules if rule.spec.workload_selector is not None)
                 return tuple((rule.namespace, rule.name) for rule in selected or rules)
     return ()
+
+
+@query
+def _has_destination_rules(g: Graph, level: str) -> bool:
+    """Whether a namespace has rules at all: most hosts need not be looked up in most namespaces."""
+    return bool(consult(g, DESTINATION_RULE_HOSTS, level))
+
+
+@query
+def _wildcards_ruled(g: Graph, level: str, nearest: str) -> tuple[str, ...]:
+    """The wildcard and those above it for which a namespace has rules."""
+    return tuple(pattern for pattern in wildcards_of(nearest) if consult(g, DESTINATION_RULES, (level, pattern)))
 
 
 def _applicable(

@@ -42,7 +42,6 @@ class Service:
     alias_of: str | None
     exported: frozenset[str]
     selector: Labels
-    labels: Labels
     publish_not_ready: bool
     age: tuple[object, ...]
     """Sorts services oldest first: who wins where two ask for the same thing."""
@@ -71,7 +70,6 @@ def service(g: Graph, namespace: str, name: str) -> Service | None:
         alias_of=written.spec.external_name if written.spec.type == "ExternalName" else None,
         exported=exports(listed, namespace, mesh_config(g).default_service_export_to),
         selector=labels_of(written.spec.selector),
-        labels=labels_of(written.metadata.labels),
         publish_not_ready=bool(written.spec.publish_not_ready_addresses),
         age=(created.timestamp() if created else 0.0, name, namespace),
     )
@@ -104,7 +102,6 @@ def target_port_of(port: Port, named: tuple[tuple[str, int], ...]) -> int | None
     return port.target if isinstance(port.target, int) else dict(named).get(port.target)
 
 
-@query
 def service_of(g: Graph, host: str) -> Service | None:
     """The service with the fully qualified name `host`."""
     found = service_of_host(host)

@@ -53,6 +53,7 @@ class Workload:
     ready: bool
     terminating: bool
     speaks_mtls: bool
+    uid: str
 
     def label(self, key: str) -> str:
         return dict(self.labels).get(key, "")
@@ -106,6 +107,7 @@ def workload(g: Graph, namespace: str, pod: str) -> Workload | None:
         ready=_ready(written),
         terminating=written.metadata.deletion_timestamp is not None,
         speaks_mtls=(TLS_MODE_LABEL, "istio") in labels,
+        uid=written.metadata.uid,
     )
 
 

@@ -146,7 +146,9 @@ def _virtual_service(virtual_service: VirtualService) -> Iterator[Placement]:
 
 def _destination_rule(rule: DestinationRule) -> Iterator[Placement]:
     namespace = rule.metadata.namespace
-    yield Placement(inputs.DESTINATION_RULES, (namespace, resolve(rule.spec.host, namespace)), rule, _oldest_first)
+    host = resolve(rule.spec.host, namespace)
+    yield Placement(inputs.DESTINATION_RULES, (namespace, host), rule, _oldest_first)
+    yield Placement(inputs.DESTINATION_RULE_HOSTS, namespace, (host,), _union)
     if rule.spec.workload_selector is not None:
         keys = tuple(rule.spec.workload_selector.match_labels)
         yield Placement(inputs.DESTINATION_RULE_LABEL_KEYS, namespace, keys, _union)

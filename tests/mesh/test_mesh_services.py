@@ -6,7 +6,7 @@ import pytest
 
 from dragoman.engine import QueryFailed
 from dragoman.mesh import services
-from dragoman.mesh.hosts import matches, resolve, service_of_host, wildcards_of
+from dragoman.mesh.hosts import matches, resolve, service_of_host, wildcard_over, wildcards_of
 from dragoman.mesh.protocol import Protocol, protocol_of
 from tests.support.mesh_of_yaml import Mesh, mesh_settings, service
 
@@ -121,6 +121,8 @@ def test_hosts() -> None:
     assert service_of_host("a.web.shop.svc.cluster.local") is None
     assert wildcards_of("a.b.c") == ("*.b.c", "*.c", "*")
     assert wildcards_of("*.b.c") == ("*.b.c", "*.c", "*")
+    for host in ("a.b.c", "a", "*.b.c", "*"):
+        assert wildcards_of(wildcard_over(host)) == wildcards_of(host)
     assert matches("*.b.c", "a.b.c")
     assert not matches("*.b.c", "b.c")
     assert matches("*", "x")
