@@ -19,14 +19,9 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ca.authority import Authority, AuthorityError, new_root, pem
+from ca.authority import Authority, AuthorityError, key_pem, new_root, pem
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +86,7 @@ def create(directory: Path, authority: Authority) -> None:
     staged = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))  # 0700
     try:
         chain = authority.intermediates or (authority.certificate,)
-        key_pem = authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(staged / _ISTIO.key, key_pem, 0o600)
+        _write(staged / _ISTIO.key, key_pem(authority.key), 0o600)
         _write(staged / _ISTIO.certificate, pem([authority.certificate]), 0o644)
         _write(staged / "cert-chain.pem", pem(chain), 0o644)
         _write(staged / _ISTIO.root, authority.roots_pem, 0o644)

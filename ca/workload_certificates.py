@@ -14,9 +14,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ca.authority import DEFAULT_LIFETIME, Authority, pem
+from ca.authority import DEFAULT_LIFETIME, Authority, key_pem, pem
 from ca.identity import WorkloadIdentity
 
 GRACE_RATIO: Final = 0.5  # Istio: SECRET_GRACE_PERIOD_RATIO
@@ -148,7 +147,7 @@ class WorkloadCertificates:
             identity=identity,
             serial=leaf.serial_number,
             chain_pem=pem([leaf]) + self._authority.intermediates_pem,
-            key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            key_pem=key_pem(key),
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
             rotate_at=rotate_at,
