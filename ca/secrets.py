@@ -40,11 +40,14 @@ def workload_secret(certificate: IssuedCertificate) -> Confidential:
     )
 
 
-def root_secret(roots_pem: bytes) -> Encoded:
-    """The secret `ROOTCA`: the trust bundle that peers are verified with."""
-    return Encoded.of(
-        Secret(
-            name=ROOT_SECRET,
-            validation_context=CertificateValidationContext(trusted_ca=DataSource(inline_bytes=roots_pem)),
-        )
-    )
+def root_secret(roots_pem: bytes, crl_pem: bytes = b"") -> Encoded:
+    """The secret `ROOTCA`: the trust bundle that peers are verified with, and what of it is revoked.
+
+    Only leaves are looked up in the lists: Envoy would else refuse every chain of which some CA has no list (Envoy:
+    CertificateValidationContext.only_verify_leaf_cert_crl).
+    """
+    validation = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=roots_pem))
+    if crl_pem:
+        validation.crl = DataSource(inline_bytes=crl_pem)
+        validation.only_verify_leaf_cert_crl = True
+    return Encoded.of(Secret(name=ROOT_SECRET, validation_context=validation))

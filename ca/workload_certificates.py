@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -68,9 +68,24 @@ class WorkloadCertificates:
         self._schedule: list[tuple[datetime, WorkloadIdentity]] = []
 
     @property
+    def authority(self) -> Authority:
+        """What signs."""
+        return self._authority
+
+    @property
     def roots_pem(self) -> bytes:
-        """The trust bundle that peers of these certificates verify with, PEM."""
+        """The trust bundle of the authority, PEM."""
         return self._authority.roots_pem
+
+    def use(self, authority: Authority) -> None:
+        """Sign with `authority` from now on. What another signing certificate signed is due at once."""
+        before, self._authority = self._authority, authority
+        if (before.certificate, before.intermediates) == (authority.certificate, authority.intermediates):
+            return
+        now = self._clock()
+        for identity, held in self._held.items():
+            held.certificate = replace(held.certificate, rotate_at=now)
+            self._plan(now, identity)
 
     def acquire(self, identity: WorkloadIdentity, holder: Hashable) -> IssuedCertificate:
         """The certificate of `identity`, issued if `holder` is the first. Holding twice is holding once.

@@ -7,15 +7,19 @@ to be that workload.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
+from cryptography import x509
 
-from ca.authority import AuthorityError
+from ca.audit import Audit
+from ca.authority import Authority, AuthorityError, pem
 from ca.identity import WorkloadIdentity
 from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, root_secret, workload_secret
-from ca.workload_certificates import WorkloadCertificates
+from ca.workload_certificates import IssuedCertificate, WorkloadCertificates
 from dragoman.codec import SECRET
 from xds import View
 
@@ -25,14 +29,67 @@ log = structlog.get_logger(__name__)
 _PATIENCE: Final = timedelta(seconds=30)
 """How long to wait after the authority could not sign, before asking it again."""
 
+_SLICE_SECONDS: Final = 0.005
+"""Longest stretch of signing before streams get their turn."""
+
 
 class Identities:
-    """Certificates in use and the views that deliver them."""
+    """Certificates in use and the views that deliver them. `audit` hears of each certificate."""
 
-    def __init__(self, certificates: WorkloadCertificates) -> None:
+    def __init__(self, certificates: WorkloadCertificates, audit: Audit | None = None) -> None:
         self.certificates = certificates
+        self._audit = audit
         self._views: dict[WorkloadIdentity, View] = {}
         self._changed = asyncio.Event()
+        self._added: tuple[x509.Certificate, ...] = ()
+        self._crl = b""
+        self._root = root_secret(certificates.roots_pem)
+
+    @property
+    def authority(self) -> Authority:
+        """What signs now."""
+        return self.certificates.authority
+
+    @property
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """The trust bundle that proxies get."""
+        return tuple(dict.fromkeys((*self.authority.roots, *self._added)))
+
+    @property
+    def roots_pem(self) -> bytes:
+        """The trust bundle that proxies get, PEM."""
+        return pem(self.roots)
+
+    def use(self, authority: Authority) -> None:
+        """Sign with `authority` and trust its bundle from now on.
+
+        Proxies are told of roots at once; what another certificate signed is issued anew by `renew`.
+        """
+        self.certificates.use(authority)
+        self._distribute()
+        self._changed.set()
+
+    def also_trust(self, roots: Sequence[x509.Certificate]) -> None:
+        """Trust these roots beside those of the authority (Istio: MeshConfig.caCertificates)."""
+        self._added = tuple(roots)
+        self._distribute()
+
+    def revoke(self, crl_pem: bytes) -> None:
+        """Have proxies refuse what these lists revoke; empty for none."""
+        self._crl = crl_pem
+        self._distribute()
+
+    def trusted(self, identity: WorkloadIdentity) -> bool:
+        """Whether the current trust bundle is what is served to a workload: a rejected one is held back."""
+        served = self._views[identity].get((SECRET, ROOT_SECRET))
+        return served is not None and served.version == self._root.version
+
+    def _distribute(self) -> None:
+        root = root_secret(self.roots_pem, self._crl)
+        if root.version != self._root.version:
+            self._root = root
+            for view in self._views.values():
+                view.apply({(SECRET, ROOT_SECRET): root})
 
     def acquire(self, identity: WorkloadIdentity, holder: object) -> View:
         """The secrets of a workload for one more holder."""
@@ -43,9 +100,10 @@ class Identities:
             view.apply(
                 {
                     (SECRET, WORKLOAD_SECRET): workload_secret(certificate),
-                    (SECRET, ROOT_SECRET): root_secret(self.certificates.roots_pem),
+                    (SECRET, ROOT_SECRET): self._root,
                 }
             )
+            self._tell(certificate)
             self._changed.set()
         return view
 
@@ -70,27 +128,32 @@ class Identities:
         """A new key and certificate now; open connections keep the old one until they end."""
         certificate = self.certificates.rotate(identity)
         self._views[identity].apply({(SECRET, WORKLOAD_SECRET): workload_secret(certificate)})
-        log.info(
-            "certificate rotated",
-            identity=str(identity),
-            serial=f"{certificate.serial:x}",
-            not_after=certificate.not_after.isoformat(),
-        )
+        self._tell(certificate)
+
+    def _tell(self, certificate: IssuedCertificate) -> None:
+        if self._audit is not None:
+            self._audit.delivered(certificate)
 
     async def renew(self) -> None:
         """Renew every certificate when it is due, for ever. While the authority cannot sign, what there is stays."""
         while True:
-            deadline = self._renew_due(datetime.now(UTC))
-            wait = None if deadline is None else max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
             self._changed.clear()
+            deadline = await self._renew_due(datetime.now(UTC))
+            wait = None if deadline is None else max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
             try:
                 await asyncio.wait_for(self._changed.wait(), wait)
             except TimeoutError:
                 continue
 
-    def _renew_due(self, now: datetime) -> datetime | None:
+    async def _renew_due(self, now: datetime) -> datetime | None:
         """Renew what is due; returns when to look again."""
+        started = time.perf_counter()
         for identity in self.certificates.due(now):
+            if time.perf_counter() - started >= _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                started = time.perf_counter()
+            if not self.held(identity):
+                continue
             try:
                 self.rotate(identity)
             except AuthorityError as error:
