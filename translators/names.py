@@ -6,6 +6,8 @@ pilot/pkg/networking/core/httproute.go and pilot/pkg/model/gateway.go (gatewayRD
 
 from __future__ import annotations
 
+from sys import intern
+
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
@@ -21,7 +23,8 @@ ROOT_CERTIFICATES = "ROOTCA"
 
 
 def outbound_cluster(port: int, subset: str, host: str) -> str:
-    return f"outbound|{port}|{subset}|{host}"
+    """The name of a cluster and of its endpoints; one string for all that refer to it."""
+    return intern(f"outbound|{port}|{subset}|{host}")
 
 
 def outbound_sni(port: int, subset: str, host: str) -> str:

@@ -158,21 +158,12 @@ configuration its chunks."""
 
 # Removing duplicates: Envoy rejects a whole route configuration for one domain that two virtual hosts claim.
 
-Claims = tuple[tuple[Member, str], ...]
-
-
-@query
-def claims(g: Graph, scope: Scope, provider: str, services: bool) -> Claims:
-    """Which domains the virtual hosts of a chunk ask for."""
-    listed = members(g, scope, provider, services)
-    return tuple((member, domain) for member in listed for domain in domains(g, scope, member))
-
 
 @query
 def claimed(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[int, frozenset[str]]:
-    """How many claims a chunk has, and their domains."""
-    listed = claims(g, scope, provider, services)
-    return len(listed), frozenset(domain for _, domain in listed)
+    """How many domains the virtual hosts of a namespace ask for, and which."""
+    asked = [name for member in members(g, scope, provider, services) for name in domains(g, scope, member)]
+    return len(asked), frozenset(asked)
 
 
 @query

@@ -53,7 +53,8 @@ def virtual_host(g: Graph, client: Client, host: str, port: int, domains: tuple[
 
     Routes that cannot be made are replaced by the last good ones, else by what held without the VirtualService.
     """
-    routes = attempt(g, host_routes, client, host, port)
+    ruled = virtual_service(g, client.namespace, host) is not None
+    routes = attempt(g, ruled_routes, client, host, port) if ruled else default_routes_of(g, client, host, port)
     if isinstance(routes, Failure):
         routes = default_routes_of(g, client, host, port) if routes.last_good is ABSENT else routes.last_good
     if not (routes.parts and domains):
@@ -66,10 +67,10 @@ _TAIL = Piece.of(VirtualHost(include_request_attempt_count=True))
 
 
 @query
-def host_routes(g: Graph, client: Client, host: str, port: int) -> Piece:
-    """Routes of a host on a port, as elements of `VirtualHost.routes`: its VirtualService's, else the service's own.
+def ruled_routes(g: Graph, client: Client, host: str, port: int) -> Piece:
+    """Routes that a VirtualService gives a host on a port, as elements of `VirtualHost.routes`.
 
-    A VirtualService without a route for this client and port changes nothing for a service.
+    One without a route for this client and port changes nothing for a service.
     """
     found = virtual_service(g, client.namespace, host)
     if found is not None:

@@ -203,13 +203,14 @@ class Evaluation:
         if deps == old:
             return
         kept = frozenset(old)
+        alone = (node,)  # one for all that only this node reads
         for dep in deps:
             if dep in kept:
                 continue
             if dep.readers:
                 dep.readers = linked(dep.readers, node)
             else:
-                dep.readers = (node,)
+                dep.readers = alone
                 self._loose.pop(dep, None)
         node.deps = deps
         self._edges += len(deps) - len(old)

@@ -170,7 +170,7 @@ class Graph(Evaluation):
     # watching and forgetting ------------------------------------------------------------------------------------------
 
     def _watch(self, node: Node, mount: Mount) -> None:
-        node.watchers = linked(node.watchers, mount)
+        node.watchers = linked(node.watchers, mount) if node.watchers else mount.alone
         self._loose.pop(node, None)
 
     def _unwatch(self, node: Node, mount: Mount) -> None:

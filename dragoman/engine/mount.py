@@ -79,12 +79,13 @@ class Mount:
     several trees is there once, until the last of them is gone.
     """
 
-    __slots__ = ("_before", "_graph", "_spots", "call", "changes", "closed")
+    __slots__ = ("_before", "_graph", "_spots", "alone", "call", "changes", "closed")
 
     def __init__(self, graph: Graph, call: Call[Any]) -> None:
         self._graph = graph
         self._spots: dict[Node, Spot] = {}
         self._before: dict[Node, Any] = {}  # of what was touched: the leaf as published, or GONE
+        self.alone = (self,)  # one for all nodes that nobody else watches
         self.call = call
         self.closed = False
         self.changes: Mapping[Call[Any], Any] = {}
@@ -106,7 +107,7 @@ class Mount:
     def _open(self) -> None:
         if not self.closed:
             self._graph._mounts.add(self)
-            self._attach(None, self._graph._node(self.call.query, self.call.args))
+            self._attach((None,), self._graph._node(self.call.query, self.call.args))
 
     def _update(self, node: Node) -> None:
         """Take over what a refreshed node says now."""
@@ -120,7 +121,7 @@ class Mount:
             kept, now = set(old), set(spot.children)
             for child in spot.children:
                 if child not in kept:
-                    self._attach(spot, child)
+                    self._attach((spot,), child)
             for child in old:  # last, so that what only moved is not taken down in between
                 if child not in now:
                     self._detach(spot, child)
@@ -135,7 +136,7 @@ class Mount:
         self._before = {}
         self.changes = changes
 
-    def _attach(self, parent: Spot | None, node: Node) -> None:
+    def _attach(self, parent: tuple[Spot | None], node: Node) -> None:
         todo = [(parent, node)]
         while todo:
             parent, node = todo.pop()
@@ -147,8 +148,9 @@ class Mount:
                 self._graph._watch(node, self)
                 self._before.setdefault(node, GONE)
                 spot.children = self._children(node)
-                todo.extend((spot, child) for child in spot.children)
-            spot.parents = linked(spot.parents, parent)
+                alone = (spot,)  # one for all that have no other parent
+                todo.extend((alone, child) for child in spot.children)
+            spot.parents = linked(spot.parents, parent[0]) if spot.parents else parent
 
     def _detach(self, parent: Spot, node: Node) -> None:
         todo = [(parent, node)]
