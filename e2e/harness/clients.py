@@ -35,6 +35,10 @@ class Client:
         self._resolve = resolve
         self._uid = uid
 
+    def resolve(self, name: str) -> str:
+        """The address of a name. Raises ConnectionError."""
+        return self._resolve(name)
+
     def as_user(self, uid: int) -> "Client":
         """The same calls from another user of the pod: 1337 is Envoy, whom the rules do not capture."""
         return Client(self.namespace, self._resolve, uid=uid)

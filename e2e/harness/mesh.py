@@ -33,7 +33,8 @@ SERVICES = ipaddress.ip_network("10.96.0.0/16")
 class Mesh:
     """Pods, services and the YAML that tells of them (`configuration`, for a control plane to watch).
 
-    `sidecars` makes the bootstrap of a pod that asks for `sidecar=True`.
+    `sidecars` makes the bootstrap of a pod that asks for `sidecar=True`; `drain_seconds` is the drain time of the
+    Envoys of pods to come, and `envoy_arguments` are further words of their command lines.
     """
 
     def __init__(self, network: Network, directory: Path, sidecars: BootstrapOf | None = None) -> None:
@@ -41,6 +42,8 @@ class Mesh:
         self.directory = directory
         self.sidecars = sidecars
         self.control_plane: ControlPlane | None = None
+        self.drain_seconds = 45
+        self.envoy_arguments: tuple[str, ...] = ()
         folder = directory / "configuration"
         folder.mkdir()
         self.configuration = Configuration(folder)
@@ -103,6 +106,13 @@ class Mesh:
         await self._endpoints_changed()
         return spec
 
+    async def remove_service(self, name: str, *, namespace: str = "default") -> None:
+        """Delete a Service, and its EndpointSlice as Kubernetes would."""
+        del self._services[namespace, name]
+        self.configuration.delete("Service", name, namespace)
+        self.configuration.delete("EndpointSlice", f"{name}-slice", namespace)
+        await self._endpoints_changed()
+
     @contextlib.asynccontextmanager
     async def pod(
         self,
@@ -110,6 +120,7 @@ class Mesh:
         *,
         app: App | None = None,
         sidecar: bool | BootstrapOf = False,
+        captured: bool = True,
         version: str = "v1",
         namespace: str = "default",
         service_account: str | None = None,
@@ -119,7 +130,8 @@ class Mesh:
     ) -> AsyncIterator[Pod]:
         """A pod of the workload `name`, running and ready; at the end of the block it is deleted as Kubernetes would.
 
-        `sidecar=True` captures its traffic with an Envoy that has the mesh's bootstrap; a function makes another one.
+        `sidecar=True` captures its traffic with an Envoy that has the mesh's bootstrap; a function makes another one,
+        and with `captured=False` the traffic passes by the Envoy, as in a gateway's pod.
         The service account is named like the workload unless given. Without `wait` the Envoy need not be ready, and
         the pod is no endpoint.
         """
@@ -144,8 +156,16 @@ class Mesh:
             await self._add(pod)
             stack.push_async_callback(self._remove, pod)
             if bootstrap is not None:
-                await capture(place)
-                pod.sidecar = Envoy(pod_name, pod, bootstrap(spec), self.directory)
+                if captured:
+                    await capture(place)
+                pod.sidecar = Envoy(
+                    pod_name,
+                    pod,
+                    bootstrap(spec),
+                    self.directory,
+                    arguments=self.envoy_arguments,
+                    drain_seconds=self.drain_seconds,
+                )
                 await stack.enter_async_context(pod.sidecar)
             if app is not None:
                 await self._start(app, pod, stack)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dragoman.mesh.proxy_id import ProxyId
+from dragoman.mesh.proxy_id import ProxyId, ProxyType
 from dragoman.sidecar import Bootstrap, ControlPlane, Node, SocketAddress, StaticAddresses, UnixSocket, render
 from e2e.harness.capture import PROXY_ID
 from e2e.harness.manifests import DOMAIN, PodSpec
@@ -14,8 +14,11 @@ from e2e.harness.pods import BootstrapOf
 ANYWHERE = "0.0.0.0"  # noqa: S104  the pod's own addresses, where the kubelet and Prometheus come from outside
 
 
-def sidecars(xds_socket: Path, *, protocol: Literal["delta", "sotw"] = "delta") -> BootstrapOf:
-    """Sidecars of the control plane at a UNIX socket, which is a path and so within reach of every namespace.
+def sidecars(
+    xds_socket: Path, *, protocol: Literal["delta", "sotw"] = "delta", kind: ProxyType = ProxyType.SIDECAR
+) -> BootstrapOf:
+    """Sidecars, or gateways, of the control plane at a UNIX socket, which is a path and so within reach of every
+    namespace.
 
     Envoy is user 1337 and has to be allowed to connect: `allow_envoys`.
     """
@@ -23,7 +26,7 @@ def sidecars(xds_socket: Path, *, protocol: Literal["delta", "sotw"] = "delta") 
     def bootstrap(spec: PodSpec) -> Mapping[str, Any]:
         address = f"{spec.name}.{spec.namespace}~{spec.namespace}.svc.{DOMAIN}"
         node = Node(
-            ProxyId.parse(f"sidecar~{spec.address}~{address}"),
+            ProxyId.parse(f"{kind}~{spec.address}~{address}"),
             service_account=spec.service_account,
             workload=f"{spec.labels['app']}-{spec.labels['version']}",
             labels=spec.labels,
