@@ -43,6 +43,8 @@ class Client:
         self.types: dict[str, Delivery] = {}
         self._on_change = on_change
         self._positions: dict[tuple[View, str], int] = {}
+        # Whether some view has changed since its logs were read: a stream in sync is looked at without a look at them.
+        self._unread = False
         # Endpoints of changed clusters that the client has not subscribed yet on this stream.
         self._owed: set[str] = set()
         self._warming: dict[str, Warming] = {}
@@ -51,8 +53,7 @@ class Client:
 
     def set_views(self, views: tuple[View, ...]) -> None:
         """Deliver these views from now on; what the client holds of others is replaced or removed."""
-        for delivery in self.types.values():
-            self.read_log(delivery)
+        self.read_logs()
         gone = [view for view in self.views if view not in views]
         new = [view for view in views if view not in self.views]
         for view in gone:
@@ -78,15 +79,21 @@ class Client:
         self.views = ()
 
     def view_changed(self, view: View) -> None:
+        self._unread = True
         if self._on_change is not None:
             self._on_change()
 
     def catch_up(self, view: View) -> None:
-        for delivery in self.types.values():
-            self.read_log(delivery)
+        self.read_logs()
 
-    def read_log(self, delivery: Delivery) -> None:
+    def read_logs(self) -> None:
         """Note what changed in the views since the client was last looked at; costs what changed."""
+        if self._unread:
+            self._unread = False
+            for delivery in self.types.values():
+                self._read_log(delivery)
+
+    def _read_log(self, delivery: Delivery) -> None:
         for view in self.views:
             key = (view, delivery.type_url)
             head = view.head(delivery.type_url)

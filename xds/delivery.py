@@ -131,6 +131,11 @@ class Delivery:
         if held is not None and self.type_url in KEPT and name in self.subscription:
             self.kept[name] = held
 
+    @property
+    def pending(self) -> bool:
+        """Whether something may have to be sent, now or later."""
+        return bool(self.behind or self.answer_due or self.suspects)
+
     def forget(self, name: str) -> None:
         """The client no longer wants this name."""
         for names in (self.behind, self.removals, self.waits, self.refused, self.kept):

@@ -67,7 +67,9 @@ def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
         else:
             suspected.update(group)
             waiting.append(due)
-    due = _collect(client, delivery, [name for name in delivery.behind if name not in suspected], now, limit)
+    # A copy, as names that turn out to be in sync are dropped on the way.
+    names = [name for name in delivery.behind if name not in suspected] if suspected else list(delivery.behind)
+    due = _collect(client, delivery, names, now, limit)
     for other in waiting:
         if other.deadline is not None:
             due.not_before(other.deadline)

@@ -71,7 +71,7 @@ class Stream(ABC, Generic[R]):
         first = delivery is None
         if delivery is None:
             delivery = self._client.open(type_url)
-        self._client.read_log(delivery)
+        self._client.read_logs()
         return delivery, first
 
     def _answer(self, delivery: Delivery, request: Request, now: float) -> Event:
@@ -153,10 +153,9 @@ class Stream(ABC, Generic[R]):
     def next_response(self, now: float) -> Response | None:
         """Return the next response to be written, or None if nothing may be sent now (see `deadline`)."""
         self._deadline = None
-        for delivery in self._client.types.values():
-            self._client.read_log(delivery)
+        self._client.read_logs()
         for delivery in self._in_order():
-            if delivery.inflight is not None:
+            if delivery.inflight is not None or not delivery.pending:
                 continue
             sendable = due(self._client, delivery, now, self._limit(delivery))
             response = self._respond(delivery, sendable, now)
@@ -165,6 +164,10 @@ class Stream(ABC, Generic[R]):
             if (again := sendable.deadline) is not None:
                 self._deadline = again if self._deadline is None else min(self._deadline, again)
         return None
+
+    def idle(self) -> bool:
+        """Whether `next_response` has nothing to say until something happens."""
+        return not any(delivery.pending for delivery in self._client.types.values())
 
     def deadline(self) -> float | None:
         """Return when `next_response` should be called again though nothing happened; None if not by itself."""
@@ -203,6 +206,5 @@ class Stream(ABC, Generic[R]):
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Return the state of delivery of each type."""
-        for delivery in self._client.types.values():
-            self._client.read_log(delivery)
+        self._client.read_logs()
         return tuple(type_status(delivery) for delivery in self._in_order())
