@@ -156,7 +156,7 @@ class View:
 
     def accept(self, push: Push) -> None:
         """Note that a proxy ACKed these versions: they are good."""
-        if not push.accepted:
+        if not push.accepted or self._trials.newest():
             push.accepted = True
             for resource in push.resources:
                 self.vouch(resource)
