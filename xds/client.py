@@ -167,7 +167,7 @@ class Client:
 
     def _vouch(self, resource: Resource) -> None:
         for view in self.views:
-            if view.get(resource.ref) is not None:
+            if view.get(resource.ref) is not None or view.wanted(resource.ref) is not None:
                 view.vouch(resource)
 
     def _settled(self, ref: Ref) -> bool:
@@ -227,13 +227,19 @@ class Client:
         if delivery.type_url == ROUTE:
             self._warmed()
         if delivery.type_url != LISTENER:
-            if delivery.inflight_view is not None:
-                delivery.inflight_view.accept(push)
-            else:
-                for resource in push.resources:
-                    self._vouch(resource)
+            self._vouch_for(delivery, push)
         delivery.shrink(len(push.resources))
         return push
+
+    def _vouch_for(self, delivery: Delivery, push: Push) -> None:
+        """What was ACKed is good, but for names that the client had let go of by then: those it did not look at."""
+        names, resend = delivery.subscription, delivery.resend
+        taken = [resource for resource in push.resources if resource.name in names and resource.name not in resend]
+        if delivery.inflight_view is not None and len(taken) == len(push.resources):
+            delivery.inflight_view.accept(push)
+        else:
+            for resource in taken:
+                self._vouch(resource)
 
     def _warms(self, delivery: Delivery, listener: Resource) -> None:
         """Note that a listener was ACKed: it warms while its routes are missing, else it has taken over."""

@@ -90,6 +90,7 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
                 break
         else:
             gone.append(name)
+            delivery.waits.pop(name, None)
             continue
         if delivery.removals:
             delivery.removals.pop(name, None)
@@ -121,15 +122,21 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
     """Add the removals: of names that no view serves."""
     in_use: Uses | None = None
     for name in names:
-        if delivery.behind[name] is None or name in delivery.resend:
+        held = delivery.behind[name]
+        # A cluster or listener that the client has and asks for once more is answered by its removal, in due time.
+        if held is None or (name in delivery.resend and delivery.type_url not in WHOLE):
             # An answer is owed, and that there is nothing is one.
-            if name not in delivery.subscription.names.values:
+            if held is None and name not in delivery.subscription.names.values:
                 delivery.in_sync(name)
-            elif client.state_of_the_world and delivery.type_url == ROUTE and _withheld(client, delivery, name):
-                # An empty route configuration would be one to Envoy: the listener that asks would take over with it.
+            elif not (client.state_of_the_world and delivery.type_url == ROUTE):
+                due.absent.append(name)
+            elif held is not None:
+                # An empty route configuration would be one to Envoy: what uses this one would use that.
+                delivery.removed(name)
+            elif _withheld(client, delivery, name):
+                # So would the listener that asks for it and waits.
                 delivery.resend.discard(name)
-                if delivery.behind[name] is None:
-                    delivery.in_sync(name)
+                delivery.in_sync(name)
             else:
                 due.absent.append(name)
             continue
@@ -160,19 +167,17 @@ def _gated(client: Client, type_url: str) -> bool:
 def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float, due: Due) -> bool:
     awaited = AWAITS[delivery.type_url]
     held = delivery.behind[resource.name]
-    blocker, for_ever = None, False
+    blocker = None
     for ref in resource.refs:
         if ref[0] not in awaited or (ref[0] == ROUTE and not _begins_with_old(client, held, ref)):
             continue
-        if (state := _undelivered(client, ref)) is not None:
-            blocker, for_ever = ref, for_ever or state
+        if _undelivered(client, ref):
+            blocker = ref
     if blocker is None:
         delivery.waits.pop(resource.name, None)
         return True
     delivery.waits_for = blocker
     since = delivery.waits.setdefault(resource.name, now)
-    if for_ever:
-        return False
     if now >= since + client.patience.wait:
         due.overdue.append(resource.name)
         return True
@@ -202,27 +207,26 @@ def _missing_secret(client: Client, resource: Resource) -> Ref | None:
     return None
 
 
-def _undelivered(client: Client, ref: Ref) -> bool | None:
-    """Return None if the client has ACKed what is served under `ref`, else whether it never will.
+def _undelivered(client: Client, ref: Ref) -> bool:
+    """Whether the client has yet to ACK what is served under `ref`.
 
     What no view serves, what the client did not subscribe or what itself needs a missing secret cannot be waited for.
     """
     other = client.types.get(ref[0])
     if other is None or ref[1] not in other.behind:
-        return None
+        return False
     served = client.served(*ref)
     if served is None or (client.state_of_the_world and _missing_secret(client, served) is not None):
-        return None
+        return False
     held = other.behind[ref[1]]
     refusal = other.refused.get(ref[1])
     if refusal is not None and refusal[0] == served.version:
-        return True if held is None else None
+        # It stays with what it has. If that is nothing, only the deadline helps: most of the resource works without.
+        return held is None
     if other.inflight is not None and ref[1] in other.inflight.removed:
         # It came back while its removal was on its way.
-        return False
-    if ref[1] not in other.resend and versions_of(held) == {served.version}:
-        return None
-    return False
+        return True
+    return ref[1] in other.resend or versions_of(held) != {served.version}
 
 
 def _in_use(client: Client, type_url: str) -> Uses:

@@ -45,7 +45,8 @@ carry some (xDS protocol, "Resource Updates")."""
 
 KEPT: Final = frozenset((ROUTE,))
 """Types whose removal Envoy ignores (rds_route_config_subscription.cc): it keeps the resource as long as it subscribes
-it, and a listener that drains subscribes its routes for minutes. Another that names the route begins with that old one."""
+it, and a listener that drains subscribes its routes for minutes. Another that names the route begins with the old
+one."""
 
 WILDCARD_BY_DEFAULT: Final = frozenset((CLUSTER, LISTENER))
 """Types whose first request means everything when it names nothing (xDS protocol: legacy wildcard)."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
 from typing import Final
+from weakref import WeakValueDictionary
 
 from dragoman.codec import ENDPOINT, ROUTE, Encoded, frame
 from xds.resource import Resource
@@ -17,7 +18,7 @@ NAMED_BY_FIRST_FIELD: Final = frozenset((ENDPOINT, ROUTE))
 and RouteConfiguration.name are field 1, and nothing else is required of either."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Push:
     """One response, as bytes and as what it says that the client may not know yet."""
 
@@ -78,6 +79,15 @@ def state_version(state: tuple[Resource, ...]) -> str:
     return found.hexdigest()
 
 
+_states: "WeakValueDictionary[tuple[str, str], Push]" = WeakValueDictionary()
+
+
+def find_state(type_url: str, version: str) -> tuple[Resource, ...] | None:
+    """Return what a response with this `version_info` carried, of whatever view, as long as it is remembered."""
+    push = _states.get((type_url, version))
+    return None if push is None else push.state
+
+
 _Key = tuple[str, tuple[Resource, ...], tuple[str, ...], tuple[Resource, ...] | None]
 
 
@@ -88,13 +98,12 @@ class PushCache:
     Resources are compared by identity, so a key of thousands costs microseconds.
     """
 
-    __slots__ = ("_bytes", "_limit", "_pushes", "_states")
+    __slots__ = ("_bytes", "_limit", "_pushes")
 
     def __init__(self, limit: int = 32 << 20) -> None:
         self._limit = limit
         self._bytes = 0
         self._pushes: OrderedDict[_Key, Push] = OrderedDict()
-        self._states: dict[tuple[str, str], Push] = {}
 
     def get(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
         """Return the incremental push of exactly these resources and removals, encoding it at first use."""
@@ -113,13 +122,8 @@ class PushCache:
         push = self._known(key)
         if push is None:
             push = self._keep(key, encode_state(type_url, state, resources, removed))
-            self._states[type_url, push.version] = push
+            _states[type_url, push.version] = push
         return push
-
-    def find_state(self, type_url: str, version: str) -> tuple[Resource, ...] | None:
-        """Return what a response with this `version_info` carried, as long as it is remembered."""
-        push = self._states.get((type_url, version))
-        return None if push is None else push.state
 
     def _known(self, key: _Key) -> Push | None:
         push = self._pushes.get(key)
@@ -131,10 +135,5 @@ class PushCache:
         self._pushes[key] = push
         self._bytes += len(push.data)
         while self._bytes > self._limit and len(self._pushes) > 1:
-            self._drop(self._pushes.popitem(last=False)[1])
+            self._bytes -= len(self._pushes.popitem(last=False)[1].data)
         return push
-
-    def _drop(self, push: Push) -> None:
-        self._bytes -= len(push.data)
-        if self._states.get((push.type_url, push.version)) is push:
-            del self._states[push.type_url, push.version]

@@ -53,6 +53,10 @@ class Quarantine:
             return None
         return self._rejections.get((resource.type_url, resource.name, resource.version))
 
+    def lift(self, resource: Resource) -> bool:
+        """Take a version out of quarantine; return whether it was there."""
+        return self._rejections.pop((resource.type_url, resource.name, resource.version), None) is not None
+
     def all(self) -> tuple[Rejection, ...]:
         return tuple(self._rejections.values())
 
@@ -69,6 +73,9 @@ class Trials:
     def __init__(self) -> None:
         # First the last good (None: there is none), then the versions tried since, oldest first.
         self._versions: dict[Ref, list[Resource | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._versions)
 
     def begin(self, good: Resource | None, new: Resource) -> None:
         """`new` is served from now on; `good` is the last good version before it."""
@@ -88,11 +95,6 @@ class Trials:
                 if len(versions) == 1:
                     del self._versions[resource.ref]
                 return
-
-    def proven(self, resource: Resource) -> bool:
-        """Whether this version, which is being served, was ACKed by some proxy."""
-        versions = self._versions.get(resource.ref)
-        return versions is None or versions[0] is resource
 
     def last_good(self, ref: Ref, served: Resource) -> Resource | None:
         """Return the newest version that a proxy ACKed."""

@@ -16,7 +16,7 @@ from xds.delivery import Delivery, Held, Unsure, at_hand
 from xds.due import Due
 from xds.event import Event, Stale, Subscribed
 from xds.order import WHOLE, WILDCARD_BY_DEFAULT
-from xds.push import Push, encode_state
+from xds.push import Push, encode_state, find_state
 from xds.request import SotwRequest
 from xds.resource import Resource
 from xds.stream import Stream
@@ -72,7 +72,7 @@ class SotwStream(Stream[SotwRequest]):
         if type_url not in WHOLE:
             return {name: unsure for name in request.names if name != WILDCARD}
         views = self._client.views
-        state = next((s for view in views[:1] if (s := view.pushed_state(type_url, request.version))), None)
+        state = find_state(type_url, request.version)
         if state is None:
             # Not of this process, but if nothing changed it is what is served now.
             served = tuple(resource for view in views for resource in view.table(type_url).values())

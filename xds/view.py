@@ -150,20 +150,23 @@ class View:
         """
         return self._pushes.get_state(type_url, state, resources, removed)
 
-    def pushed_state(self, type_url: str, version: str) -> tuple[Resource, ...] | None:
-        """Return what a response of `push_state` with this `version_info` carried, as long as it is remembered."""
-        return self._pushes.find_state(type_url, version)
-
     def accept(self, push: Push) -> None:
-        """Note that a proxy ACKed these versions: they are good."""
-        if not push.accepted or self._trials.newest():
+        """Note that a proxy took all of this: they are good."""
+        if not push.accepted or self._blocked or self._trials:
             push.accepted = True
             for resource in push.resources:
                 self.vouch(resource)
 
     def vouch(self, resource: Resource) -> None:
-        """Note that a proxy has this version in force: it is good."""
+        """Note that a proxy has this version in force: it is good, whoever rejected it before."""
         self._trials.accept(resource)
+        if self._quarantine.lift(resource):
+            wanted = self.wanted(resource.ref)
+            if wanted is not None:
+                self._serve(resource.ref, wanted)
+                self._trials.accept(resource)
+                self._settle()
+                self._notify()
 
     def reject(self, resource: Resource, message: str, proxy: str) -> bool:
         """Quarantine a version that a proxy rejected; return False if another proxy has ACKed it.
@@ -171,7 +174,7 @@ class View:
         Content that works elsewhere is not bad in itself (an address may be taken on that one host), so it is only that
         proxy which must do without it.
         """
-        if self.get(resource.ref) is resource and self._trials.proven(resource):
+        if self._last_good(resource.ref) is resource:
             return False
         self._quarantine.add(Rejection(resource.type_url, resource.name, resource.version, message, proxy))
         wanted = self.wanted(resource.ref)

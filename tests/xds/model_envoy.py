@@ -4,7 +4,8 @@ them.
 Seen on Envoy 1.40 and kept here: a new or changed cluster warms until its endpoints are answered *after* it, and while
 any cluster warms the ACK of every cluster response is withheld; a changed cluster does not subscribe its endpoints
 anew; a listener is ACKed while its routes are still missing, and the one before serves on; a NACK may have applied all,
-or none, of the other resources; listeners are asked for once the first clusters are warm.
+or none, of the other resources; listeners are asked for once the first clusters are warm; the removal of a route
+configuration or of endpoints is ignored.
 """
 
 import json
@@ -22,7 +23,10 @@ STATE = "type.googleapis.com/envoy.service.discovery.v3.DiscoveryResponse"
 def content(
     type_url: str, name: str, revision: int, refs: tuple[Ref, ...] = (), *, bad: str = "", atomic: bool = False
 ) -> Encoded:
-    """A resource whose payload tells the model how to treat it: `bad` is "", "named" or "unnamed"."""
+    """A resource whose payload tells the model how to treat it.
+
+    `bad` is "", "named" or "unnamed" (in the error), or "picky": bad to picky clients only, named.
+    """
     payload = {"name": name, "revision": revision, "refs": sorted(refs), "bad": bad, "atomic": atomic}
     return Encoded.of_payload(type_url, name, json.dumps(payload).encode(), refs=frozenset(refs))
 
@@ -51,6 +55,15 @@ class ModelEnvoy:
     """Nonces of cluster responses that were taken but not ACKed yet."""
     serving: dict[str, Held] = field(default_factory=dict)
     """Listeners that carry traffic: the newest whose routes are there."""
+    picky: bool = False
+    lenient: bool = False
+    """Does not mind what is missing, as is right once waits are given up."""
+    star: bool = False
+    """Asks for all clusters by "*", not by naming nothing."""
+    demanded: set[str] = field(default_factory=set)
+    """Clusters asked for by name beside the wildcard."""
+    undecided: set[str] = field(default_factory=set)
+    """Those of them that wait for an answer."""
     asked_listeners: bool = False
     answered: dict[str, set[str]] = field(default_factory=lambda: {ENDPOINT: set(), ROUTE: set()})
     subscribed: dict[str, set[str]] = field(default_factory=lambda: {ENDPOINT: set(), ROUTE: set()})
@@ -65,13 +78,31 @@ class ModelEnvoy:
         self.withheld.clear()
         # Endpoints that are held already do not come again, and Envoy gives up warming after a while.
         self.warming -= set(self.held[ENDPOINT])
-        self._open(CLUSTER, ())
+        self.undecided = self.demanded - set(self.held[CLUSTER])
+        self._open(CLUSTER, self._clusters_wanted())
         if self.subscribed[ENDPOINT]:
             self._open(ENDPOINT, tuple(sorted(self.subscribed[ENDPOINT])))
         if self.asked_listeners:
             self._open(LISTENER, ())
         if self.subscribed[ROUTE]:
             self._open(ROUTE, tuple(sorted(self.subscribed[ROUTE])))
+
+    def _clusters_wanted(self) -> tuple[str, ...]:
+        return ("*", *sorted(self.demanded)) if self.star or self.demanded else ()
+
+    def demand(self, name: str) -> None:
+        """Ask for a cluster by name, which may not exist (on-demand cluster discovery)."""
+        self.star = True
+        self.demanded.add(name)
+        self.undecided.add(name)
+        self._change(CLUSTER, (name,), ())
+
+    def renounce(self, name: str) -> None:
+        """Take that back; the wildcard still covers the name."""
+        if name in self.demanded:
+            self.demanded.discard(name)
+            self.undecided.discard(name)
+            self._change(CLUSTER, (), (name,))
 
     def _open(self, type_url: str, names: tuple[str, ...]) -> None:
         """Begin a type on this stream."""
@@ -87,10 +118,13 @@ class ModelEnvoy:
         self.responses += 1
         self.resources += len(message.resources)
         new, removed = self._content(message)
-        bad = {name for name, held in new.items() if held.bad}
+        bad = {name for name, held in new.items() if held.bad and (self.picky or held.bad != "picky")}
         nothing_applied = any(held.atomic for name, held in new.items() if name in bad)
         applied = {} if nothing_applied else {name: held for name, held in new.items() if name not in bad}
         self._apply(message.type_url, applied, set() if nothing_applied else removed)
+        if message.type_url == CLUSTER:
+            self.undecided -= self._decided({*new, *removed})
+        self._check_serving()
         if bad:
             self._nack(message, bad, new)
         elif message.type_url == CLUSTER:
@@ -100,6 +134,9 @@ class ModelEnvoy:
             self._took(message)
             self._ack(message.type_url, message.nonce)
         self._release()
+
+    def _decided(self, told: set[str]) -> set[str]:
+        return told
 
     def message(self, response: Response) -> Any:
         """Read a response of this client's protocol."""
@@ -118,7 +155,7 @@ class ModelEnvoy:
         """A response was not rejected."""
 
     def _nack(self, message: Any, bad: set[str], new: dict[str, Held]) -> None:
-        named = sorted(name for name in bad if new[name].bad == "named")
+        named = sorted(name for name in bad if new[name].bad in ("named", "picky"))
         error = "something is wrong"
         if named:
             error = "Error adding/updating listener(s) " + "\n".join(f"{name}: it is bad" for name in named)
@@ -164,7 +201,7 @@ class ModelEnvoy:
             self.held[CLUSTER][name] = held
         for name in removed:
             users = self.users_of(name)
-            assert not users, f"cluster {name} was removed while {users} refer to it"
+            assert self.lenient or not users, f"cluster {name} was removed while {users} refer to it"
             self.held[CLUSTER].pop(name, None)
             self.warming.discard(name)
             self.held[ENDPOINT].pop(name, None)
@@ -196,10 +233,19 @@ class ModelEnvoy:
                 self.serving[name] = held
 
     def _check_references(self, type_url: str, name: str, held: Held) -> None:
+        if self.lenient:
+            return
         missing = held.names(CLUSTER) - set(self.held[CLUSTER])
         assert not missing, f"{type_url} {name} refers to clusters that were not ACKed: {missing}"
         warming = held.names(CLUSTER) & self.warming
         assert not warming, f"{type_url} {name} refers to clusters that still warm: {warming}"
+
+    def _check_serving(self) -> None:
+        """What carries traffic finds its clusters."""
+        for name, listener in self.serving.items():
+            for route in listener.names(ROUTE) & set(self.held[ROUTE]):
+                missing = self.held[ROUTE][route].names(CLUSTER) - set(self.held[CLUSTER])
+                assert self.lenient or not missing, f"{name}/{route} serves without {missing}"
 
     def users_of(self, cluster: str) -> set[str]:
         """What would lose requests if the cluster went: listeners that serve and the routes they use."""
@@ -233,7 +279,9 @@ class ModelEnvoy:
 
     def unanswered(self) -> set[Ref]:
         """Names that were subscribed and never answered."""
-        return {(kind, name) for kind, names in self.subscribed.items() for name in names - self.answered[kind]}
+        return {(kind, name) for kind, names in self.subscribed.items() for name in names - self.answered[kind]} | {
+            (CLUSTER, name) for name in self.undecided
+        }
 
 
 @dataclass
@@ -263,7 +311,7 @@ class SotwModelEnvoy(ModelEnvoy):
         self._say(type_url, error)
 
     def _say(self, type_url: str, error: str | None = None) -> None:
-        names = tuple(sorted(self.subscribed.get(type_url, ())))
+        names = self._clusters_wanted() if type_url == CLUSTER else tuple(sorted(self.subscribed.get(type_url, ())))
         version, nonce = self.versions.get(type_url, ""), self.nonces.get(type_url, "")
         self.outbox.append(SotwRequest(type_url, names=names, version=version, nonce=nonce, error=error))
 
@@ -273,6 +321,15 @@ class SotwModelEnvoy(ModelEnvoy):
 
     def message(self, response: Response) -> Any:
         return decode(STATE, response.data)
+
+    def demand(self, name: str) -> None:
+        # Asking again says the same.
+        if name not in self.demanded:
+            super().demand(name)
+
+    def _decided(self, told: set[str]) -> set[str]:
+        # What a whole state leaves out does not exist.
+        return set(self.undecided)
 
     def _content(self, message: Any) -> tuple[dict[str, Held], set[str]]:
         new = dict(read_any(message.type_url, resource.value) for resource in message.resources)
@@ -301,3 +358,9 @@ def read_any(type_url: str, value: bytes) -> tuple[str, Held]:
 
 def names_of_state(message: Any) -> set[str]:
     return {read_any(message.type_url, resource.value)[0] for resource in message.resources}
+
+
+def versions_in(message: Any) -> set[str]:
+    """Return the versions that a response of either protocol carries."""
+    values = [getattr(item, "resource", item).value for item in message.resources]
+    return {read_any(message.type_url, value)[1].version for value in values}

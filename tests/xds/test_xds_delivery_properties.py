@@ -1,28 +1,45 @@
 """Any order of changes, ACKs, NACKs, reconnects and subscriptions: what must hold all the same."""
 
+import json
+import logging
+import random
 from collections import deque
 
-from hypothesis import settings
+from hypothesis import seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from model_envoy import ModelEnvoy, SotwModelEnvoy, content, names_of_state
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from model_envoy import ModelEnvoy, SotwModelEnvoy, content, names_of_state, versions_in
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, Ref
-from xds import DeltaStream, Patience, Response, SotwStream, Stream, View
+from xds import DeltaRequest, DeltaStream, Patience, Response, SotwStream, Stream, View
 
 NAMES = st.integers(0, 3)
-BAD = st.sampled_from(["", "", "", "", "named", "unnamed"])
+BAD = st.sampled_from(["", "", "", "", "named", "unnamed", "picky"])
 CLIENTS = st.integers(0, 1)
 
 
 class Wire:
     """A model Envoy, its stream, and what is on the way to it. Requests on their way are in the model's outbox."""
 
-    def __init__(self, views: tuple[View, ...], linger: float, *, sotw: bool) -> None:
-        self.envoy = SotwModelEnvoy() if sotw else ModelEnvoy()
+    def __init__(self, views: tuple[View, ...], linger: float, wait: float, *, sotw: bool, picky: bool) -> None:
+        self.kind = SotwModelEnvoy if sotw else ModelEnvoy
+        self.picky, self.lenient = picky, wait < 1e8
+        self.envoy = self._started()
         self.views = views
-        self.patience = Patience(linger={CLUSTER: linger, ROUTE: linger}, wait=1e9)
+        self.patience = Patience(linger={CLUSTER: linger, ROUTE: linger}, wait=wait)
         self.inbox: deque[Response] = deque()
+        self.carried: dict[tuple[str, str], set[str]] = {}
+        """Versions in each response, by type and nonce."""
+        self.stream = self._open()
+
+    def _started(self) -> ModelEnvoy:
+        return self.kind(picky=self.picky, lenient=self.lenient)
+
+    def restart(self) -> None:
+        """Envoy itself: it knows nothing any more."""
+        self.stream.close()
+        self.inbox.clear()
+        self.envoy = self._started()
         self.stream = self._open()
 
     def _open(self) -> Stream:
@@ -45,17 +62,22 @@ class Delivery(RuleBasedStateMachine):
     @initialize(
         linger=st.sampled_from([0.0, 10.0]),
         populated=st.booleans(),
-        sotw=st.sampled_from([(False, False), (False, True), (True, True)]),
+        sotw=st.sampled_from([(False, False), (False, True), (True, False), (True, True)]),
+        wait=st.sampled_from([1e9, 1e9, 1e9, 15.0]),
     )
-    def start(self, linger: float, populated: bool, sotw: tuple[bool, bool]) -> None:
+    def start(self, linger: float, populated: bool, sotw: tuple[bool, bool], wait: float) -> None:
         self.now = 0.0
         self.revision = 0
-        self.main, self.extra = View("main"), View("extra")
+        self.main, self.extra, self.twin = View("main"), View("extra"), View("twin")
+        self.acked: set[str] = set()
         self.clusters: dict[str, Encoded] = {}
         self.routes: dict[str, tuple[Encoded, frozenset[str]]] = {}
         self.listeners: dict[str, tuple[Encoded, str]] = {}
         self.payloads: dict[str, bytes] = {}
-        self.wires = [Wire((self.main,), linger, sotw=kind) for kind in sotw]
+        self.wires = [
+            Wire((self.main,), linger, wait, sotw=kind, picky=picky)
+            for kind, picky in zip(sotw, (False, True), strict=True)
+        ]
         if populated:
             for number in range(2):
                 self.change_cluster(number, "", False, True)
@@ -67,9 +89,32 @@ class Delivery(RuleBasedStateMachine):
 
     def _new(self, type_url: str, name: str, refs: tuple[Ref, ...], bad: str = "", atomic: bool = False) -> Encoded:
         self.revision += 1
-        made = content(type_url, name, self.revision, refs, bad=bad, atomic=atomic)
+        return self._made(type_url, name, self.revision, refs, bad, atomic=atomic)
+
+    def _made(
+        self, type_url: str, name: str, revision: int, refs: tuple[Ref, ...], bad: str, *, atomic: bool
+    ) -> Encoded:
+        made = content(type_url, name, revision, refs, bad=bad, atomic=atomic)
         self.payloads[made.version] = made.payload
         return made
+
+    def _apply(self, changed: dict[Ref, Encoded | None]) -> None:
+        """To the view of one class of proxies, and to that of another to whom half of it looks otherwise."""
+        self.main.apply(changed)
+        self.twin.apply({ref: encoded and self._otherwise(encoded) for ref, encoded in changed.items()})
+
+    def _otherwise(self, encoded: Encoded) -> Encoded:
+        payload = json.loads(encoded.payload)
+        if payload["revision"] % 2:
+            return encoded
+        return self._made(
+            encoded.type_url,
+            encoded.name,
+            -payload["revision"],
+            tuple(encoded.refs),
+            payload["bad"],
+            atomic=payload["atomic"],
+        )
 
     @rule(name=NAMES, bad=BAD, atomic=st.booleans(), endpoints=st.booleans())
     def change_cluster(self, name: int, bad: str, atomic: bool, endpoints: bool) -> None:
@@ -79,13 +124,13 @@ class Delivery(RuleBasedStateMachine):
         if endpoints or key not in self.clusters:
             changed[ENDPOINT, key] = self._new(ENDPOINT, key, ())
         self.clusters[key] = cluster
-        self.main.apply(changed)
+        self._apply(changed)
 
     @rule(name=NAMES, gone=st.booleans())
     def change_endpoints(self, name: int, gone: bool) -> None:
         key = f"c{name}"
         if key in self.clusters:
-            self.main.apply({(ENDPOINT, key): None if gone else self._new(ENDPOINT, key, ())})
+            self._apply({(ENDPOINT, key): None if gone else self._new(ENDPOINT, key, ())})
 
     @rule(name=NAMES, routes=st.lists(NAMES, max_size=2), bad=BAD, atomic=st.booleans(), drop=st.sets(NAMES))
     def change_routes(self, name: int, routes: list[int], bad: str, atomic: bool, drop: set[int]) -> None:
@@ -96,7 +141,7 @@ class Delivery(RuleBasedStateMachine):
         changed: dict[Ref, Encoded | None] = {(ROUTE, key): route}
         self.routes[key] = (route, targets)
         changed |= self._drop_clusters(drop)
-        self.main.apply(changed)
+        self._apply(changed)
 
     def _drop_clusters(self, drop: set[int]) -> dict[Ref, Encoded | None]:
         used = {target for _, targets in self.routes.values() for target in targets}
@@ -113,13 +158,13 @@ class Delivery(RuleBasedStateMachine):
         if target in self.routes:
             listener = self._new(LISTENER, key, ((ROUTE, target),), bad, atomic)
             self.listeners[key] = (listener, target)
-            self.main.apply({(LISTENER, key): listener})
+            self._apply({(LISTENER, key): listener})
 
     @rule(name=NAMES)
     def remove_listener(self, name: int) -> None:
         key = f"l{name % 2}"
         if self.listeners.pop(key, None):
-            self.main.apply({(LISTENER, key): None})
+            self._apply({(LISTENER, key): None})
 
     @rule(name=NAMES, drop=st.sets(NAMES))
     def remove_route(self, name: int, drop: set[int]) -> None:
@@ -133,7 +178,7 @@ class Delivery(RuleBasedStateMachine):
             if target == key:
                 del self.listeners[listener]
                 changed[LISTENER, listener] = None
-        self.main.apply(changed | self._drop_clusters(drop))
+        self._apply(changed | self._drop_clusters(drop))
 
     @rule(name=NAMES, to=NAMES, bad=BAD, listener=st.booleans())
     def shift(self, name: int, to: int, bad: str, listener: bool) -> None:
@@ -154,7 +199,7 @@ class Delivery(RuleBasedStateMachine):
             for gone in unused:
                 del self.routes[gone]
                 changed[ROUTE, gone] = None
-        self.main.apply(changed | self._drop_clusters({0, 1, 2, 3}))
+        self._apply(changed | self._drop_clusters({0, 1, 2, 3}))
 
     @rule(name=NAMES)
     def change_extra(self, name: int) -> None:
@@ -162,10 +207,11 @@ class Delivery(RuleBasedStateMachine):
         refs = ((ENDPOINT, key),)
         self.extra.apply({(CLUSTER, key): self._new(CLUSTER, key, refs), (ENDPOINT, key): self._new(ENDPOINT, key, ())})
 
-    @rule(client=CLIENTS, both=st.booleans())
-    def change_views(self, client: int, both: bool) -> None:
+    @rule(client=CLIENTS, both=st.booleans(), other=st.booleans())
+    def change_views(self, client: int, both: bool, other: bool) -> None:
         wire = self.wires[client]
-        wire.views = (self.main, self.extra) if both else (self.main,)
+        first = self.twin if other else self.main
+        wire.views = (first, self.extra) if both else (first,)
         wire.stream.set_views(wire.views)
 
     # -- the network ------------------------------------------------------------------------------------------------
@@ -175,13 +221,18 @@ class Delivery(RuleBasedStateMachine):
         wire = self.wires[client]
         before = {(r.type_url, r.name, r.version) for view in wire.views for r in view.rejections()}
         while (response := wire.stream.next_response(self.now)) is not None:
-            assert not response.overdue
-            self._never_again(response, before)
+            assert wire.lenient or not response.overdue
+            self._never_again(wire.envoy, response, before)
             self._keeps_what_is_served(wire, response)
+            wire.carried[response.type_url, response.nonce] = versions_in(wire.envoy.message(response))
             wire.inbox.append(response)
 
-    def _never_again(self, response: Response, rejected: set[tuple[str, str, str]]) -> None:
+    def _never_again(self, envoy: ModelEnvoy, response: Response, rejected: set[tuple[str, str, str]]) -> None:
         for type_url, name, version in rejected:
+            held = envoy.held[type_url].get(name)
+            if held is not None and held.version == version:
+                # The state of the world says what this client took, though another rejected it.
+                continue
             sent = type_url == response.type_url and self.payloads[version] in response.data
             assert not sent, f"{name} was rejected in version {version} and sent again"
 
@@ -203,20 +254,34 @@ class Delivery(RuleBasedStateMachine):
     def deliver_request(self, client: int) -> None:
         wire = self.wires[client]
         if wire.envoy.outbox:
-            wire.stream.receive(wire.envoy.outbox.popleft(), self.now)
+            self._request(wire)
+
+    def _request(self, wire: Wire) -> None:
+        request = wire.envoy.outbox.popleft()
+        if request.error is None:
+            self.acked |= wire.carried.get((request.type_url, request.nonce), set())
+        if isinstance(request, DeltaRequest):
+            self.acked |= set(request.initial_versions.values())
+        wire.stream.receive(request, self.now)
 
     @rule(client=CLIENTS)
     def round_trip(self, client: int) -> None:
         for _ in range(3):
             self._exchange(self.wires[client], client)
 
-    @rule(client=CLIENTS)
-    def reconnect(self, client: int) -> None:
+    @rule(client=CLIENTS, restarted=st.booleans())
+    def reconnect(self, client: int, restarted: bool) -> None:
         wire = self.wires[client]
-        wire.reconnect()
+        wire.restart() if restarted else wire.reconnect()
         # Envoy asks for all types at once; that they may come apart is what lingering is for.
         while wire.envoy.outbox:
-            wire.stream.receive(wire.envoy.outbox.popleft(), self.now)
+            self._request(wire)
+
+    @rule(client=CLIENTS, name=NAMES, wanted=st.booleans())
+    def demand(self, client: int, name: int, wanted: bool) -> None:
+        """A cluster by name beside the wildcard, which exists or not."""
+        envoy = self.wires[client].envoy
+        envoy.demand(f"c{name}") if wanted else envoy.renounce(f"c{name}")
 
     @rule(seconds=st.sampled_from([0.1, 5.0, 11.0]))
     def time_passes(self, seconds: float) -> None:
@@ -225,7 +290,7 @@ class Delivery(RuleBasedStateMachine):
     def _exchange(self, wire: Wire, client: int) -> bool:
         moved = False
         while wire.envoy.outbox:
-            wire.stream.receive(wire.envoy.outbox.popleft(), self.now)
+            self._request(wire)
             moved = True
         self.pump(client)
         while wire.inbox:
@@ -253,20 +318,32 @@ class Delivery(RuleBasedStateMachine):
 
     def _equals_target(self, wire: Wire) -> None:
         envoy = wire.envoy
+
         # That a route was rejected cannot be said in the state of the world: an empty one would be served.
-        unsaid = {ref for ref in envoy.unanswered() if isinstance(envoy, SotwModelEnvoy) and self.main.withheld(ref)}
+        def withheld(ref: Ref) -> bool:
+            return any(view.withheld(ref) for view in wire.views)
+
+        # What this client alone rejected was an answer to it.
+        refused = {(s.type_url, name) for s in wire.stream.status() for name, _ in s.refused}
+        waiting = {(s.type_url, wait.name) for s in wire.stream.status() for wait in s.waiting}
+        assert not waiting or (refused and not wire.lenient)
+        unanswered = envoy.unanswered() - refused - waiting
+        unsaid = {ref for ref in unanswered if isinstance(envoy, SotwModelEnvoy) and withheld(ref)}
         assert {kind for kind, _ in unsaid} <= {ROUTE}
-        assert envoy.unanswered() == unsaid
+        assert unanswered == unsaid
         assert not envoy.warming
         assert not envoy.withheld
         # What was removed and came back rejected, before the client heard of it, stays there with all that it needs.
-        kept = any(self.main.withheld((kind, name)) for kind, held in envoy.held.items() for name in held)
+        kept = any(withheld((kind, name)) for kind, held in envoy.held.items() for name in held)
+        # So does what this client alone rejects, and what needs it waits.
+        excused = {name for _, name in refused | waiting}
         for type_url in (CLUSTER, LISTENER, ENDPOINT, ROUTE):
             served = {n: r.version for view in wire.views for n, r in view.table(type_url).items()}
             held = {name: held.version for name, held in envoy.held[type_url].items()}
             if type_url in envoy.subscribed:
                 served = {name: v for name, v in served.items() if name in envoy.subscribed[type_url]}
-            if kept or type_url in envoy.subscribed:
+            served = {name: version for name, version in served.items() if name not in excused}
+            if kept or excused or type_url in envoy.subscribed:
                 # Envoy keeps routes and endpoints that were removed while something of its own still uses them.
                 held = {name: v for name, v in held.items() if name in served}
             assert held == served, type_url
@@ -274,9 +351,18 @@ class Delivery(RuleBasedStateMachine):
     @invariant()
     def rejected_is_not_served(self) -> None:
         if hasattr(self, "main"):
-            for rejection in self.main.rejections():
-                served = self.main.get((rejection.type_url, rejection.name))
-                assert served is None or served.version != rejection.version
+            for view in (self.main, self.twin):
+                for rejection in view.rejections():
+                    served = view.get((rejection.type_url, rejection.name))
+                    assert served is None or served.version != rejection.version
+
+    @invariant()
+    def a_rejection_never_promotes(self) -> None:
+        """What takes the place of the rejected was ACKed by somebody."""
+        if hasattr(self, "main"):
+            for view in (self.main, self.twin):
+                for blocked in view.blocked().values():
+                    assert blocked.good is None or blocked.good.version in self.acked, blocked
 
     def teardown(self) -> None:
         if hasattr(self, "wires"):
@@ -285,3 +371,15 @@ class Delivery(RuleBasedStateMachine):
 
 Delivery.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None, derandomize=True)
 TestDelivery = Delivery.TestCase
+
+
+def test_with_a_seed_of_today():
+    """The fixed seed finds what broke; this one what was never right."""
+    number = random.SystemRandom().getrandbits(32)
+    logging.getLogger(__name__).warning("to see it again: seed(%d)", number)
+
+    @seed(number)
+    class Today(Delivery):
+        pass
+
+    run_state_machine_as_test(Today, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
