@@ -15,6 +15,7 @@ _LISTED: Final = re.compile(r"Error adding/updating (?:listener|cluster)\(s\) ")
 # Validation errors begin with a text dump of the resource, whose own name is its first name field.
 _DUMPED: Final = re.compile(r'\A\s*goo\.gle/debug\w*\s[^"]*?\b(?:cluster_)?name: "((?:[^"\\]|\\.)*)"')
 _DUMP: Final = re.compile(r"\A\s*goo\.gle/debug\w*\s.*\n: ", re.DOTALL)
+_UNREASONED: Final = re.compile(r"\A\s*goo\.gle/debug")
 # "Only unique values for domains are permitted. Duplicate entry of domain x in route r" (Envoy: config_impl.cc)
 _ROUTE: Final = re.compile(r" in route (\S+)\Z")
 _WORDS: Final = 2000
@@ -23,11 +24,14 @@ _WORDS: Final = 2000
 def words(type_url: str, message: str) -> str:
     """Return what an operator needs of the error: not the dump of the resource, whose reason comes after it.
 
-    Nothing of a secret's dump may be kept: it could hold the private key.
+    Envoy cuts errors to 4096 characters (Envoy: Utility::truncateGrpcStatusMessage), so that of a larger resource only
+    the dump is left. Nothing of a secret's dump may be kept: it could hold the private key.
     """
     reason = _DUMP.sub("", message)
     if type_url == SECRET and reason is message and "goo.gle/debug" in message:
         return "the error quotes the secret and is not kept"
+    if _UNREASONED.match(reason):
+        return "it is not valid; the reason was cut off behind Envoy's dump of the resource, and is in the proxy's log"
     return reason[:_WORDS]
 
 

@@ -17,10 +17,10 @@ def tell_nack(nack: Nack) -> None:
     """Print a rejection: the proxy, its words, the objects to look at, and what proxies get instead."""
     type_, words = discovery_service(nack.type_url).upper(), " ".join(nack.message.split())
     if not nack.resources:
-        tell(f"error: {nack.proxy} rejected a response of {type_}; searching for the culprit: {words}")
+        tell(f"error: {nack.proxies[0]} rejected a response of {type_}; searching for the culprit: {words}")
     for resource in nack.resources:
         made_from = _made_from(resource.made_from)
-        tell(f"error: {nack.proxy} rejected {resource.name!r} of {type_}: {words}{made_from}{_instead(resource)}")
+        tell(f"error: {nack.proxies[0]} rejected {resource.name!r} of {type_}: {words}{made_from}{_instead(resource)}")
 
 
 def tell_failure(failed: FailedResource) -> None:

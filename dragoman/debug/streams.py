@@ -18,7 +18,7 @@ from dragoman.runtime import ControlPlane
 from dragoman.runtime.blame import RejectedResource
 from dragoman.runtime.observer import Nack, discovery_service
 from dragoman.runtime.sessions import ProxySession
-from xds import Blocked, ConnectionStatus, TypeStatus, View
+from xds import Blocked, ConnectionStatus, Rejection, TypeStatus, View
 
 routes = web.RouteTableDef()
 
@@ -88,7 +88,7 @@ async def nackz(request: web.Request) -> web.Response:
 
 def _held_back(plane: ControlPlane, view: View, blocked: Blocked) -> dict[str, Any]:
     described = plane.rejected_of(view, blocked.wanted)
-    entry = {
+    entry: dict[str, Any] = {
         "view": view.name,
         "type": discovery_service(blocked.wanted.type_url),
         "name": described.name,
@@ -98,9 +98,21 @@ def _held_back(plane: ControlPlane, view: View, blocked: Blocked) -> dict[str, A
         "madeFrom": _made_from(described),
     }
     if not isinstance(blocked.reason, tuple):
-        entry["rejectedBy"] = blocked.reason.proxy
+        entry["rejectedBy"] = _proxies(plane, blocked.reason)
         entry["since"] = _time(blocked.reason.at)
     return entry
+
+
+def _proxies(plane: ControlPlane, rejection: Rejection) -> list[str]:
+    """Who rejected a version: the one by whose word it is held back, then those that had been sent it, too."""
+    others = (
+        proxy
+        for nack in plane.observer.nacks
+        for resource in nack.resources
+        if (nack.type_url, resource.name, resource.version) == (rejection.type_url, rejection.name, rejection.version)
+        for proxy in nack.proxies
+    )
+    return list(dict.fromkeys((rejection.proxy, *others)))
 
 
 def because(blocked: Blocked) -> str:
@@ -114,7 +126,7 @@ def because(blocked: Blocked) -> str:
 def _rejection(nack: Nack) -> dict[str, Any]:
     return {
         "time": nack.at.isoformat(),
-        "proxy": nack.proxy,
+        "proxies": nack.proxies,
         "type": discovery_service(nack.type_url),
         "message": nack.message,
         "resources": [

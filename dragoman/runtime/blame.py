@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,9 +63,12 @@ def _rank(key: ObjectKey) -> tuple[bool, ObjectKey]:
 
 def _fragments(resource: Resource) -> Mapping[str, Any]:
     """The parts of a resource, named as provenance names them."""
-    if resource.type_url not in (LISTENER, ROUTE):
-        return {}
-    message: Any = decode(resource.type_url, resource.payload)
-    if resource.type_url == ROUTE:
-        return {host.name: host for host in message.virtual_hosts}
-    return {chain.name or ",".join(chain.filter_chain_match.server_names): chain for chain in message.filter_chains}
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    if resource.type_url in (LISTENER, ROUTE):
+        message: Any = decode(resource.type_url, resource.payload)
+        for host in message.virtual_hosts if resource.type_url == ROUTE else ():
+            found[host.name].append(host)
+        # Chains for plaintext and for TLS have one name.
+        for chain in message.filter_chains if resource.type_url == LISTENER else ():
+            found[chain.name or ",".join(chain.filter_chain_match.server_names)].append(chain)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -50,12 +50,19 @@ class Nack:
     """A response that a proxy rejected."""
 
     at: datetime
-    proxy: str
+    proxies: tuple[str, ...]
+    """Who rejected it: all that had been sent it before the first one answered."""
     type_url: str
     message: str
     """Envoy's words."""
     resources: tuple[RejectedResource, ...]
     """The resources at fault; empty while the culprit is being searched for."""
+
+    def repeats(self, other: Nack) -> bool:
+        """Whether the same was rejected before, by anybody; or by the same proxy, if only proxies do without it."""
+        if (self.type_url, self.resources) != (other.type_url, other.resources) or not self.resources:
+            return False
+        return all(resource.held_back for resource in self.resources) or set(self.proxies) <= set(other.proxies)
 
 
 class _ByService(Collector):
@@ -78,7 +85,10 @@ class _ByService(Collector):
 
 
 class StreamObserver:
-    """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first."""
+    """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first.
+
+    Proxies that reject the same thing at the same time are one of these: it is logged and told once.
+    """
 
     def __init__(self, registry: CollectorRegistry, describe: Describe, on_nack: Callable[[Nack], None]) -> None:
         self._describe = describe
@@ -162,6 +172,11 @@ class StreamObserver:
         if service in self._rejects_by_node:
             self._rejects_by_node[service].labels(proxy).inc()
         resources = tuple(self._describe(proxy, (type_url, name)) for name in names)
+        nack = Nack(datetime.now(UTC), (proxy,), type_url, message, resources)
+        for index, before in enumerate(self.nacks):
+            if nack.repeats(before):
+                self.nacks[index] = replace(before, proxies=tuple(dict.fromkeys((*before.proxies, proxy))))
+                return
         for resource in resources:
             log.error(
                 "resource rejected",
@@ -173,7 +188,6 @@ class StreamObserver:
                 made_from=list(map(str, resource.made_from)),
                 served_instead=resource.served_instead,
             )
-        nack = Nack(datetime.now(UTC), proxy, type_url, message, resources)
         self.nacks.append(nack)
         self._on_nack(nack)
 

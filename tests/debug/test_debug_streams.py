@@ -32,7 +32,7 @@ async def test_a_rejection_shows_envoys_words_and_the_objects_to_blame(tmp_path:
         nacks = await running.ask("/debug/nackz")
         (status,) = await running.ask("/debug/syncz")
     rejection = nacks["rejections"][0]
-    assert (rejection["proxy"], rejection["type"]) == ("web-1.shop", "cds")
+    assert (rejection["proxies"], rejection["type"]) == (["web-1.shop"], "cds")
     assert "I do not like it" in rejection["message"]
     (resource,) = rejection["resources"]
     assert resource["name"] == CLUSTER_OF_WEB
@@ -47,7 +47,7 @@ async def test_a_rejection_shows_envoys_words_and_the_objects_to_blame(tmp_path:
     assert all(entry["because"].startswith("it needs ") for entry in entries.values())
     assert "I do not like it" in held_back["because"]
     assert held_back["version"] == resource["version"] != ""
-    assert held_back["rejectedBy"] == "web-1.shop"
+    assert held_back["rejectedBy"] == ["web-1.shop"]
     assert held_back["since"] <= rejection["time"]
     assert held_back["madeFrom"] == resource["madeFrom"]
     assert held_back["servedInstead"] is None

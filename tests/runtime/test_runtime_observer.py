@@ -52,9 +52,28 @@ def test_a_rejection_is_told_with_the_objects_each_resource_was_made_from() -> N
     observer, _, told = observed()
     observer.nacked("p", CLUSTER, ("web", "other"), "not like this")
     (nack,) = told
-    assert (nack.proxy, nack.type_url, nack.message) == ("p", CLUSTER, "not like this")
+    assert (nack.proxies, nack.type_url, nack.message) == (("p",), CLUSTER, "not like this")
     assert {resource.name: resource.made_from for resource in nack.resources} == {"web": (RULE,), "other": ()}
     assert str(RULE) == "DestinationRule shop/web (mesh.yaml:7)"
+
+
+def test_what_several_proxies_reject_is_told_once_and_names_them_all() -> None:
+    observer, registry, told = observed()
+    for proxy in ("p", "q", "p"):
+        observer.nacked(proxy, CLUSTER, ("web",), "not like this")
+    observer.nacked("q", CLUSTER, ("other",), "nor this")
+    assert [nack.message for nack in told] == ["not like this", "nor this"]
+    assert [nack.proxies for nack in observer.nacks] == [("p", "q"), ("q",)]
+    assert registry.get_sample_value("pilot_xds_cds_reject", {"node": "p"}) == 2
+
+
+def test_what_each_proxy_alone_does_without_is_told_of_each() -> None:
+    told: list[Nack] = []
+    describe = lambda proxy, ref: RejectedResource(ref[1], "v", (), False, None)  # noqa: E731
+    observer = StreamObserver(CollectorRegistry(), describe, told.append)
+    for proxy in ("p", "q", "q"):
+        observer.nacked(proxy, CLUSTER, ("web",), "cannot bind")
+    assert [nack.proxies for nack in told] == [("p",), ("q",)]
 
 
 def test_only_the_latest_rejections_are_remembered() -> None:
