@@ -38,6 +38,17 @@ class Configuration:
             for each in _documents(objects):
                 self.delete(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace"))
 
+    def together(self, *objects: str | Mapping[str, Any]) -> None:
+        """Replace what this was given before by these objects: one file, and so one transaction."""
+        draft = self.joint.with_suffix(".draft")
+        draft.write_text("---\n".join(yaml.safe_dump(dict(each), sort_keys=False) for each in _documents(objects)))
+        draft.replace(self.joint)
+
+    @property
+    def joint(self) -> Path:
+        """The file of `together`."""
+        return self.folder / "together.yaml"
+
     def delete(self, kind: str, name: str, namespace: str | None = "default") -> None:
         """Delete an object. Raises FileNotFoundError when there is none."""
         self._path(kind, name, namespace).unlink()
@@ -46,9 +57,9 @@ class Configuration:
         """Kind, namespace and name of the objects of Istio's API."""
         found = set()
         for file in self.folder.glob("*.yaml"):
-            each = yaml.safe_load(file.read_text())
-            if ".istio.io/" in each["apiVersion"]:
-                found.add((each["kind"], each["metadata"].get("namespace", "default"), each["metadata"]["name"]))
+            for each in _documents([file.read_text()]):
+                if ".istio.io/" in each["apiVersion"]:
+                    found.add((each["kind"], each["metadata"].get("namespace", "default"), each["metadata"]["name"]))
         return found
 
     def _path(self, kind: str, name: str, namespace: str | None) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from e2e.harness import processes
 from e2e.harness.clients import Client
 from e2e.harness.namespaces import Namespace
@@ -15,17 +17,31 @@ from e2e.harness.processes import Process, ProcessError
 from e2e.harness.sidecars import allow_envoys
 
 HTTP = "127.0.0.1:15014"
+DRAGOMAN = ("-c", "from dragoman.cli.main import main; main()")
+"""What Python is to run."""
 
 
 class ControlPlane:
-    """The control plane's process; `async with` starts it, waits until it is ready, and ends it."""
+    """The control plane's process; `async with` starts it, waits until it is ready, and ends it.
 
-    def __init__(self, node: Namespace, configuration: Path, directory: Path, arguments: Sequence[str] = ()) -> None:
+    `program` is another one than the product's, that is used like it.
+    """
+
+    def __init__(
+        self,
+        node: Namespace,
+        configuration: Path,
+        directory: Path,
+        arguments: Sequence[str] = (),
+        *,
+        program: Sequence[str] = DRAGOMAN,
+    ) -> None:
         self.socket = directory / "xds.sock"
         self._client = Client(node, resolve=lambda host: host)
         self._configuration = configuration
         self._arguments = tuple(arguments)
-        self._log = directory / "control-plane.log"
+        self._program = tuple(program)
+        self._log_file = directory / "control-plane.log"
         self._state = directory / "state"
         self._process: Process | None = None
 
@@ -40,12 +56,12 @@ class ControlPlane:
         """Start it and wait until it is ready. Raises ProcessError."""
         self._process = await processes.start(
             self._client.namespace.name,
-            *(sys.executable, "-c", "from dragoman.cli.main import main; main()", "serve"),
+            *(sys.executable, *self._program, "serve"),
             *("--config", self._configuration, "--xds-address", f"unix:{self.socket}", "--http-address", HTTP),
             *("--state-dir", self._state),
             *self._arguments,
             name="control plane",
-            log=self._log,
+            log=self._log_file,
         )
         try:
             async with asyncio.timeout(seconds):
@@ -60,6 +76,16 @@ class ControlPlane:
         """The JSON of a page of the debug endpoint, such as /debug/syncz."""
         return (await self._client.http(f"http://{HTTP}{path}")).json
 
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over its series that have these labels; 0 without any."""
+        text = (await self._client.http(f"http://{HTTP}/metrics")).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
     async def stop(self) -> int:
         """End it as the kubelet does (SIGTERM) and return its status."""
         return await self.process.stop()
@@ -67,6 +93,11 @@ class ControlPlane:
     async def kill(self) -> int:
         """End it without a word (SIGKILL)."""
         return await self.process.kill()
+
+    @property
+    def log(self) -> str:
+        """All it said so far, by all its processes: standard output and standard error."""
+        return self._log_file.read_text()
 
     def tail(self, lines: int = 100) -> str:
         """The end of its log."""

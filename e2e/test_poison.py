@@ -1,0 +1,261 @@
+"""Resources that Envoy rejects, beside good changes of the same transaction: nothing good is lost, the author is told.
+
+What an operator can write of these in YAML is refused before any Envoy sees it. Behind that stands a second line, for
+what nobody thought of; to see it, `dragoman serve` runs here with poison after its translation (`e2e.poison`).
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import pytest_asyncio
+
+from e2e.harness import EchoApp, Mesh, Pod, eventually
+from e2e.harness.control_plane import ControlPlane
+from e2e.harness.sidecars import sidecars
+
+pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+
+SERVER = "http://server:8080"
+OTHER = "http://other:9090"
+OUTBOUND_SERVER = "outbound|8080||server.default.svc.cluster.local"
+OUTBOUND_OTHER = "outbound|9090||other.default.svc.cluster.local"
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Two services and a client; `latecomer` is a second server, no endpoint, whose Envoy is started by tests."""
+
+    mesh: Mesh
+    server: Pod
+    other: Pod
+    client: Pod
+    latecomer: Pod
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        assert self.mesh.control_plane is not None
+        return self.mesh.control_plane
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["delta", "sotw"])
+async def cast(request: pytest.FixtureRequest) -> AsyncIterator[Cast]:
+    protocol: Literal["delta", "sotw"] = request.param
+    async with (
+        Mesh.running() as mesh,
+        ControlPlane(
+            mesh.network.node, mesh.configuration.folder, mesh.directory, program=("-m", "e2e.poison.serve")
+        ) as mesh.control_plane,
+    ):
+        mesh.sidecars = sidecars(mesh.control_plane.socket, protocol=protocol)
+        await mesh.service("server", {"http": 8080})
+        await mesh.service("other", {"http": 9090})
+        async with (
+            mesh.pod("server", app=EchoApp(http=(8080,)), sidecar=True) as server,
+            mesh.pod("other", app=EchoApp(http=(9090,)), sidecar=True) as other,
+            mesh.pod("client", sidecar=True) as client,
+            mesh.pod("server", version="late", app=EchoApp(http=(8080,)), sidecar=True) as latecomer,
+        ):
+            await mesh.set_ready(latecomer, False)
+            await latecomer.envoy.stop()
+            yield Cast(mesh, server, other, client, latecomer)
+
+
+# What is written, and how to see that it is in force. `tag` tells versions apart; `poison` makes the next one bad.
+
+
+def virtual_service(tag: str, *, service: str = "server", poison: str = "none") -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {service}, namespace: default}}
+spec:
+  hosts: [{service}]
+  http:
+  - headers: {{request: {{set: {{x-tag: "{tag}", x-asks-for: "{poison}"}}}}}}
+    route: [{{destination: {{host: {service}}}}}]
+"""
+
+
+def authorization_policy(tag: str, *, service: str = "server", poison: str = "none") -> str:
+    return f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: {service}, namespace: default}}
+spec:
+  selector: {{matchLabels: {{app: {service}}}}}
+  action: DENY
+  rules: [{{to: [{{operation: {{ports: ["8080", "9090"], paths: [/denied-{tag}, /{poison}]}}}}]}}]
+"""
+
+
+SECONDS = {"before": 3, "good": 4, "after": 5, "repaired": 7}
+
+
+def destination_rule(tag: str, *, service: str = "server", poison: str = "none") -> str:
+    milliseconds = {"none": 0, "poison-pgv": 1, "poison-unknown-extension": 2}[poison]
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {service}, namespace: default}}
+spec:
+  host: {service}
+  trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: {SECONDS.get(tag, 6)}.{milliseconds:03}s}}}}}}
+"""
+
+
+async def routed(cast: Cast, pod: Pod, tag: str, *, url: str = SERVER) -> bool:
+    """A pod's requests are marked."""
+    answer = await pod.http(f"{url}/")
+    return answer.status == 200 and answer.echo.headers.get("x-tag") == tag
+
+
+async def denied(cast: Cast, pod: Pod, tag: str, *, port: int = 8080) -> bool:
+    """A pod's Envoy lets through what it should, and nothing else."""
+    refused = await cast.client.http(f"http://{pod.address}:{port}/denied-{tag}")
+    served = await cast.client.http(f"http://{pod.address}:{port}/")
+    return (refused.status, served.status) == (403, 200)
+
+
+async def timed(cast: Cast, pod: Pod, tag: str, *, cluster: str = OUTBOUND_SERVER) -> bool:
+    """A pod's Envoy has the cluster with its timeout, and the cluster serves."""
+    dump = (await pod.envoy.admin("/config_dump?resource=dynamic_active_clusters")).json
+    found = {each["cluster"]["name"]: each["cluster"] for each in dump.get("configs", [])}
+    return (
+        found.get(cluster, {}).get("connect_timeout") == f"{SECONDS[tag]}s"
+        and (await pod.http(f"{SERVER}/")).status == 200
+    )
+
+
+def companions(tag: str) -> tuple[str, ...]:
+    """What is good in a transaction beside what is not."""
+    return (
+        virtual_service(tag, service="other"),
+        authorization_policy(tag, service="other"),
+        destination_rule(tag, service="other"),
+    )
+
+
+async def companions_in_force(cast: Cast, pod: Pod, tag: str) -> bool:
+    return (
+        await routed(cast, pod, tag, url=OTHER)
+        and await denied(cast, cast.other, tag, port=9090)
+        and await timed(cast, pod, tag, cluster=OUTBOUND_OTHER)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A poison, what is written to ask for it, and what becomes bad."""
+
+    poison: str
+    write: Callable[..., str]
+    type_: str
+    resource: str
+    words: str
+    """Of Envoy."""
+
+    @property
+    def kind(self) -> str:
+        return {"rds": "VirtualService", "cds": "DestinationRule", "lds": "AuthorizationPolicy"}[self.type_]
+
+    def early(self, cast: Cast) -> Pod:
+        """A pod whose Envoy has the resource from the start."""
+        return cast.server if self.type_ == "lds" else cast.client
+
+    async def in_force(self, cast: Cast, pod: Pod, tag: str) -> bool:
+        """Whether a version has effect at a pod's Envoy."""
+        return await {"rds": routed, "cds": timed, "lds": denied}[self.type_](cast, pod, tag)
+
+
+CASES = [
+    Case("duplicate-domain", virtual_service, "rds", "8080", "Only unique values for domains are permitted"),
+    Case("bad-regex", virtual_service, "rds", "8080", "missing ): (("),
+    Case("missing-cluster", virtual_service, "rds", "8080", "unknown cluster 'outbound|8080||nowhere'"),
+    Case("zero-weights", virtual_service, "rds", "8080", "Sum of weights in the weighted_cluster"),
+    Case("pgv", destination_rule, "cds", OUTBOUND_SERVER, "is in the proxy's log"),
+    Case("unknown-extension", destination_rule, "cds", OUTBOUND_SERVER, "Didn't find a registered"),
+    Case("lua", authorization_policy, "lds", "virtualInbound", "script load error"),
+    Case("two-terminal-filters", authorization_policy, "lds", "virtualInbound", "must be the last filter"),
+    Case("address-clash", authorization_policy, "lds", "virtualInbound", "duplicate address"),
+]
+
+
+def location(file: Path, kind: str) -> str:
+    """File and line of the last object of a kind, where it begins."""
+    lines = file.read_text().splitlines()
+    last = max(number for number, line in enumerate(lines) if line == f"kind: {kind}")
+    return f"{file}:{last}"
+
+
+async def held_back(cast: Cast) -> dict[tuple[str, str], Any]:
+    page = await cast.control_plane.debug("/debug/nackz")
+    return {(entry["type"], entry["name"]): entry for entry in page["heldBack"]}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.poison)
+async def test_what_envoy_rejects_displaces_nothing_good(cast: Cast, case: Case) -> None:
+    early, plane, together = case.early(cast), cast.control_plane, cast.mesh.configuration.together
+    together(case.write("good"), *companions("before"))
+    await eventually(lambda: case.in_force(cast, early, "good"), bool, steady=0)
+    await eventually(lambda: companions_in_force(cast, cast.client, "before"), bool, steady=0)
+    rejects = partial(plane.metric, "pilot_total_xds_rejects", type=case.type_)
+    rejected_before = await rejects()
+    async with cast.client.traffic(f"{SERVER}/", keep_alive=False) as traffic:
+        together(*companions("after"), case.write("bad", poison=f"poison-{case.poison}"))
+
+        # The good rest arrives.
+        await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=1)
+
+        # The object is named, at every place where somebody may look.
+        entry = (await eventually(lambda: held_back(cast), lambda held: (case.type_, case.resource) in held, steady=0))[
+            case.type_, case.resource
+        ]
+        culprit = f"{case.kind} default/server"
+        at = location(cast.mesh.configuration.joint, case.kind)
+        assert case.words in entry["because"]
+        assert {"object": culprit, "at": at} in entry["madeFrom"]
+        assert not any("default/other" in each["object"] for each in entry["madeFrom"]), "nor is anybody else blamed"
+        assert entry["servedInstead"] not in (None, entry["version"])
+        (by, *_) = entry["rejectedBy"]
+        assert by in (
+            "server-v1-1.default",
+            *(("client-v1-1.default", "other-v1-1.default") if case.type_ != "lds" else ()),
+        )
+        lines = plane.log.splitlines()
+        told = [line for line in lines if line.startswith("error: ") and "rejected" in line]
+        assert any(
+            case.words in line and f"{culprit} ({at})" in line and "the last good version stays in force" in line
+            for line in told
+        ), told
+        logged = [json.loads(line) for line in lines if '"resource rejected"' in line]
+        assert any(f"{culprit} ({at})" in line["made_from"] and case.words in line["error"] for line in logged)
+        assert await rejects() > rejected_before
+        assert await plane.metric(f"pilot_xds_{case.type_}_reject", node=by) >= 1
+        assert await plane.metric("dragoman_resources_held_back") >= 1
+        syncz = {status["proxy"]: status["types"] for status in await plane.debug("/debug/syncz")}
+        assert case.words in syncz[by][case.type_]["heldBack"][case.resource]
+
+        # What was good is in force, for whoever comes later too; it is not even sent what would be rejected.
+        assert await case.in_force(cast, early, "good")
+        rejected_by_now = await rejects()
+        await cast.latecomer.envoy.start()
+        await cast.latecomer.envoy.ready()
+        assert await case.in_force(cast, cast.latecomer, "good")
+        assert await companions_in_force(cast, cast.latecomer, "after")
+        assert await rejects() == rejected_by_now
+        await traffic.more(10)
+
+        # The object is repaired, and that is all there is to do.
+        together(*companions("after"), case.write("repaired"))
+        for pod in (early, cast.latecomer):
+            await eventually(partial(case.in_force, cast, pod, "repaired"), bool, steady=0)
+        assert await held_back(cast) == {}
+        assert await plane.metric("dragoman_resources_held_back") == 0
+        await cast.latecomer.envoy.stop()
+    assert not traffic.errors
+    assert traffic.statuses.keys() == {200}
