@@ -5,6 +5,7 @@ pkg/config/mesh/mesh.go DefaultMeshConfig). A field that we do not know is a war
 over one setting.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -17,18 +18,20 @@ from crds.clienttls import ClientTLSSettings
 from crds.codes import problem
 from crds.connectionpool import TcpKeepalive
 from crds.duration import Duration
+from crds.extensionprovider import ExtensionProvider
 from crds.hooks import decode_hook
 from crds.leaves import set_leaves
 from crds.loadbalancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from crds.meshproxyconfig import MeshProxyConfig
 from crds.model import Message
-from crds.problem import Invalid, Problem
+from crds.problem import Invalid, Problem, Severity
 from crds.report import misfits, unknown_field, without_nulls
 from crds.scalars import UInt32
 from crds.servertls import TLSProtocol
 from crds.shape import ListOf, MapOf, Shape, child, message_of
 from crds.shape import Message as MessageShape
 from crds.support import MESH_CONFIG
+from crds.validate import extensionproviders
 from crds.virtualservice import HTTPRetry
 
 CONFIG_MAP = ("istio-system", "istio")
@@ -116,6 +119,7 @@ class MeshConfig(Message, frozen=True):
     enable_auto_mtls: bool = True
     enable_prometheus_merge: bool = True
     enable_tracing: bool = True
+    extension_providers: tuple[ExtensionProvider, ...] = ()
     h2_upgrade_policy: MeshH2UpgradePolicy = MeshH2UpgradePolicy.DO_NOT_UPGRADE
     inbound_cluster_stat_name: str = ""
     inbound_traffic_policy: InboundTrafficPolicy = InboundTrafficPolicy()
@@ -151,7 +155,19 @@ _OTHER_FIELDS = frozenset(
         "defaultTrafficPolicy",
         "discoverySelectors",
         "enableEnvoyAccessLogService",
-        "extensionProviders",
+        "extensionProviders[].datadog",
+        "extensionProviders[].envoyFileAccessLog",
+        "extensionProviders[].envoyHttpAls",
+        "extensionProviders[].envoyOtelAls",
+        "extensionProviders[].envoyTcpAls",
+        "extensionProviders[].lightstep",
+        "extensionProviders[].opencensus",
+        "extensionProviders[].opentelemetry",
+        "extensionProviders[].prometheus",
+        "extensionProviders[].sds",
+        "extensionProviders[].skywalking",
+        "extensionProviders[].stackdriver",
+        "extensionProviders[].zipkin",
         "hboneIdleTimeout",
         "serviceEntryVisibility",
         "serviceScopeConfigs",
@@ -177,6 +193,8 @@ _OTHER_FIELDS = frozenset(
 )
 """Fields of Istio's MeshConfig that we do not model."""
 
+_INDEX = re.compile(r"\[\d+\]")
+
 
 def parse(text: str) -> MeshConfig:
     """The settings that this YAML asks for. Raises Invalid when it is no YAML or a value has the wrong type."""
@@ -198,7 +216,10 @@ def read(text: str) -> tuple[MeshConfig, tuple[Problem, ...]]:
     except msgspec.ValidationError as error:
         found = tuple(misfits(known, shape, "")) or (problem("DRG0102", "", str(error)),)
         raise Invalid(found) from None
-    return config, (*warnings, *_without_effect(config))
+    found = tuple(extensionproviders.problems(config.extension_providers, "extensionProviders"))
+    if any(each.severity is Severity.ERROR for each in found):
+        raise Invalid(found)
+    return config, (*warnings, *found, *_without_effect(config))
 
 
 def _known_part(value: Any, shape: Shape, path: str, warnings: list[Problem]) -> Any:
@@ -210,7 +231,7 @@ def _known_part(value: Any, shape: Shape, path: str, warnings: list[Problem]) ->
                 where = child(path, key)
                 if key in fields:
                     known[key] = _known_part(item, fields[key].shape, where, warnings)
-                elif where in _OTHER_FIELDS:
+                elif _INDEX.sub("[]", where) in _OTHER_FIELDS:
                     warnings.append(problem("DRG0202", where, f"{key} has no effect yet"))
                 else:
                     remedy = unknown_field(key, fields, path).remedy

@@ -230,7 +230,8 @@ SUPPORTED: Mapping[str, Support] = {
     "AuthorizationPolicy": Support(
         """
         selector
-        action = ALLOW | DENY
+        action
+        provider
         rules[].from[].source.principals
         rules[].from[].source.notPrincipals
         rules[].from[].source.namespaces
@@ -273,6 +274,7 @@ MESH_CONFIG = Support(
     defaultVirtualServiceExportTo
     disableEnvoyListenerLog
     enableAutoMtls
+    extensionProviders[]
     inboundTrafficPolicy
     outboundTrafficPolicy.mode = REGISTRY_ONLY | ALLOW_ANY
     pathNormalization

@@ -88,10 +88,13 @@ Chains = tuple[Piece, ...]
 def plain_chains(g: Graph, view: GatewayView, first: BoundServer) -> Chains:
     """The filter chain of a port without TLS, by the oldest of its servers: all others share it."""
     route = gateway_route_name(first)
+    asked = authorization.references(g, view.namespace, view.labels, http=route is not None)
     if route is not None:
-        return (Piece.of(FilterChain(filters=_requests(g, view, first, route)), {(ROUTE, route)}),)
+        return (Piece.of(FilterChain(filters=_requests(g, view, first, route)), {(ROUTE, route), *asked}),)
     target = tcp_target(g, view, first)
-    return () if target is None else (Piece.of(FilterChain(filters=_bytes(g, view, first, target)), target.refs),)
+    if target is None:
+        return ()
+    return (Piece.of(FilterChain(filters=_bytes(g, view, first, target)), target.refs | asked),)
 
 
 def _tls_chains(g: Graph, view: GatewayView, servers: tuple[BoundServer, ...]) -> Chains:
@@ -162,14 +165,15 @@ class TlsChain(NamedTuple):
 def tls_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChain, ...]:
     """The filter chains of one TLS server: one where TLS ends here, one for each route by name where it passes."""
     used(g, bound)
+    route = gateway_route_name(bound)
+    asked = authorization.references(g, view.namespace, view.labels, http=route is not None)
     socket = downstream_socket_of(g, bound, _peers(g, view, bound))
     if socket is None:
         return tuple(
-            TlsChain(target.names, Piece.of(FilterChain(filters=_bytes(g, view, bound, target)), target.refs))
+            TlsChain(target.names, Piece.of(FilterChain(filters=_bytes(g, view, bound, target)), target.refs | asked))
             for target in passed_through(g, view, bound)
         )
-    refs: set[Ref] = set(socket.refs)
-    route = gateway_route_name(bound)
+    refs: set[Ref] = {*socket.refs, *asked}
     if route is not None:
         refs.add((ROUTE, route))
         filters = _requests(g, view, bound, route)
@@ -192,7 +196,10 @@ def _requests(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> li
             mesh,
             bound.server.name or f"outbound_{listener(bound.address, bound.listen)};",
             route,
-            authorization.http_filters(g, view.namespace, view.labels),
+            (
+                *authorization.custom_http_filters(g, view.namespace, view.labels),
+                *authorization.http_filters(g, view.namespace, view.labels),
+            ),
             telemetry.http_access_logs(mesh, telemetry.Traffic.GATEWAY),
         ),
     ]

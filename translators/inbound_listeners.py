@@ -154,7 +154,7 @@ def _chain(
     cluster: str,
 ) -> Piece:
     to = cluster if chain.http or _admits(g, view, port, chain) else BLACK_HOLE
-    refs: set[Ref] = {(CLUSTER, to)}
+    refs: set[Ref] = {(CLUSTER, to), *authorization.references(g, view.namespace, view.labels, http=chain.http)}
     message = FilterChain(
         name=name,
         filter_chain_match=FilterChainMatch(
@@ -187,7 +187,10 @@ def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster:
             mesh,
             prefix,
             inbound_routes(port.service_port, cluster, port.protocol),
-            authorization.http_filters(g, view.namespace, view.labels),
+            (
+                *authorization.custom_http_filters(g, view.namespace, view.labels),
+                *authorization.http_filters(g, view.namespace, view.labels),
+            ),
             telemetry.http_access_logs(mesh, traffic),
         ),
     ]

@@ -63,7 +63,7 @@ def peer_names(policies: Iterable[AuthorizationPolicy], port: int, trust_domains
     listed = tuple(policies)
     left = [(name, peers.but) for peers in _allowed(listed, port, trust_domains) for name in peers.names]
     for policy in listed:
-        if policy.spec.action not in (Action.DENY, Action.CUSTOM):
+        if policy.spec.action is not Action.DENY:
             continue
         for rule in policy.spec.rules:
             for denied in _peers(rule, policy.namespace, port, trust_domains, denies=True) or ():
@@ -79,9 +79,9 @@ def admits_unidentified(policies: Iterable[AuthorizationPolicy], port: int) -> b
     allowing = denying = False
     can_match = False
     for policy in policies:
-        if policy.spec.action is Action.AUDIT:
+        if policy.spec.action in (Action.AUDIT, Action.CUSTOM):
             continue
-        denies = policy.spec.action in (Action.DENY, Action.CUSTOM)
+        denies = policy.spec.action is Action.DENY
         allowing |= not denies
         for rule in policy.spec.rules:
             if not _concerns(rule, port, denies=denies):

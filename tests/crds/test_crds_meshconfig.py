@@ -64,7 +64,14 @@ def test_what_is_written_wins() -> None:
     ("text", "expected"),
     [
         ("rootnamespace: a", [("DRG0203", "rootnamespace")]),
-        ("extensionProviders: [{name: otel}]", [("DRG0202", "extensionProviders")]),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {port: 1}}]",
+            [("DRG0202", "extensionProviders[0].opentelemetry")],
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: a.b, port: 1, prot: 2}}]",
+            [("DRG0203", "extensionProviders[0].envoyExtAuthzGrpc.prot")],
+        ),
         ("defaultConfig: {tracing: {sampling: 10}}", [("DRG0202", "defaultConfig.tracing")]),
         ("defaultConfig: {drainDuratio: 1s}", [("DRG0203", "defaultConfig.drainDuratio")]),
         ("defaultHttpRetryPolicy: {attempt: 3}", [("DRG0203", "defaultHttpRetryPolicy.attempt")]),

@@ -25,6 +25,8 @@ def named(value: Any) -> Iterator[Ref]:
             match key, held:
                 case "cluster", str():
                     yield CLUSTER, held
+                case "envoyGrpc", {"clusterName": name}:
+                    yield CLUSTER, name
                 case "weightedClusters", {"clusters": shares}:
                     yield from ((CLUSTER, share["name"]) for share in shares)
                 case "edsClusterConfig", {"serviceName": name}:

@@ -1,0 +1,65 @@
+"""MeshConfig.extensionProviders (Istio: pkg/config/validation/extensionprovider.go)."""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from crds.codes import problem
+from crds.extensionprovider import EnvoyExtAuthzGrpc, EnvoyExtAuthzHttp, ExtensionProvider
+from crds.problem import Problem
+
+
+def problems(providers: Iterable[ExtensionProvider], path: str) -> Iterator[Problem]:
+    """What cannot be meant so, each at its field below `path`."""
+    names: set[str] = set()
+    for index, provider in enumerate(providers):
+        where = f"{path}[{index}]"
+        if not provider.name:
+            yield problem("DRG0308", f"{where}.name", "a provider needs a name")
+        elif provider.name in names:
+            yield problem("DRG0309", f"{where}.name", f"another provider is called {provider.name!r}")
+        names.add(provider.name)
+        http, grpc = provider.envoy_ext_authz_http, provider.envoy_ext_authz_grpc
+        if http is not None and grpc is not None:
+            message = "envoyExtAuthzHttp and envoyExtAuthzGrpc exclude each other"
+            yield problem("DRG0307", where, message, "make two providers of it")
+        if http is not None:
+            yield from _service(http, f"{where}.envoyExtAuthzHttp")
+            yield from _http(http, f"{where}.envoyExtAuthzHttp")
+        if grpc is not None:
+            yield from _service(grpc, f"{where}.envoyExtAuthzGrpc")
+
+
+def _service(provider: EnvoyExtAuthzHttp | EnvoyExtAuthzGrpc, path: str) -> Iterator[Problem]:
+    namespace, slash, host = provider.service.rpartition("/")
+    if not host or (slash and not namespace):
+        yield problem("DRG0301", f"{path}.service", "not a host, or a namespace and a host", "write [namespace/]host")
+    if not 1 <= provider.port <= 65535:
+        yield problem("DRG0302", f"{path}.port", f"{provider.port} is not a port", "1 to 65535")
+    if provider.timeout is not None and provider.timeout < timedelta(milliseconds=1):
+        yield problem("DRG0303", f"{path}.timeout", "must be at least 1ms")
+    status = provider.status_on_error
+    if status and not (status.isascii() and status.isdecimal() and 200 <= int(status) <= 599):
+        yield problem("DRG0314", f"{path}.statusOnError", f"{status!r} is not an HTTP status", "200 to 599")
+    body = provider.include_request_body_in_check
+    if body is not None and not body.max_request_bytes:
+        yield problem("DRG0314", f"{path}.includeRequestBodyInCheck.maxRequestBytes", "must be at least 1")
+
+
+def _http(provider: EnvoyExtAuthzHttp, path: str) -> Iterator[Problem]:
+    if provider.path_prefix and not provider.path_prefix.startswith("/"):
+        yield problem("DRG0314", f"{path}.pathPrefix", "a path begins with /")
+    if provider.include_headers_in_check:
+        remedy = "write includeRequestHeadersInCheck"
+        yield problem("DRG0401", f"{path}.includeHeadersInCheck", "deprecated", remedy)
+    fields = {
+        "includeHeadersInCheck": provider.include_headers_in_check,
+        "includeRequestHeadersInCheck": provider.include_request_headers_in_check,
+        "headersToUpstreamOnAllow": provider.headers_to_upstream_on_allow,
+        "headersToDownstreamOnDeny": provider.headers_to_downstream_on_deny,
+        "headersToDownstreamOnAllow": provider.headers_to_downstream_on_allow,
+    }
+    for name, headers in fields.items():
+        for index, header in enumerate(headers):
+            if not header.strip("*") or "*" in header[1:-1]:
+                message = f"{header!r} is not a header, `prefix*` or `*suffix`"
+                yield problem("DRG0313", f"{path}.{name}[{index}]", message)
