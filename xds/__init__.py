@@ -7,14 +7,16 @@ from xds.quarantine import Blocked, Rejection
 from xds.request import DeltaRequest, Node, SotwRequest
 from xds.resource import Resource
 from xds.server import Limits, XdsServer
-from xds.session import Connect, Peer, Refused, Session
+from xds.session import Authenticate, Connect, Peer, Refused, Session
 from xds.sotw import SotwStream
 from xds.status import ConnectionStatus, Lingering, Observer, TypeStatus, Unobserved, Waiting
 from xds.stream import Stream
+from xds.tls_listener import TlsLimits, modern
 from xds.view import View
 
 __all__ = [
     "Acked",
+    "Authenticate",
     "Blocked",
     "Connect",
     "ConnectionStatus",
@@ -38,9 +40,11 @@ __all__ = [
     "Stale",
     "Stream",
     "Subscribed",
+    "TlsLimits",
     "TypeStatus",
     "Unobserved",
     "View",
     "Waiting",
     "XdsServer",
+    "modern",
 ]

@@ -2,52 +2,119 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
+
+SLOWEST: Final = 64 << 10
+"""Bytes a second: a client that reads faster is never taken for stuck while there is room."""
 
 
-class ByteBudget:
-    """First come, first served.
+class _Account:
+    """Room for some bytes: first come, first served. A message may overdraw it, so that one larger than all of it is
+    still sent."""
 
-    gRPC copies what it is given into the event loop's thread and holds it until the client has read it: without a cap a
-    slow fleet makes the process hold a private copy of every large push, and a hundred large writes in a row stall it.
-    A message may overdraw what is left, so that one larger than the whole budget is still sent.
-    """
+    def __init__(self, limit: int) -> None:
+        self.free = limit
+        self.waiting: deque[asyncio.Future[None]] = deque()
 
-    def __init__(self, limit: int, *, free_below: int = 64 << 10) -> None:
-        self._free = limit
-        self._free_below = free_below
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @asynccontextmanager
-    async def spend(self, size: int) -> AsyncIterator[None]:
-        """Wait for room and occupy it while the context lasts. Small messages need not wait for large ones."""
-        if size < self._free_below:
-            yield
-            return
-        while self._free <= 0:
+    async def take(self, size: int) -> None:
+        while self.free <= 0:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            self.waiting.append(turn)
             try:
                 await turn
             except asyncio.CancelledError:
-                self._wake()
+                self.wake()
                 raise
-        self._free -= size
-        try:
-            yield
-        finally:
-            self._free += size
-            self._wake()
+        self.free -= size
+
+    def give(self, size: int) -> None:
+        self.free += size
+        self.wake()
+
+    def wake(self) -> None:
+        while self.waiting and self.free > 0:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+
+class ByteBudget:
+    """Nobody waits for those who do not read.
+
+    gRPC copies what it is given into the event loop's thread and holds it until the client has read it: without a cap a
+    slow fleet makes the process hold a private copy of every large push, and a hundred large writes in a row stall it.
+
+    There are two accounts of `limit` bytes: one for clients that have taken their last large message within
+    `slow_after` seconds, and one for all others, new ones among them. A write of the first kind that takes longer is
+    moved to the second account if that has room. A write is *stuck* after `stuck_after` seconds if others wait for its
+    room, and in any case when it has taken longer than its bytes do at `SLOWEST` besides.
+    """
+
+    def __init__(
+        self, limit: int, *, free_below: int = 64 << 10, slow_after: float = 0.25, stuck_after: float = 10.0
+    ) -> None:
+        self.free_below = free_below
+        self.slow_after = slow_after
+        self.stuck_after = stuck_after
+        self.quick = _Account(limit)
+        self.others = _Account(limit)
 
     @property
     def waiting(self) -> int:
         """How many streams wait for room."""
-        return sum(not turn.done() for turn in self._waiting)
+        accounts = (self.quick, self.others)
+        return sum(not turn.done() for account in accounts for turn in account.waiting)
 
-    def _wake(self) -> None:
-        while self._waiting and self._free > 0:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+
+class Share:
+    """One stream's part of a budget; it writes one message at a time. `on_stuck` is called, at most once for a write,
+    when the client does not read it: that should end its connection."""
+
+    __slots__ = ("_account", "_budget", "_on_stuck", "_quick")
+
+    def __init__(self, budget: ByteBudget, on_stuck: Callable[[], None]) -> None:
+        self._budget = budget
+        self._on_stuck = on_stuck
+        self._quick = False
+        self._account = budget.others
+
+    @asynccontextmanager
+    async def spend(self, size: int) -> AsyncIterator[None]:
+        """Wait for room and occupy it while the context lasts. Small messages need not wait for large ones."""
+        budget, loop = self._budget, asyncio.get_running_loop()
+        if size < budget.free_below:
+            stuck = loop.call_later(budget.stuck_after + size / SLOWEST, self._on_stuck)
+            try:
+                yield
+            finally:
+                stuck.cancel()
+            return
+        self._account = budget.quick if self._quick else budget.others
+        await self._account.take(size)
+        began = loop.time()
+        watch = asyncio.create_task(self._watch(size))
+        try:
+            yield
+            self._quick = loop.time() - began <= budget.slow_after
+        finally:
+            watch.cancel()
+            self._account.give(size)
+
+    async def _watch(self, size: int) -> None:
+        """Follow a large write that takes long."""
+        budget, loop = self._budget, asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.sleep(budget.slow_after)
+        while loop.time() - began < budget.stuck_after + size / SLOWEST:
+            if self._account is budget.quick and budget.others.free > 0:
+                budget.others.free -= size
+                self._account = budget.others
+                budget.quick.give(size)
+            in_the_way = self._account.free <= 0 and self._account.waiting
+            if in_the_way and loop.time() - began >= budget.stuck_after:
+                break
+            await asyncio.sleep(budget.slow_after)
+        self._on_stuck()

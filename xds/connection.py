@@ -3,37 +3,34 @@
 import asyncio
 import random
 import time
-from typing import Any, Final
-from urllib.parse import unquote
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from xds.budget import ByteBudget
+from xds.budget import ByteBudget, Share
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
 from xds.order import Patience
+from xds.pace import Pace
 from xds.request import Node, Request
 from xds.services import Method
-from xds.session import Connect, Peer, Refused, Session
+from xds.session import Authenticate, Connect, Peer, Refused, Session
 from xds.status import ConnectionStatus, Observer
 from xds.stream import Stream
+from xds.transport import cut
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 LOG: Final = structlog.get_logger("xds")
 LOGGED_NAMES: Final = 10
 
+T = TypeVar("T")
+
 
 def _short(type_url: str) -> str:
     return type_url.rpartition(".")[2]
-
-
-def _peer(context: Context) -> Peer:
-    address = context.peer()
-    # gRPC percent-encodes the brackets of an IPv6 peer.
-    local = unquote(address).startswith(("unix:", "ipv4:127.", "ipv6:[::1]:", "ipv6:[::ffff:127."))
-    metadata = dict(context.invocation_metadata() or ())
-    return Peer(address, local, context.auth_context(), metadata)
 
 
 class Connection:
@@ -43,27 +40,37 @@ class Connection:
         self,
         number: int,
         context: Context,
+        peer: Peer,
         method: Method,
         *,
+        authenticate: Authenticate,
         connect: Connect,
         observer: Observer,
         budget: ByteBudget,
+        pace: Pace,
         patience: Patience,
         max_age: float,
+        first_request: float,
     ) -> None:
         self._number = number
         self._context = context
         self._method = method
+        self._authenticate = authenticate
         self._connect = connect
         self._observer = observer
-        self._budget = budget
+        self._share = Share(budget, self._stuck)
+        self._pace = pace
         self._patience = patience
         # Clients that connected together shall not reconnect together.
         self._max_age = max_age * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
+        self._first_request = first_request
         self._wake = asyncio.Event()
+        self._lost = asyncio.Event()
         self._ending = False
+        self._refusal: BaseException | None = None
+        self._writing: Response | None = None
         self._node: Node | None = None
-        self._peer = _peer(context)
+        self._peer = peer
         self._session: Session | None = None
         self._stream: Stream[Any] | None = None
         self._connected_at = time.time()
@@ -72,29 +79,67 @@ class Connection:
     async def serve(self) -> None:
         """Serve the stream until the client or `end` closes it; never raises but for cancellation."""
         try:
-            first = await self._read()
+            # First of all: what a stranger sends may be large.
+            self._peer = replace(self._peer, caller=await self._ask(self._authenticate(self._peer)))
+            first = await self._introduction()
             if first is None:
                 return
-            if first.node is None or not first.node.id:
-                raise Refused(
-                    grpc.StatusCode.INVALID_ARGUMENT,
-                    "the first request of a stream must carry a node with an id (in Envoy's bootstrap: node.id, or "
-                    "--service-node)",
-                )
-            self._node = first.node
-            session = self._session = await self._authenticate(first.node)
+            await self._pace.turn()
+            session = self._session = await self._admit(first)
         except Refused as refused:
-            LOG.warning("refused", peer=self._peer.address, code=refused.code.name, reason=refused.message)
+            LOG.warning(
+                "refused",
+                peer=self._peer.address,
+                node=self._node.id if self._node is not None else None,
+                code=refused.code.name,
+                reason=refused.message,
+            )
+            self._observer.refused(refused.code.name)
             await self._context.abort(refused.code, refused.message)
             return
-        except DecodeError as error:
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"this is not a discovery request: {error}")
-            return
+        await self._serve(session, first)
+
+    async def _introduction(self) -> Request | None:
+        """Return the first request, which says who the client is; None if it went without one."""
+        try:
+            async with asyncio.timeout(self._first_request):
+                first = await self._read()
+        except TimeoutError:
+            raise Refused(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no request within {self._first_request:g} s of opening the stream"
+            ) from None
+        if first is not None and (first.node is None or not first.node.id):
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the first request of a stream must carry a node with an id (in Envoy's bootstrap: node.id, or "
+                "--service-node)",
+            )
+        return first
+
+    async def _admit(self, first: Request) -> Session:
+        assert first.node is not None  # noqa: S101 - `_introduction` saw to it
+        self._node = first.node
+        return await self._ask(self._connect(first.node, self._peer))
+
+    async def _ask(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except Refused:
+            raise
+        except Exception:
+            # Its text may hold a token: it is for our log, not for the client.
+            node = self._node.id if self._node is not None else None
+            LOG.exception("connect failed", peer=self._peer.address, node=node)
+            raise Refused(grpc.StatusCode.INTERNAL, "the control plane failed to authenticate this client") from None
+
+    async def _serve(self, session: Session, first: Request) -> None:
+        assert first.node is not None  # noqa: S101 - `_introduction` saw to it
         self._log = LOG.bind(proxy=session.proxy_id, connection=self._number)
         stream = self._stream = self._method.stream(
             session.views, proxy=session.proxy_id, patience=self._patience, on_change=self._wake.set
         )
         session.on_views_changed = self._views_changed
+        session.on_refused = self._refused
         started = time.monotonic()
         self._observer.connected(session.proxy_id)
         self._log.info(
@@ -106,35 +151,59 @@ class Connection:
         )
         writer = asyncio.create_task(self._write_until_end(stream))
         reader = asyncio.create_task(self._read_until_end(stream, first))
+        lost = asyncio.create_task(self._lost.wait())
         try:
-            await asyncio.wait((writer, reader), timeout=self._max_age, return_when=asyncio.FIRST_COMPLETED)
+            age = self._age_left(session)
+            await asyncio.wait((writer, reader, lost), timeout=age, return_when=asyncio.FIRST_COMPLETED)
             self.end()
-            reader.cancel()
-            await asyncio.wait((writer,), timeout=1.0)
+            await asyncio.wait((writer, lost), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            unread = not writer.done()
+            refused = self._refusal
+            if refused is None and reader.done() and not reader.cancelled():
+                refused = reader.exception()
         finally:
-            for task in (writer, reader):
+            tasks = (writer, reader, lost)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(writer, reader, return_exceptions=True)
-            session.on_views_changed = None
+            await asyncio.gather(*tasks, return_exceptions=True)
+            session.on_views_changed = session.on_refused = None
             stream.close()
             session.close()
             self._observer.disconnected(session.proxy_id, time.monotonic() - started)
             self._log.info("disconnected", seconds=round(time.monotonic() - started, 3))
+        if unread:
+            # No status can follow a response that is not read.
+            cut(self._peer.address)
+            raise asyncio.CancelledError
+        if isinstance(refused, Refused):
+            self._log.warning("refused", code=refused.code.name, reason=refused.message)
+            self._observer.refused(refused.code.name)
+            await self._context.abort(refused.code, refused.message)
 
-    async def _authenticate(self, node: Node) -> Session:
-        try:
-            return await self._connect(node, self._peer)
-        except Refused:
-            raise
-        except Exception:
-            # Its text may hold a token: it is for our log, not for the client.
-            LOG.exception("connect failed", peer=self._peer.address, node=node.id)
-            raise Refused(grpc.StatusCode.INTERNAL, "the control plane failed to authenticate this client") from None
+    def _age_left(self, session: Session) -> float:
+        if session.expires_at is None:
+            return self._max_age
+        return max(0.0, min(self._max_age, session.expires_at - time.time()))
+
+    def _refused(self, refused: Refused) -> None:
+        """What the client was let in for holds no longer."""
+        self._refusal = refused
+        self.end()
 
     def end(self) -> None:
         """Let the stream end with OK once the response being written is written: the client connects anew."""
         self._ending = True
         self._wake.set()
+
+    @property
+    def ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._ending
+
+    @property
+    def proxy(self) -> str:
+        """Whom it serves; "" before that is known."""
+        return "" if self._session is None else self._session.proxy_id
 
     def status(self) -> ConnectionStatus | None:
         """Return the state of delivery; None before the client was authenticated."""
@@ -161,18 +230,31 @@ class Connection:
     async def _read(self) -> Request | None:
         data: Any = await self._context.read()
         # A message is bytes; the end of the stream is gRPC's EOF object.
-        return self._method.parse(data) if isinstance(data, bytes) else None
+        if not isinstance(data, bytes):
+            return None
+        try:
+            return self._method.parse(data)
+        except DecodeError as error:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"this is not a discovery request: {error}") from None
 
     async def _read_until_end(self, stream: Stream[Any], request: Request | None) -> None:
         while request is not None:
             for event in stream.receive(request, time.monotonic()):
                 self._tell(event)
             self._wake.set()
-            try:
-                request = await self._read()
-            except DecodeError as error:
-                self._log.warning("malformed request", error=str(error))
-                return
+            request = await self._read()
+            if request is not None and request.node is not None:
+                self._require_same(request.node)
+
+    def _require_same(self, node: Node) -> None:
+        """A stream is one node's: what it gets was decided when it began (xDS protocol: the node identifier "should
+        always be identical within a stream", and may be left out after the first request)."""
+        assert self._node is not None  # noqa: S101 - there is no reader before
+        if node.id and node.id != self._node.id:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"this stream is of node {self._node.id!r} and cannot become that of {node.id!r}: open another one",
+            )
 
     async def _write_until_end(self, stream: Stream[Any]) -> None:
         while not self._ending:
@@ -192,7 +274,8 @@ class Connection:
 
     async def _write(self, response: Response) -> None:
         started = time.perf_counter()
-        async with self._budget.spend(len(response.data)):
+        self._writing = response
+        async with self._share.spend(len(response.data)):
             await self._context.write(response.data)
         seconds = time.perf_counter() - started
         assert self._session is not None  # noqa: S101 - there is no writer before there is a session
@@ -212,6 +295,15 @@ class Connection:
             self._observer.waited(proxy, response.type_url, response.overdue)
             names = response.overdue[:LOGGED_NAMES]
             self._log.warning("wait given up", type=_short(response.type_url), names=names, of=len(response.overdue))
+
+    def _stuck(self) -> None:
+        """The client does not read: what gRPC holds for it is freed by the end of its connection only."""
+        assert self._writing is not None  # noqa: S101 - only writes get stuck
+        type_url, size = self._writing.type_url, len(self._writing.data)
+        self._log.warning("client does not read: connection cut", type=_short(type_url), bytes=size)
+        self._observer.stuck(self.proxy, type_url)
+        cut(self._peer.address)
+        self._lost.set()
 
     def _tell(self, event: Event) -> None:
         assert self._session is not None  # noqa: S101 - there is no reader before there is a session

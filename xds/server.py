@@ -1,30 +1,51 @@
 """The gRPC server of the discovery services."""
 
 import asyncio
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from typing import Any
 
 import grpc
 
 from xds.budget import ByteBudget
 from xds.connection import Connection, Context
 from xds.order import Patience
+from xds.pace import Pace
+from xds.secure_ports import AnyContext, SecurePorts
 from xds.services import Method, services
-from xds.session import Connect
+from xds.session import Authenticate, Connect, Peer
 from xds.status import ConnectionStatus, Observer, Unobserved
+from xds.tls_listener import TlsLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server allows itself and its clients."""
+    """What the server allows itself and its clients. Times are in seconds."""
 
     inflight_bytes: int = 32 << 20
     """Bytes of large responses inside gRPC, all streams together."""
+    slow_write: float = 0.25
+    """After this long, a response that is still being written no longer keeps others from theirs."""
+    stuck_write: float = 10.0
+    """After this long, and the time that its bytes take a slow client, the connection of whoever does not read is cut
+    (see `ByteBudget`)."""
+    first_request: float = 10.0
+    """How long a client may take to say who it is."""
     max_age: float = 1800.0
-    """Seconds until a stream is closed so that its client may connect to another replica; ± 10 %."""
+    """Until a stream is closed so that its client may connect to another replica; ± 10 %."""
+    max_streams: int | None = None
+    """The quota: beyond it streams are refused, so that replicas share them. None for no quota."""
+    sheds_per_second: float = 10.0
+    """How many streams are ended in a second when there are more than the quota."""
+    connects_per_second: float = 0.0
+    """How many streams may begin in a second; those beyond wait for their turn. 0 for any."""
     max_request: int = 32 << 20
     """Bytes of a request: on reconnect it lists every resource the client holds."""
+    strangers: TlsLimits = field(default_factory=TlsLimits)
+    """What TLS connections may cost before they have said who they are."""
     patience: Patience = field(default_factory=Patience)
 
     def options(self) -> list[tuple[str, int]]:
@@ -42,24 +63,48 @@ class Limits:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
             ("grpc.http2.max_ping_strikes", 0),
+            # Whoever connects and says nothing: TLS and HTTP/2 have to be agreed on in this time.
+            ("grpc.server_handshake_timeout_ms", int(self.first_request * 1000)),
+            # GOAWAY some time before the stream ends: the next one takes a new connection, which may lead elsewhere.
+            ("grpc.max_connection_age_ms", max(1, int(self.max_age * 750))),
+            ("grpc.max_connection_age_grace_ms", max(1000, int(self.max_age * 1000))),
             ("grpc.so_reuseport", 0),
         ]
+
+
+async def _nobody(peer: Peer) -> None:
+    """Whoever comes is let in as nobody in particular."""
 
 
 class XdsServer:
     """Serves views to Envoys.
 
-    `connect` is called once per stream with the node the client claims to be and the peer it connected from.
+    `authenticate` is called once per stream with the peer it came from, then `connect` with the node that the client
+    claims to be and that peer.
     """
 
-    def __init__(self, connect: Connect, *, observer: Observer | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        authenticate: Authenticate | None = None,
+        observer: Observer | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._authenticate = authenticate or _nobody
         self._connect = connect
         self._observer: Observer = observer or Unobserved()
         self._limits = limits or Limits()
-        self._budget = ByteBudget(self._limits.inflight_bytes)
+        self._budget = ByteBudget(
+            self._limits.inflight_bytes, slow_after=self._limits.slow_write, stuck_after=self._limits.stuck_write
+        )
+        self._pace = Pace(self._limits.connects_per_second)
+        self._quota = self._limits.max_streams
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
         self._stopping = False
+        self._secure = SecurePorts(self._limits.strangers)
+        self._shedding: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(options=self._limits.options())
         self._server.add_generic_rpc_handlers(
             tuple(
@@ -74,18 +119,43 @@ class XdsServer:
             )
         )
 
-    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
-        """Listen on "host:port" or "unix:path", in plaintext unless there are credentials; return the port.
+    def listen(self, address: str) -> int:
+        """Listen on "host:port" or "unix:path" in plaintext; return the port.
 
         Port 0 takes a free one. Raises RuntimeError if the address cannot be bound. Before `start`.
         """
-        if credentials is None:
-            return self._server.add_insecure_port(address)
-        return self._server.add_secure_port(address, credentials)
+        return self._server.add_insecure_port(address)
+
+    async def listen_securely(self, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> int:
+        """Listen with TLS; return the port. `context` is asked for each connection (see `TlsListener`).
+
+        Port 0 takes a free one. Raises OSError if the address cannot be bound. Before `start`.
+        """
+        if not self._secure:
+            self._server.add_insecure_port(f"unix:{self._secure.socket}")
+        return await self._secure.bind(host, port, context)
+
+    def add_service(self, handler: "grpc.GenericRpcHandler[Any, Any]") -> None:
+        """Serve another gRPC service at the same addresses. Before `start`."""
+        self._server.add_generic_rpc_handlers((handler,))
+
+    def peer(self, context: AnyContext) -> Peer:
+        """The other end of a call of such a service."""
+        return self._secure.peer(context)
+
+    def prove(self, context: AnyContext) -> None:
+        """The caller is known: its connection is no stranger's any more (see `TlsLimits`)."""
+        self._secure.prove(context)
+
+    @property
+    def refused_connections(self) -> Mapping[str, int]:
+        """TLS connections that were closed from here, by reason."""
+        return self._secure.refused()
 
     async def start(self) -> None:
         """Accept connections."""
         await self._server.start()
+        await self._secure.start()
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop accepting (GOAWAY), let responses being written end, close the streams with OK.
@@ -93,9 +163,37 @@ class XdsServer:
         Streams that are still there after `grace` seconds are cut.
         """
         self._stopping = True
+        if self._shedding is not None:
+            self._shedding.cancel()
         for connection in list(self._connections.values()):
             connection.end()
         await self._server.stop(grace)
+        await self._secure.stop()
+
+    @property
+    def quota(self) -> int | None:
+        """How many streams are served; None for any number."""
+        return self._quota
+
+    def set_quota(self, streams: int | None) -> None:
+        """Serve at most this many streams from now on; None for any number.
+
+        What is above it is ended little by little, with OK and the longest connected first: its clients connect anew,
+        through a load balancer to a replica that has room.
+        """
+        self._quota = streams
+        if self._shedding is None or self._shedding.done():
+            self._shedding = asyncio.create_task(self._shed())
+
+    async def _shed(self) -> None:
+        while True:
+            # They are in the order in which they connected.
+            staying = [connection for connection in self._connections.values() if not connection.ending]
+            if self._quota is None or len(staying) <= self._quota:
+                return
+            self._observer.shed(staying[0].proxy)
+            staying[0].end()
+            await asyncio.sleep(1 / self._limits.sheds_per_second)
 
     def connections(self) -> tuple[ConnectionStatus, ...]:
         """Return the state of every connected client."""
@@ -106,17 +204,36 @@ class XdsServer:
         """Wait until the server was stopped."""
         await self._server.wait_for_termination()
 
+    def _known(self, context: Context) -> Authenticate:
+        async def authenticate(peer: Peer) -> Any:
+            caller = await self._authenticate(peer)
+            self.prove(context)
+            return caller
+
+        return authenticate
+
     async def _serve(self, method: Method, _requests: object, context: Context) -> None:
+        if self._quota is not None and len(self._connections) >= self._quota:
+            self._observer.refused(grpc.StatusCode.RESOURCE_EXHAUSTED.name)
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"this replica serves its quota of {self._quota} streams: connect anew, through the load balancer to "
+                "another one; if all say so, add replicas or raise --max-streams",
+            )
         number = next(self._numbers)
         connection = self._connections[number] = Connection(
             number,
             context,
+            self.peer(context),
             method,
+            authenticate=self._known(context),
             connect=self._connect,
             observer=self._observer,
             budget=self._budget,
+            pace=self._pace,
             patience=self._limits.patience,
             max_age=self._limits.max_age,
+            first_request=self._limits.first_request,
         )
         try:
             if self._stopping:

@@ -1,8 +1,8 @@
 """What the server asks of the runtime: who is this client, and what is it to get?"""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 
@@ -17,11 +17,15 @@ class Peer:
     address: str
     """gRPC's name of it: "ipv4:127.0.0.1:41234", "ipv6:…" or "unix:…"."""
     local: bool
-    """Loopback or a UNIX socket: nobody else can read what is sent."""
-    auth: Mapping[str, Iterable[bytes]]
-    """gRPC's auth context: the verified certificate's names and the like; empty on a plaintext port."""
+    """Plaintext over loopback or a UNIX socket: nobody else can read what is sent."""
     metadata: Mapping[str, str | bytes]
     """Headers of the call, lower-case; `authorization` among them. Not to be logged."""
+    secure: bool = False
+    """TLS: the peer can be sure whom it talks to."""
+    certificate: bytes | None = None
+    """The client certificate (DER) that TLS has verified under the mesh's roots; None if there was none."""
+    caller: Any = None
+    """What `Authenticate` made of it."""
 
 
 class Session(Protocol):
@@ -32,13 +36,21 @@ class Session(Protocol):
     """What it gets now. After a change call `on_views_changed`."""
     on_views_changed: Callable[[], None] | None
     """Set by the server before the first response; None again once the stream is gone."""
+    expires_at: float | None
+    """When the credentials of the client expire, in seconds since the epoch: the stream ends then, and the client comes
+    again with newer ones. None for never."""
+    on_refused: Callable[["Refused"], None] | None
+    """Set by the server like `on_views_changed`; to be called when the client is not to be served any longer."""
 
     def close(self) -> None:
         """The stream is over. Called exactly once."""
 
 
+Authenticate = Callable[[Peer], Awaitable[Any]]
+"""Says who a peer is, before anything that it sends is read; raises `Refused`. The answer goes into `Peer.caller`."""
+
 Connect = Callable[[Node, Peer], Awaitable[Session]]
-"""Authenticates a client and says what it gets; raises `Refused` to turn it away."""
+"""Says what a client gets, if it may be who it claims to be; raises `Refused` to turn it away."""
 
 
 class Refused(Exception):  # noqa: N818 - says what happens to the client; nothing went wrong here

@@ -78,6 +78,15 @@ class Observer(Protocol):
 
     def disconnected(self, proxy: str, seconds: float) -> None: ...
 
+    def refused(self, code: str) -> None:
+        """A stream was turned away before anything was served, with this gRPC status ("RESOURCE_EXHAUSTED")."""
+
+    def shed(self, proxy: str) -> None:
+        """A stream is ended because there are more than the quota."""
+
+    def stuck(self, proxy: str, type_url: str) -> None:
+        """A client did not read a response for so long that its connection was cut."""
+
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
         """A response of `count` resources and removals and `size` bytes was written within `seconds`."""
 
@@ -97,6 +106,12 @@ class Unobserved:
     def connected(self, proxy: str) -> None: ...
 
     def disconnected(self, proxy: str, seconds: float) -> None: ...
+
+    def refused(self, code: str) -> None: ...
+
+    def shed(self, proxy: str) -> None: ...
+
+    def stuck(self, proxy: str, type_url: str) -> None: ...
 
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None: ...
 

@@ -145,7 +145,7 @@ async def test_refusal_is_the_status_of_the_stream():
         await call.write(request("thief"))
         assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
         assert await call.details() == "thief may not"
-        assert recorder.events == []
+        assert recorder.events == [("refused", "PERMISSION_DENIED")]
 
 
 async def test_error_of_the_runtime_tells_the_client_nothing_of_it():

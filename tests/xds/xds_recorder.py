@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from xds import Node, Peer, View
+from xds import Node, Peer, Refused, View
 
 
 @dataclass
@@ -24,6 +24,15 @@ class Recorder:
 
     def disconnected(self, proxy: str, seconds: float) -> None:
         self._note("disconnected", proxy)
+
+    def refused(self, code: str) -> None:
+        self._note("refused", code)
+
+    def shed(self, proxy: str) -> None:
+        self._note("shed", proxy)
+
+    def stuck(self, proxy: str, type_url: str) -> None:
+        self._note("stuck", proxy, type_url)
 
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
         self._note("pushed", type_url, count)
@@ -59,6 +68,8 @@ class FixedSession:
         self.proxy_id = proxy_id
         self.views = views
         self.on_views_changed: Callable[[], None] | None = None
+        self.on_refused: Callable[[Refused], None] | None = None
+        self.expires_at: float | None = None
         self.closed = 0
 
     def close(self) -> None:
