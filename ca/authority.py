@@ -29,6 +29,7 @@ MIN_LIFETIME: Final = timedelta(seconds=1)  # X.509 counts in seconds
 BACKDATE: Final = timedelta(minutes=2)  # Istio: security/pkg/pki/util/generate_cert.go; peers' clocks may lag ours
 
 _MIN_RSA_BITS = 2048
+_MAX_RSA_BITS = 8192
 _CURVES = (ec.SECP256R1, ec.SECP384R1)  # what Envoy's TLS accepts
 
 
@@ -53,7 +54,7 @@ class Authority:
     def __post_init__(self) -> None:
         if self.certificate.public_key() != self.key.public_key():
             raise AuthorityError("the CA key does not belong to the CA certificate")
-        _accept_key(self.key.public_key())
+        accept_key(self.key.public_key())
         if not self.roots:
             raise AuthorityError("the trust bundle holds no root certificate")
         for certificate in (self.certificate, *self.intermediates, *self.roots):
@@ -96,7 +97,7 @@ class Authority:
         Raises `AuthorityError` for a lifetime out of limits, an unusable key, no name at all, or an authority that
         has expired.
         """
-        _accept_key(public_key)
+        accept_key(public_key)
         if not (spiffe_ids or dns_names or ip_addresses):
             raise AuthorityError("a certificate must name somebody")
         if lifetime > MAX_LIFETIME:
@@ -178,15 +179,19 @@ def key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _accept_key(key: object) -> None:
+def accept_key(key: object) -> PublicKey:
+    """`key`, if certificates may be issued to it and Envoy can use them. Raises `AuthorityError`."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, _CURVES):
             raise AuthorityError(f"curve {key.curve.name} is not supported: use P-256 or P-384")
     elif isinstance(key, rsa.RSAPublicKey):
         if key.key_size < _MIN_RSA_BITS:
             raise AuthorityError(f"an RSA key of {key.key_size} bits is too weak: use at least {_MIN_RSA_BITS}")
+        if key.key_size > _MAX_RSA_BITS:
+            raise AuthorityError(f"an RSA key of {key.key_size} bits is too slow: use at most {_MAX_RSA_BITS}")
     else:
         raise AuthorityError(f"a key of type {type(key).__name__} is not supported: use EC or RSA")
+    return key
 
 
 def _require_ca(certificate: x509.Certificate) -> None:

@@ -45,6 +45,7 @@ class Keeper:
         self._overlap = overlap
         self._renew = renew
         self._state: Rotation | None = None
+        self._authority: Authority | None = None
         self._version = ""
 
     @property
@@ -55,7 +56,13 @@ class Keeper:
     @property
     def authority(self) -> Authority:
         """What signs now, with the whole trust bundle."""
-        return self.state.authority
+        assert self._authority is not None, "not opened"  # noqa: S101
+        return self._authority
+
+    def _take(self, state: Rotation, version: str) -> None:
+        before, self._state, self._version = self._state, state, version
+        if before is None or (before.active, before.roots) != (state.active, state.roots):
+            self._authority = state.authority
 
     async def open(self, first: Callable[[], Authority], now: datetime) -> Authority:
         """Read the state, or begin it with `first()`: of replicas that start at once, one does. Raises `StoreError`."""
@@ -64,14 +71,12 @@ class Keeper:
             state = state if state is not None else Rotation(first(), since=now)
             return self._covered(state, now)
 
-        self._state, self._version = await update(self._store, opened)
+        self._take(*await update(self._store, opened))
         return self.authority
 
     async def offer(self, authority: Authority, now: datetime) -> None:
         """The operator gives this CA: go over to it. Raises `StoreError`."""
-        self._state, self._version = await update(
-            self._store, lambda state: (state or self.state).begin(authority, now)
-        )
+        self._take(*await update(self._store, lambda state: (state or self.state).begin(authority, now)))
 
     async def promise(self, until: datetime) -> Authority:
         """What to sign a certificate with that lives until `until` and goes to a caller who keeps its key.
@@ -80,9 +85,7 @@ class Keeper:
         """
         if until > min(self.state.bound, self.state.requested_bound):
             ahead = until + self._slack
-            self._state, self._version = await update(
-                self._store, lambda state: (state or self.state).cover(ahead, requested=True)
-            )
+            self._take(*await update(self._store, lambda state: (state or self.state).cover(ahead, requested=True)))
         return self.authority
 
     async def turn(self, use: Callable[[Authority], None], waiting: Waiting, now: datetime) -> Rotation:
@@ -91,18 +94,18 @@ class Keeper:
         while True:
             document, version = await self._store.read()
             if document is not None and version != self._version:
-                self._state, self._version = rotation_document.load(document), version
+                self._take(rotation_document.load(document), version)
             state = self.state
-            use(state.authority)
+            use(self.authority)
             moved = self._moved(state, waiting(state.bundle, now), now)
             if moved is state:
                 return state
             try:
-                self._version = await self._store.replace(rotation_document.dump(moved), version)
+                version = await self._store.replace(rotation_document.dump(moved), version)
             except ConflictError:
                 continue
-            self._state = moved
-            use(moved.authority)
+            self._take(moved, version)
+            use(self.authority)
             return moved
 
     async def leave(self) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
-from ca.authority import AuthorityError
+from ca.authority import Authority, AuthorityError
 from ca.keeper import Keeper
+from ca.plugged_in import PluggedIn
 from ca.rotation import Rotation, signs_under
 from ca.rotation import name_of as root_name
 from ca.trust_ledger import TrustLedger
@@ -29,11 +30,8 @@ _SUBSCRIBES_WITHIN: Final = timedelta(seconds=10)
 """A proxy that has not asked for secrets for so long uses none."""
 
 
-class Intake(Protocol):
-    """Where an operator's own CA comes from."""
-
-    async def follow(self, keeper: Keeper) -> None:
-        """Offer what there is, and each change of it, for ever."""
+_WARN_BEFORE: Final = timedelta(days=30)
+_WARN_EVERY: Final = timedelta(hours=6)
 
 
 class RootRotation:
@@ -45,12 +43,15 @@ class RootRotation:
         identities: Identities,
         sessions: Iterable[ProxySession],
         connections: Callable[[], Iterable[ConnectionStatus]],
+        plugged_in: PluggedIn | None = None,
     ) -> None:
         self._keeper = keeper
         self._identities = identities
         self._sessions = sessions
         self._connections = connections
+        self._plugged_in = plugged_in
         self._ledger = TrustLedger()
+        self._warned_at: datetime | None = None
 
     async def run(self) -> None:
         """Follow the state until cancelled, then tell it that this replica is gone.
@@ -61,9 +62,11 @@ class RootRotation:
         try:
             while True:
                 try:
+                    await self._take_in()
                     state = await self._keeper.turn(self._identities.use, self._waiting, datetime.now(UTC))
                     _tell(before, state)
                     before = state
+                    self._warn(state, datetime.now(UTC))
                 except AuthorityError as error:
                     log.error("state of the CA not followed", error=str(error))
                 await asyncio.sleep(_POLL_SECONDS)
@@ -72,6 +75,41 @@ class RootRotation:
                 await asyncio.shield(self._keeper.leave())
             except AuthorityError as error:
                 log.warning("state of the CA not left", error=str(error))
+
+    async def _take_in(self) -> None:
+        """Go over to the operator's own CA where that was changed."""
+        given = None
+        try:
+            if self._plugged_in is not None:
+                given = await asyncio.to_thread(self._plugged_in.changed)
+        except AuthorityError as error:
+            log.error("plugged-in CA not usable, the last good one stays", error=str(error))
+        if given is not None:
+            await self._keeper.offer(given.authority, datetime.now(UTC))
+            self._identities.revoke(given.crl_pem)
+
+    def _warn(self, state: Rotation, now: datetime) -> None:
+        """Say in time that a certificate of the CA ends; nothing signed lives longer than that."""
+        if self._warned_at is not None and now - self._warned_at < _WARN_EVERY:
+            return
+        for certificate in (state.active.certificate, *state.active.intermediates, *state.roots):
+            left = certificate.not_valid_after_utc - now
+            if left < _WARN_BEFORE:
+                self._warned_at = now
+                log.warning(
+                    "certificate of the CA ends",
+                    certificate=root_name(certificate),
+                    not_after=certificate.not_valid_after_utc.isoformat(),
+                    days_left=left.days,
+                )
+
+    async def promise(self, until: datetime) -> Authority:
+        """What to sign a certificate with that lives until then (see `Keeper.promise`), in force here as well."""
+        before = self._keeper.state
+        authority = await self._keeper.promise(until)
+        if self._keeper.state is not before:
+            self._identities.use(authority)
+        return authority
 
     def _waiting(self, bundle: str, now: datetime) -> tuple[str, ...]:
         """Who is not known to trust the bundle, which has just been given to the views."""
