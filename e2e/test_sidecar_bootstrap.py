@@ -10,7 +10,7 @@ from e2e.harness import Mesh, Pod
 from e2e.harness.sidecars import allow_envoys, sidecars
 from xds import View, XdsServer
 from xds.request import Node
-from xds.session import Peer, Session
+from xds.session import Peer, Refused, Session
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -22,6 +22,8 @@ class EmptySession:
     proxy_id: str
     views: tuple[View, ...] = (View("empty"),)
     on_views_changed: Callable[[], None] | None = None
+    on_refused: Callable[[Refused], None] | None = None
+    expires_at: float | None = None
 
     def close(self) -> None:
         """Nothing is held."""

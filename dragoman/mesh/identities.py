@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dragoman.engine import Graph, query
+from dragoman.mesh.inputs import PODS
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.workloads import CLUSTER_ID, workload
 
@@ -29,7 +30,8 @@ class PodIdentity(NamedTuple):
 def identity_of(g: Graph, namespace: str, pod: str) -> PodIdentity | None:
     """The identity of a pod, None for a pod that does not exist."""
     found = workload(g, namespace, pod)
-    if found is None:
+    written = PODS(g, (namespace, pod))
+    if found is None or written is None:
         return None
     return PodIdentity(
         trust_domain=mesh_config(g).trust_domain,
@@ -41,5 +43,5 @@ def identity_of(g: Graph, namespace: str, pod: str) -> PodIdentity | None:
         canonical_service=found.canonical_name,
         canonical_revision=found.canonical_revision,
         cluster=CLUSTER_ID,
-        uid=found.uid,
+        uid=written.metadata.uid,
     )

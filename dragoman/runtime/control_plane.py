@@ -6,27 +6,39 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import grpc
 import structlog
 from prometheus_client import CollectorRegistry
 
+from ca.audit import Audit
 from ca.authority import DEFAULT_LIFETIME, Authority
+from ca.caller import Caller
+from ca.keeper import Keeper
+from ca.plugged_in import PluggedIn
 from ca.workload_certificates import WorkloadCertificates
 from crds.meta import ObjectKey
+from dragoman.callers.authenticators import Authenticator, Authenticators
+from dragoman.callers.client_certificate import ClientCertificate
+from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
 from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
 from dragoman.runtime.blame import Origin, RejectedResource, to_blame
+from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
+from dragoman.runtime.impersonation import NodeAccounts
 from dragoman.runtime.mounted_views import MountedViews
 from dragoman.runtime.observer import Nack, StreamObserver
+from dragoman.runtime.root_rotation import RootRotation
 from dragoman.runtime.sessions import ProxySession, Sessions
+from dragoman.runtime.trust_domains import TrustDomains
 from dragoman.sources.change import Batch, Report
 from xds import Limits, Node, Peer, Refused, Resource, View, XdsServer
 
@@ -65,11 +77,18 @@ class FailedResource:
         return str(self.failure.error) or type(self.failure.error).__name__
 
 
+def _by_certificate(trust_domains: TrustDomains) -> Sequence[Authenticator]:
+    return (ClientCertificate(trust_domains.all),)
+
+
 class ControlPlane:
     """Everything that runs.
 
     `on_batch` is told of each batch when its changes are in force, `on_nack` of each rejection by a proxy, `on_failure`
-    of each resource that begins to fail; `registry` gets the metrics of the streams.
+    of each resource that begins to fail; `authenticators` judge who calls over TLS, by default by client certificates;
+    `keeper` keeps `authority` and follows its rotation and changes of the CA that is `plugged_in`; without one the
+    authority stays as it is. Agents that run as one of the
+    `trusted_node_accounts` (namespace, name) get certificates for the pods of their node. `registry` gets the metrics.
     """
 
     def __init__(
@@ -80,11 +99,15 @@ class ControlPlane:
         registry: CollectorRegistry | None = None,
         limits: Limits | None = None,
         certificate_lifetime: timedelta = DEFAULT_LIFETIME,
+        keeper: Keeper | None = None,
+        plugged_in: PluggedIn | None = None,
+        trusted_node_accounts: frozenset[tuple[str, str]] = frozenset(),
+        authenticators: Callable[[TrustDomains], Sequence[Authenticator]] = _by_certificate,
         on_batch: Callable[[Batch], None] = lambda batch: None,
         on_nack: Callable[[Nack], None] = lambda nack: None,
         on_failure: Callable[[FailedResource], None] = lambda failed: None,
     ) -> None:
-        self.authority = authority
+        self.registry = registry or CollectorRegistry()
         self.graph = Graph()
         self.world = World()
         self.mounted = MountedViews()
@@ -94,12 +117,26 @@ class ControlPlane:
             random.Random(),  # noqa: S311 - jitter
             lifetime=certificate_lifetime,
         )
-        self.identities = Identities(certificates)
+        self.audit = Audit(self.registry)
+        self.identities = Identities(certificates, self.audit)
         self.credentials = Credentials(self.world.objects)
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
-        self.registry = registry or CollectorRegistry()
         self.observer = StreamObserver(self.registry, self.rejected, on_nack)
-        self.server = XdsServer(self.connect, observer=self.observer, limits=limits)
+        self.trust_domains = TrustDomains(self.graph)
+        self._authenticators = Authenticators(authenticators(self.trust_domains), self.registry)
+        self.server = XdsServer(self.connect, authenticate=self.authenticate, observer=self.observer, limits=limits)
+        self.rotation = (
+            RootRotation(keeper, self.identities, self.sessions, self.server.connections, plugged_in)
+            if keeper is not None
+            else None
+        )
+        requests = CertificateRequests(
+            self._promise,
+            lambda: self.identities.roots,
+            self.audit,
+            NodeAccounts(trusted_node_accounts, self.world.objects),
+        )
+        self.server.add_service(CertificateService(requests, self._caller, self.audit).handler())
         self.ready = False
         """Whether proxies are served."""
         self.source = source
@@ -108,6 +145,11 @@ class ControlPlane:
         self._turn = asyncio.Lock()
         self._pending: list[Batch] = []
         self._arrived = asyncio.Event()
+
+    @property
+    def authority(self) -> Authority:
+        """What signs now, with the trust bundle."""
+        return self.identities.authority
 
     async def load(self) -> Batch:
         """The first full load: nothing is served before it, or a restart would look like removals."""
@@ -163,6 +205,8 @@ class ControlPlane:
             tasks.create_task(self._apply())
             tasks.create_task(self.identities.renew())
             tasks.create_task(self._forget())
+            if self.rotation is not None:
+                tasks.create_task(self.rotation.run())
 
     async def _follow(self) -> None:
         async for batch in self.source.watch():
@@ -224,6 +268,9 @@ class ControlPlane:
             except Refused as refusal:
                 # The pod went: its proxy keeps what it has until its own end, as its last requests still drain.
                 log.info("proxy without a pod", proxy=session.proxy_id, reason=refusal.message)
+                if session.caller is not None and session.on_refused is not None:
+                    # Nor does it need the stream for that, and what it has proved no longer holds.
+                    session.on_refused(refusal)
                 continue
             followers.append(session)
         for _ in tx.run(SLICE_SECONDS):
@@ -232,6 +279,30 @@ class ControlPlane:
         for session in followers:
             if session.on_views_changed is not None:
                 session.on_views_changed()
+
+    async def authenticate(self, peer: Peer) -> Caller | None:
+        """Who is at the other end of a TLS connection; None over plaintext, where proofs could be stolen.
+
+        Raises `Refused` for callers that prove nothing.
+        """
+        if not peer.secure:
+            return None
+        try:
+            return await self._authenticators.authenticate(peer)
+        except NotAuthenticatedError as error:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
+        except UnavailableError as error:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+
+    async def _caller(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> Caller | None:
+        """Who calls a service beside xDS; raises `Refused`."""
+        caller = await self.authenticate(self.server.peer(context))
+        if caller is not None:
+            self.server.prove(context)
+        return caller
+
+    async def _promise(self, until: datetime) -> Authority:
+        return self.authority if self.rotation is None else await self.rotation.promise(until)
 
     async def connect(self, node: Node, peer: Peer) -> ProxySession:
         """A session for a client of the xDS server; raises `Refused` (see `Sessions`)."""

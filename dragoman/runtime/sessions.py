@@ -8,12 +8,14 @@ from typing import Any
 import grpc
 import structlog
 
+from ca.caller import Caller
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
 from dragoman.engine import Failure, Graph, Mount, Transaction, Tree, query
 from dragoman.mesh.identities import PodIdentity, identity_of
 from dragoman.mesh.proxies import GatewayView, views_of
 from dragoman.mesh.proxies import View as ViewKey
 from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
+from dragoman.runtime.admission import require_own_name, require_own_pod
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.mounted_views import MountedViews
@@ -33,19 +35,23 @@ class ProxySession:
 
     __slots__ = (
         "_sessions",
+        "caller",
+        "expires_at",
         "facts",
         "gateway",
         "identity",
         "keys",
         "node",
+        "on_refused",
         "on_views_changed",
         "proxy",
         "proxy_id",
         "views",
     )
 
-    def __init__(self, sessions: Sessions, proxy: ProxyId, node: Node, facts: Mount) -> None:
+    def __init__(self, sessions: Sessions, proxy: ProxyId, node: Node, caller: Caller | None, facts: Mount) -> None:
         self._sessions = sessions
+        self.caller = caller
         self.proxy = proxy
         self.proxy_id = proxy.short
         self.node = node
@@ -55,6 +61,9 @@ class ProxySession:
         self.gateway: GatewayView | None = None
         self.views: tuple[View, ...] = ()
         self.on_views_changed: Callable[[], None] | None = None
+        self.on_refused: Callable[[Refused], None] | None = None
+        expires = caller.expires_at if caller is not None else None
+        self.expires_at = expires.timestamp() if expires is not None else None
 
     def close(self) -> None:
         self._sessions.close(self)
@@ -63,8 +72,8 @@ class ProxySession:
 class Sessions:
     """All connected proxies.
 
-    Keys go only to a peer that nobody else can listen to, until callers prove who they are: over plaintext beyond
-    loopback a proxy gets its configuration and no certificate.
+    Keys go to callers that have proved to be the workload, and to peers that nobody else can listen to: over plaintext
+    beyond loopback a proxy gets its configuration and no certificate.
     """
 
     def __init__(self, mounted: MountedViews, identities: Identities, credentials: Credentials) -> None:
@@ -86,16 +95,19 @@ class Sessions:
             proxy = ProxyId.parse(node.id)
         except ProxyIdError as error:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+        caller: Caller | None = peer.caller
+        if caller is not None:
+            require_own_name(caller, proxy, node.metadata)
         facts = tx.mount(facts_of.call(proxy.type, proxy.namespace, proxy.name))
-        session = ProxySession(self, proxy, node, facts)
-        self._sessions[session] = peer.local
+        session = ProxySession(self, proxy, node, caller, facts)
+        self._sessions[session] = peer.local or caller is not None
         self._by_facts[facts] = session
         return session
 
     def settle(self, session: ProxySession, tx: Transaction) -> None:
         """Give a session the views that its facts call for; takes new ones before it lets go of old ones.
 
-        Raises `Refused` for a pod that does not exist (any more).
+        Raises `Refused` for a pod that does not exist (any more) or is not the caller's.
         """
         keys, pod_identity = self._read(session)
         if not keys or pod_identity is None:
@@ -104,6 +116,8 @@ class Sessions:
                 f"no pod {session.proxy.namespace}/{session.proxy.name} with an address is known: "
                 "is its Pod object there?",
             )
+        if session.caller is not None:
+            require_own_pod(session.caller, session.proxy.name, pod_identity)
         identity = _workload_identity(pod_identity)
         before, identity_before, credentials_before = session.keys, session.identity, session.gateway
         views = [self._mounted.acquire(key, tx) for key in keys]

@@ -14,7 +14,7 @@ from typing import Any
 
 from dragoman.codec import CLUSTER, LISTENER, ROUTE, Encoded, Ref, from_json
 from dragoman.sidecar import EnvoyProcess, SocketAddress, argv, find_envoy
-from xds import Limits, Node, Patience, Peer, Unobserved, View, XdsServer
+from xds import Limits, Node, Patience, Peer, Refused, Unobserved, View, XdsServer
 
 PATIENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.005
@@ -34,6 +34,8 @@ class _Session:
     views: tuple[View, ...]
     proxy_id: str = "envoy"
     on_views_changed: Callable[[], None] | None = None
+    on_refused: Callable[[Refused], None] | None = None
+    expires_at: float | None = None
 
     def close(self) -> None: ...
 
