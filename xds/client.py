@@ -43,8 +43,8 @@ class Client:
         self.types: dict[str, Delivery] = {}
         self._on_change = on_change
         self._positions: dict[tuple[View, str], int] = {}
-        # Whether some view has changed since its logs were read: a stream in sync is looked at without a look at them.
-        self._unread = False
+        # Views that have changed since their logs were read: a stream in sync is looked at without a look at them.
+        self._unread: dict[View, None] = {}
         # Endpoints of changed clusters that the client has not subscribed yet on this stream.
         self._owed: set[str] = set()
         self._warming: dict[str, Warming] = {}
@@ -79,7 +79,7 @@ class Client:
         self.views = ()
 
     def view_changed(self, view: View) -> None:
-        self._unread = True
+        self._unread[view] = None
         if self._on_change is not None:
             self._on_change()
 
@@ -89,21 +89,21 @@ class Client:
     def read_logs(self) -> None:
         """Note what changed in the views since the client was last looked at; costs what changed."""
         if self._unread:
-            self._unread = False
-            for delivery in self.types.values():
-                self._read_log(delivery)
+            unread, self._unread = self._unread, {}
+            for view in [view for view in self.views if view in unread]:
+                for delivery in self.types.values():
+                    self._read_log(view, delivery)
 
-    def _read_log(self, delivery: Delivery) -> None:
-        for view in self.views:
-            key = (view, delivery.type_url)
-            head = view.head(delivery.type_url)
-            position = self._positions.setdefault(key, head)
-            if position == head:
-                continue
-            for name, before in view.since(delivery.type_url, position):
-                if name in delivery.subscription:
-                    delivery.fall_behind(name, before)
-            self._positions[key] = head
+    def _read_log(self, view: View, delivery: Delivery) -> None:
+        key = (view, delivery.type_url)
+        head = view.head(delivery.type_url)
+        position = self._positions[key]
+        if position == head:
+            return
+        for name, before in view.since(delivery.type_url, position):
+            if name in delivery.subscription:
+                delivery.fall_behind(name, before)
+        self._positions[key] = head
 
     def served(self, type_url: str, name: str) -> Resource | None:
         """Return what is served to this client under a name."""
