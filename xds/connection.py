@@ -241,7 +241,8 @@ class Connection:
         while request is not None:
             for event in stream.receive(request, time.monotonic()):
                 self._tell(event)
-            self._wake.set()
+            if not stream.idle():
+                self._wake.set()
             request = await self._read()
             if request is not None and request.node is not None:
                 self._require_same(request.node)
@@ -266,8 +267,11 @@ class Connection:
                 await self._write(response)
 
     async def _sleep_until(self, deadline: float | None) -> None:
+        if deadline is None:
+            await self._wake.wait()
+            return
         try:
-            async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await self._wake.wait()
         except TimeoutError:
             pass

@@ -84,6 +84,15 @@ class _ByService(Collector):
         yield family
 
 
+class _OfType(NamedTuple):
+    """What counts the responses of one type, looked up once: there are thousands a second."""
+
+    service: str
+    resources: Counter
+    bytes: Counter
+    push_time: Histogram
+
+
 class StreamObserver:
     """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first.
 
@@ -129,6 +138,7 @@ class StreamObserver:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._of_type: dict[str, _OfType] = {}
         self._connections = Counter("dragoman_xds_connections", "Streams opened.", registry=registry)
         self._refused = Counter(
             "dragoman_xds_refused", "Streams turned away, by gRPC status.", ("code",), registry=registry
@@ -157,11 +167,19 @@ class StreamObserver:
         self._stuck.labels(discovery_service(type_url)).inc()
 
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
-        service = discovery_service(type_url)
-        self._pushes.add(service)
-        self._resources.labels(service).inc(count)
-        self._bytes.labels(service).inc(size)
-        self._push_time.labels(service).observe(seconds)
+        found = self._of_type.get(type_url)
+        if found is None:
+            service = discovery_service(type_url)
+            found = self._of_type[type_url] = _OfType(
+                service,
+                self._resources.labels(service),
+                self._bytes.labels(service),
+                self._push_time.labels(service),
+            )
+        self._pushes.add(found.service)
+        found.resources.inc(count)
+        found.bytes.inc(size)
+        found.push_time.observe(seconds)
 
     def acked(self, proxy: str, type_url: str, seconds: float) -> None:
         self._convergence.observe(seconds)
