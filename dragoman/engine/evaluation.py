@@ -13,6 +13,7 @@ from dragoman.engine.failure import ABSENT, CycleError, Failure, NestingError, f
 from dragoman.engine.inputs import Input, K, V
 from dragoman.engine.node import Cell, Frame, Node, linked, unlinked
 from dragoman.engine.query import Query
+from dragoman.engine.slices import Slice
 
 MAX_NESTING = 100
 """Queries that may wait for each other. A mesh nests about 50; a level takes five of Python's 1000 frames."""
@@ -32,6 +33,7 @@ class Evaluation:
         self._dirty: dict[Node, None] = {}  # watched and to be refreshed
         self._edges = 0
         self._computed = 0
+        self._slice: Slice | None = None  # set while a transaction evaluates
 
     # reading ----------------------------------------------------------------------------------------------------------
 
@@ -145,6 +147,8 @@ class Evaluation:
                 parent.needs(frame.head)
                 parent.cycle += (*frame.cycle, (node, frame.previous))
             ended = True
+            if self._slice is not None and frame.head is None:
+                self._slice.check()
         finally:
             if not ended:  # an interrupt is nobody's outcome: all stay dirty. No calls here, the stack may be full.
                 self._frame = parent

@@ -109,7 +109,8 @@ class Graph(Evaluation):
         """
         self._refuse_to_change()
         mount = Mount(self, call)
-        mount._open()
+        for _ in mount._open():
+            pass
         mount._publish()
         self._published.append(mount)
         return mount
@@ -140,11 +141,12 @@ class Graph(Evaluation):
             last_transaction_seconds=self._last_transaction_seconds,
         )
 
-    def forget_unobserved(self, now: float, after_seconds: float = 60.0) -> int:
+    def forget_unobserved(self, now: float, after_seconds: float = 60.0, at_most: int | None = None) -> int:
         """Drop nodes that no mount has needed for `after_seconds`, and return how many went.
 
         To be called now and then with the time in seconds on any steady clock: a node's time starts at the first call
         that finds it unobserved. Does nothing while a transaction runs. Costs what is unobserved, not what is there.
+        Once about `at_most` nodes went it stops; the next call goes on with the rest, which may be needed by then.
         """
         if self._running is not None or self._frame is not None:
             return 0
@@ -159,7 +161,9 @@ class Graph(Evaluation):
                 since = self._loose[vertex] = now
             if now - since >= after_seconds:
                 old.append(vertex)
-        return self._drop(old)
+                if len(old) == at_most:
+                    break
+        return self._drop(old, now - after_seconds, at_most)
 
     def _refuse_to_change(self) -> None:
         if self._frame is not None:
@@ -190,11 +194,18 @@ class Graph(Evaluation):
                     todo.append(reader)
         return True
 
-    def _drop(self, vertices: list[Cell | Node]) -> int:
-        """Drop what is loose and what only it had read; members of a loose cycle take their readers with them."""
+    def _drop(self, vertices: list[Cell | Node], since: float, at_most: int | None) -> int:
+        """Drop what is loose and what only it had read; members of a loose cycle take their readers with them.
+
+        After `at_most` nodes the rest stays, loose since `since`, but for members of cycles that were begun.
+        """
         dropped = 0
         while vertices:
             vertex = vertices.pop()
+            if at_most is not None and dropped >= at_most and not vertex.readers:
+                if vertex in self._loose:
+                    self._loose[vertex] = since
+                continue
             self._loose.pop(vertex, None)
             if isinstance(vertex, Cell):
                 self._cells[vertex.input].pop(vertex.key, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +56,10 @@ def children(outcome: Any) -> tuple[Call[Any], ...]:
     return outcome.calls if isinstance(outcome, Tree) else ()
 
 
+_STEP = 100
+"""Nodes taken into a mount between two looks at the clock."""
+
+
 class Spot:
     """A node's place in a mount: who put it there and what was published of it."""
 
@@ -79,10 +83,11 @@ class Mount:
     several trees is there once, until the last of them is gone.
     """
 
-    __slots__ = ("_before", "_graph", "_spots", "alone", "call", "changes", "closed")
+    __slots__ = ("_before", "_graph", "_shown", "_spots", "alone", "call", "changes", "closed")
 
     def __init__(self, graph: Graph, call: Call[Any]) -> None:
         self._graph = graph
+        self._shown = False  # whether a transaction has ended since it was opened
         self._spots: dict[Node, Spot] = {}
         self._before: dict[Node, Any] = {}  # of what was touched: the leaf as published, or GONE
         self.alone = (self,)  # one for all nodes that nobody else watches
@@ -93,6 +98,8 @@ class Mount:
 
     def leaves(self) -> dict[Call[Any], Any]:
         """A copy of all leaves as of the last transaction, with their values or failures. Costs the whole width."""
+        if not self._shown:
+            return {}
         return {spot.node.call: spot.outcome for spot in self._spots.values() if spot.leaf is not GONE}
 
     def close(self) -> None:
@@ -104,10 +111,11 @@ class Mount:
         self.closed = True
         self._graph._mounts.discard(self)
 
-    def _open(self) -> None:
+    def _open(self) -> Iterator[None]:
+        """Take in the whole tree, whose nodes are right; yields now and then."""
         if not self.closed:
             self._graph._mounts.add(self)
-            self._attach((None,), self._graph._node(self.call.query, self.call.args))
+            yield from self._attach((None,), self._graph._node(self.call.query, self.call.args))
 
     def _update(self, node: Node) -> None:
         """Take over what a refreshed node says now."""
@@ -121,7 +129,8 @@ class Mount:
             kept, now = set(old), set(spot.children)
             for child in spot.children:
                 if child not in kept:
-                    self._attach((spot,), child)
+                    for _ in self._attach((spot,), child):
+                        pass
             for child in old:  # last, so that what only moved is not taken down in between
                 if child not in now:
                     self._detach(spot, child)
@@ -134,11 +143,14 @@ class Mount:
             if not (now is before or now == before):
                 changes[node.call] = now
         self._before = {}
+        self._shown = True
         self.changes = changes
 
-    def _attach(self, parent: tuple[Spot | None], node: Node) -> None:
+    def _attach(self, parent: tuple[Spot | None], node: Node) -> Iterator[None]:
         todo = [(parent, node)]
-        while todo:
+        while todo and not self.closed:
+            if len(self._spots) % _STEP == _STEP - 1:
+                yield
             parent, node = todo.pop()
             spot = self._spots.get(node)
             if spot is None:

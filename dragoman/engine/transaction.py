@@ -10,6 +10,7 @@ from dragoman.engine.inputs import Input, K, V
 from dragoman.engine.mount import Mount, children
 from dragoman.engine.node import Node
 from dragoman.engine.query import Call
+from dragoman.engine.slices import Preempted, Slice
 
 if TYPE_CHECKING:
     from dragoman.engine.graph import Graph
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 class Transaction:
     """Collects changes; `run` applies them all at once and brings what is observed up to date."""
 
-    __slots__ = ("_cells", "_graph", "_mounts", "_started", "changed")
+    __slots__ = ("_cells", "_deadline", "_graph", "_mounts", "_started", "changed", "finished")
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._cells: dict[tuple[Input[Any, Any], Any], Any] = {}
         self._mounts: list[Mount] = []
         self._started = False
+        self._deadline = 0.0  # of the slice that runs
         self.changed: tuple[Mount, ...] = ()
         """The mounts whose `changes` are not empty, known when `run` has ended."""
+        self.finished = False
+        """Whether `run` has ended."""
 
     def set(self, of: Input[K, V], key: K, value: V) -> None:
         """Change one cell; the last value for a key counts, the default removes the key, an equal value does nothing.
@@ -64,16 +68,26 @@ class Transaction:
             graph._write(self._cells)
             for mount in self._mounts:
                 graph._dirty[graph._node(mount.call.query, mount.call.args)] = None
-            deadline = begin + slice_seconds
-            for _ in self._evaluate():
-                if clock() >= deadline:
+            self._deadline = begin + slice_seconds
+            for _ in self._steps():
+                if clock() >= self._deadline:
                     yield
-                    deadline = clock() + slice_seconds
-            self._publish()
+                    self._deadline = clock() + slice_seconds
+            self._take_over()
+            self.finished = True
         finally:
             graph._running = None
+            if not self.finished:
+                for mount in self._mounts:
+                    mount.close()
         graph._transactions += 1
         graph._last_transaction_seconds = clock() - begin
+
+    def _steps(self) -> Iterator[None]:
+        """All that can be done in slices."""
+        yield from self._evaluate()
+        for mount in self._mounts:
+            yield from mount._open()
 
     def _evaluate(self) -> Iterator[None]:
         """Refresh the nodes that are watched, or will be once their trees are published; yield after each."""
@@ -84,8 +98,10 @@ class Transaction:
             node, _ = todo.popitem()
             if node.watchers:
                 graph._refreshed[node] = None
-            if node.dirty:
-                graph._refresh(node)
+            while not self._refreshed(node):
+                todo[node] = None  # for the next transaction, should this one stop here
+                yield
+            todo.pop(node, None)
             yield
             if node in seen or (node.watchers and node.changed <= graph._published_revision):
                 continue
@@ -95,7 +111,21 @@ class Transaction:
                 if not child.watchers:  # else it is up to date, or on the list in its own right
                     todo[child] = None
 
-    def _publish(self) -> None:
+    def _refreshed(self, node: Node) -> bool:
+        """Make a node right, or as much of it as this slice has time for."""
+        graph = self._graph
+        graph._slice = Slice(graph._clock, self._deadline)
+        try:
+            if node.dirty:
+                graph._refresh(node)
+        except Preempted:
+            pass
+        finally:
+            graph._slice = None
+        return not node.dirty
+
+    def _take_over(self) -> None:
+        """Make it all visible, at once."""
         graph = self._graph
         for mount in graph._published:
             mount.changes = {}
@@ -105,9 +135,7 @@ class Transaction:
                 mount._update(node)
                 stale[mount] = None
         graph._refreshed.clear()
-        for mount in self._mounts:
-            mount._open()
-            stale[mount] = None
+        stale |= dict.fromkeys(self._mounts)
         for mount in stale:
             mount._publish()
         self.changed = tuple(mount for mount in stale if mount.changes)

@@ -145,3 +145,21 @@ def test_a_cycle_that_was_broken_goes_like_anything_else() -> None:
     assert g.forget_unobserved(0.0, after_seconds=0.0) == 2  # ring 1 and 2, which nobody reads any longer
     mount.close()
     assert g.forget_unobserved(0.0, after_seconds=0.0) == 2
+
+
+def test_forgetting_in_steps_ends_where_forgetting_at_once_does() -> None:
+    g = Graph()
+    names = tuple(map(str, range(100)))
+    g.update({(BRANCHES, "root"): names, (VALUES, "ring"): 1, (VALUES, "7"): 1})
+    mount = g.mount(tree.call("root"))
+    attempt(g, ring, 0)
+    nodes = g.statistics().nodes
+    mount.close()
+    g.forget_unobserved(0.0)
+    above(g, "7")  # needed again between two steps
+    gone = [g.forget_unobserved(60.0, at_most=20) for _ in range(20)]
+    assert max(gone) <= 22, "a cycle goes as a whole"
+    assert sum(gone) == nodes - 2
+    assert g.statistics().nodes == 2
+    assert g.forget_unobserved(120.0) == 2
+    assert (g.statistics().edges, g.statistics().cells) == (0, 3)
