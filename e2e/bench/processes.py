@@ -168,10 +168,11 @@ class Fleet:
 
 
 @asynccontextmanager
-async def server(size: Size) -> AsyncIterator[ServerProcess]:
-    """Start the server under test; entering returns when it has loaded the mesh."""
+async def server(size: Size, module: str = "server") -> AsyncIterator[ServerProcess]:
+    """Start the server under test; entering returns when it has loaded the mesh. `module` may be another server that
+    is spoken to in the same way."""
     with tempfile.TemporaryDirectory() as name:
-        async with _child(Path(name) / "server.log", sys.executable, "-m", "e2e.bench.server") as child:
+        async with _child(Path(name) / "server.log", sys.executable, "-m", f"e2e.bench.{module}") as child:
             child.write(json.dumps(dataclasses.asdict(size)))
             yield ServerProcess(child, json.loads(await child.read()))
 

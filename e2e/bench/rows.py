@@ -106,15 +106,32 @@ async def _changes(bench: Bench, kind: str, services: int) -> Metrics:
                 first_writes.append(change["first_write_cpu_ms"])
             await asyncio.sleep(pause.uniform(0.02, 0.06))
         metrics = await _statistics(process)
+    floor = await _floor(bench, size, int(metrics["bytes"] / metrics["messages"]))
     return {
         "last_ack_p50_ms": median(last_acks),
         "last_ack_p99_ms": percentile(last_acks, 0.99),
         "median_stream_p50_ms": median(medians),
         "first_write_cpu_ms": median(first_writes),
         "cpu_per_change_ms": metrics["cpu_s"] * 1000 / bench.changes,
+        **floor,
         "connect_s": connected["connect_s"],
         **metrics,
     }
+
+
+async def _floor(bench: Bench, size: Size, message: int) -> Metrics:
+    """What a gRPC server without anything behind it takes for messages of the same length."""
+    last_acks, cpu = [], []
+    async with server(size, "bare") as process, fleet(bench.clients, process.port, size) as clients:
+        clients.open(0, size.proxies)
+        await process.ask("connected", streams=size.proxies)
+        for _ in range(bench.changes // 4):
+            clients.forget()
+            sent = await process.ask("send", size=message)
+            await clients.until(lambda: len(clients.acks) >= size.proxies, "ACKs of the floor")
+            last_acks.append(max(ack.at - sent["at"] for ack in clients.acks) / 1e6)
+            cpu.append(sent["cpu_ms"])
+    return {"floor_last_ack_p50_ms": median(last_acks), "floor_cpu_per_change_ms": median(cpu)}
 
 
 async def _compared(bench: Bench, kind: str) -> Metrics:
