@@ -3,12 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 
 from dragoman.codec import Encoded, decode, type_url
 
 VIRTUAL_OUTBOUND_PORT = 15001
+
+OTHER_KEY: Final = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
+"""A key that belongs to no certificate."""
 
 
 def poisoned(encoded: Encoded, poison: str) -> Encoded:
@@ -90,8 +97,7 @@ def _address_clash(listener: Any) -> None:
 
 
 def _certificate(secret: Any) -> None:
-    chain = secret.tls_certificate.certificate_chain
-    chain.inline_bytes = chain.inline_bytes.replace(b"MII", b"AAA", 1)
+    secret.tls_certificate.private_key.inline_bytes = OTHER_KEY
 
 
 POISONS: Final[Mapping[str, Callable[[Any], None]]] = {
