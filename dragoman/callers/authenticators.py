@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from ca.caller import Caller
 from dragoman.callers.credentials import Credentials, NotAuthenticatedError, UnavailableError
+from xds import Peer
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,14 @@ class Authenticators:
             registry=registry,
         )
 
-    async def authenticate(self, credentials: Credentials) -> Caller:
+    async def authenticate(self, peer: Peer) -> Caller:
         """Who the caller is. Raises `NotAuthenticatedError`, or `UnavailableError` if one that could not be asked might
         have known."""
+        try:
+            credentials = Credentials.of(peer)
+        except NotAuthenticatedError:
+            self._refused.labels("none").inc()
+            raise
         refusals: list[str] = []
         unavailable: list[str] = []
         for authenticator in self._authenticators:
