@@ -177,6 +177,15 @@ async def server(size: Size, module: str = "server") -> AsyncIterator[ServerProc
             yield ServerProcess(child, json.loads(await child.read()))
 
 
+async def cold(size: Size) -> dict[str, float]:
+    """Have a process load a mesh and compute one proxy's views; its numbers."""
+    with tempfile.TemporaryDirectory() as name:
+        async with _child(Path(name) / "cold.log", sys.executable, "-m", "e2e.bench.cold") as child:
+            child.write(json.dumps(dataclasses.asdict(size)))
+            found: dict[str, float] = json.loads(await child.read())
+            return found
+
+
 @asynccontextmanager
 async def fleet(program: Path, port: int, size: Size) -> AsyncIterator[Fleet]:
     """Start the clients, none of them connected."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from e2e.bench.measure import median, percentile
 from e2e.bench.mesh import Size
-from e2e.bench.processes import BenchError, Fleet, ServerProcess, fleet, server
+from e2e.bench.processes import BenchError, Fleet, ServerProcess, cold, fleet, server
 
 Metrics = dict[str, float]
 
@@ -216,6 +216,11 @@ ROWS: Mapping[str, Row] = {
         "10,000 services, 100 streams, one VirtualService changes",
         lambda bench: _compared(bench, "route"),
         {"ratio_to_1k": 3.0, **_LAG},
+    ),
+    "cold_10k": Row(
+        "10,000 services as JSON → the first full view encoded",
+        lambda bench: cold(Size(10_000, replicas=1)),
+        {"cpu_s": 8, "rss_mb": 300, **_LAG},
     ),
     "connect_1k_100": Row(
         "1,000 services, 100 streams connect at once",
