@@ -389,3 +389,49 @@ async def test_an_address_that_is_taken_on_one_host_is_given_up_on_that_host_alo
     await restart(cast.gateway)
     await eventually(lambda: served(cast.gateway, 8082), bool, steady=0)
     assert (await plane.debug("/debug/nackz"))["refused"] == []
+
+
+# What an operator can write of all this in YAML never gets as far as an Envoy.
+
+
+def written_rule(http: str) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: server, namespace: default}}
+spec:
+  hosts: [server]
+  http: [{{{http}}}]
+"""
+
+
+TO_SERVER = "{destination: {host: server}, weight: 0}"
+WRITTEN = {
+    "bad-regex": ("DRG0306", written_rule(f"match: [{{uri: {{regex: '(('}}}}], route: [{TO_SERVER}]")),
+    "zero-weights": ("DRG0305", written_rule(f"route: [{TO_SERVER}, {TO_SERVER}]")),
+    "two-ends-of-a-route": ("DRG0307", written_rule(f"route: [{TO_SERVER}], redirect: {{uri: /x}}")),
+    "timeout-of-nothing": ("DRG0303", destination_rule("good").replace("4.000s", "0s")),
+}
+
+
+@pytest.mark.parametrize("fault", WRITTEN)
+async def test_what_yaml_alone_can_do_is_refused_with_a_code(cast: Cast, fault: str) -> None:
+    plane, together = cast.control_plane, cast.mesh.configuration.together
+    code, text = WRITTEN[fault]
+    bad = "DestinationRule" if "kind: DestinationRule" in text else "VirtualService"
+    good = {"VirtualService": virtual_service("good"), "DestinationRule": destination_rule("good")}
+    together(*good.values(), *companions("before"))
+    await eventually(lambda: in_force(cast, "good"), bool, steady=0)
+    await eventually(lambda: companions_in_force(cast, cast.client, "before"), bool, steady=0)
+    rejects = await plane.metric("pilot_total_xds_rejects")
+    together(*companions("after"), *(text if kind == bad else each for kind, each in good.items()))
+    await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=1)
+    assert await in_force(cast, "good")
+    told = [line for line in plane.log.splitlines() if line.startswith(f"error: {cast.mesh.configuration.joint}:")]
+    assert f": {code} {bad} default/server: spec." in told[-1]
+    assert told[-1].endswith("the last good version stays in force")
+    assert await plane.metric("pilot_total_xds_rejects") == rejects
+
+
+async def in_force(cast: Cast, tag: str) -> bool:
+    return await routed(cast, cast.client, tag) and await timed(cast, cast.client, tag)
