@@ -16,7 +16,7 @@ from crds.meta import IstioObject
 from dragoman.debug.plane import page, plane_of, without_empty
 from dragoman.engine import Graph, QueryFailed
 from dragoman.mesh.endpoints import Endpoint, endpoints
-from dragoman.mesh.inputs import SERVICE_NAMES, SERVICE_NAMESPACES
+from dragoman.mesh.inputs import SERVICE_NAMES, SERVICE_NAMESPACES, SERVICES
 from dragoman.mesh.services import Port, Service, service
 
 routes = web.RouteTableDef()
@@ -32,7 +32,8 @@ async def configz(request: web.Request) -> web.Response:
 @routes.get("/debug/registryz")
 async def registryz(request: web.Request) -> web.Response:
     """The services."""
-    return page([_service(found) for found in _services(plane_of(request).graph)])
+    graph = plane_of(request).graph
+    return page([_service(graph, found) for found in _services(graph)])
 
 
 @routes.get("/debug/endpointz")
@@ -81,12 +82,13 @@ def _endpoints(graph: Graph, of: Service, port: Port) -> tuple[Endpoint, ...]:
         return ()
 
 
-def _service(found: Service) -> dict[str, Any]:
+def _service(graph: Graph, found: Service) -> dict[str, Any]:
+    written = SERVICES(graph, (found.namespace, found.name))
     attributes = {
         "ServiceRegistry": "Kubernetes",
         "Name": found.name,
         "Namespace": found.namespace,
-        "Labels": dict(sorted(found.labels)),
+        "Labels": dict(sorted((written.metadata.labels or {}).items())) if written is not None else {},
         "ExportTo": {namespace: {} for namespace in sorted(found.exported)},
         "LabelSelectors": dict(sorted(found.selector)),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -29,12 +29,13 @@ from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
+from dragoman.runtime import garbage
 from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.impersonation import NodeAccounts
-from dragoman.runtime.mounted_views import MountedViews
+from dragoman.runtime.mounted_views import Mounted, MountedViews
 from dragoman.runtime.observer import Nack, StreamObserver
 from dragoman.runtime.root_rotation import RootRotation
 from dragoman.runtime.sessions import ProxySession, Sessions
@@ -50,8 +51,14 @@ SLICE_SECONDS = 0.005
 LONGEST_PAUSE = 0.1
 """Longest pause after a push, in seconds: while a storm lasts, changes coalesce and the latest wins."""
 
+_CHANGES_AT_ONCE = 200
+"""Changes of objects taken in between two turns of the streams: about two milliseconds."""
+
 _FORGET_EVERY = 10.0
 """Seconds between searches for what nobody observes any more."""
+
+_FORGET_AT_ONCE = 1000
+"""Queries forgotten between two turns of the streams: some milliseconds."""
 
 
 class Source(Protocol):
@@ -156,10 +163,7 @@ class ControlPlane:
         started = time.perf_counter()
         batch = await asyncio.to_thread(self.source.load)
         await self._take_in([batch])
-        gc.collect()
-        # What is loaded stays: keep the collector from walking it at every pass (Python: gc.freeze).
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 50)
+        garbage.settle()
         log.info("loaded", objects=len(self.world.objects), seconds=round(time.perf_counter() - started, 3))
         return batch
 
@@ -228,35 +232,46 @@ class ControlPlane:
         changes = [change for batch in listed for change in batch.changes]
         async with self._turn:
             tx = self.graph.transaction()
-            for cell in self.world.apply(changes):
-                tx.set(*cell)
+            for start in range(0, len(changes), _CHANGES_AT_ONCE):
+                for cell in self.world.apply(changes[start : start + _CHANGES_AT_ONCE]):
+                    tx.set(*cell)
+                await asyncio.sleep(0)
             await self._finish(tx, frozenset(change.key for change in changes))
         for batch in listed:
             self._on_batch(batch)
 
     async def _finish(self, tx: Transaction, keys: frozenset[Any] = frozenset()) -> None:
-        """Run a transaction in slices and hand out what it changed; sessions whose facts changed follow at once."""
-        for _ in tx.run(SLICE_SECONDS):
-            await asyncio.sleep(0)
-        self._publish(tx, keys)
+        """Run a transaction and hand out what it changed; sessions whose facts changed follow at once."""
+        await self._run(tx, keys)
         moved = self.sessions.moved(tx.changed)
         settled = [session for session in moved if session.views]
         if settled:
             await self._settle(settled)
 
-    def _publish(self, tx: Transaction, keys: frozenset[Any]) -> None:
-        for mounted, call, failure in self.mounted.publish(tx.changed):
-            failed = FailedResource(mounted.view.name, call, failure, self._located(origins(self.graph, call)))
-            log.error(
-                "resource failed",
-                view=failed.view,
-                resource=call.query.__name__,
-                error=failed.reason,
-                at=failure.location,
-                made_from=list(map(str, failed.origins)),
-            )
-            self._on_failure(failed)
+    async def _run(self, tx: Transaction, keys: frozenset[Any] = frozenset()) -> None:
+        """Run a transaction and publish it, in slices."""
+        with garbage.growing() if self.mounted.growing else contextlib.nullcontext():
+            for _ in tx.run(SLICE_SECONDS):
+                await asyncio.sleep(0)
+            for failed in self.mounted.publish(tx.changed):
+                if failed is None:
+                    await asyncio.sleep(0)
+                else:
+                    self._tell(*failed)
         self.credentials.publish(tx.changed, keys)
+
+    def _tell(self, mounted: Mounted, call: Call[Any], failure: Failure) -> None:
+        """Tell of a resource that begins to fail."""
+        resource = FailedResource(mounted.view.name, call, failure, self._located(origins(self.graph, call)))
+        log.error(
+            "resource failed",
+            view=resource.view,
+            resource=call.query.__name__,
+            error=resource.reason,
+            at=failure.location,
+            made_from=list(map(str, resource.origins)),
+        )
+        self._on_failure(resource)
 
     async def _settle(self, sessions: Iterable[ProxySession]) -> None:
         """Give sessions the views that their facts call for now."""
@@ -273,9 +288,7 @@ class ControlPlane:
                     session.on_refused(refusal)
                 continue
             followers.append(session)
-        for _ in tx.run(SLICE_SECONDS):
-            await asyncio.sleep(0)
-        self._publish(tx, frozenset())
+        await self._run(tx)
         for session in followers:
             if session.on_views_changed is not None:
                 session.on_views_changed()
@@ -310,14 +323,10 @@ class ControlPlane:
             tx = self.graph.transaction()
             session = self.sessions.admit(node, peer, tx)
             try:
-                for _ in tx.run(SLICE_SECONDS):
-                    await asyncio.sleep(0)
-                self._publish(tx, frozenset())
+                await self._run(tx)
                 settling = self.graph.transaction()
                 self.sessions.settle(session, settling)
-                for _ in settling.run(SLICE_SECONDS):
-                    await asyncio.sleep(0)
-                self._publish(settling, frozenset())
+                await self._run(settling)
             except BaseException:
                 session.close()
                 raise
@@ -327,4 +336,7 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_FORGET_EVERY)
             async with self._turn:
-                self.graph.forget_unobserved(time.monotonic())
+                gone = _FORGET_AT_ONCE
+                while gone:
+                    gone = self.graph.forget_unobserved(time.monotonic(), at_most=_FORGET_AT_ONCE)
+                    await asyncio.sleep(0)

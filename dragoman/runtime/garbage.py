@@ -1,0 +1,30 @@
+"""Python's cyclic garbage collector, kept from walking what is there to stay.
+
+Objects of the mesh, nodes of the engine and resources live long, are many, and form no cycles that are ever dropped:
+reference counts free them. The collector would stop the event loop for each walk over them (Python: gc.freeze).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def settle() -> None:
+    """What was loaded stays: collect once, and never look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
+
+@contextmanager
+def growing() -> Iterator[None]:
+    """What comes into being inside stays, too."""
+    gc.collect(1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
