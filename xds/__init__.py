@@ -2,6 +2,7 @@
 
 from xds.delta import DeltaStream
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
+from xds.memory import Memory
 from xds.order import Patience
 from xds.quarantine import Blocked, Rejection
 from xds.request import DeltaRequest, Node, SotwRequest
@@ -25,6 +26,7 @@ __all__ = [
     "Event",
     "Limits",
     "Lingering",
+    "Memory",
     "Nacked",
     "Node",
     "Observer",

@@ -34,11 +34,14 @@ class Client:
         on_change: Callable[[], None] | None = None,
         *,
         state_of_the_world: bool = False,
+        onlooker: bool = False,
     ) -> None:
         self.proxy = proxy
         self.patience = patience
         self.state_of_the_world = state_of_the_world
         """It cannot be told that a single resource is absent."""
+        self.onlooker = onlooker
+        """It is no proxy: what it accepts or rejects says nothing about what an Envoy would."""
         self.views: tuple[View, ...] = ()
         self.types: dict[str, Delivery] = {}
         self._on_change = on_change
@@ -153,6 +156,11 @@ class Client:
         self._warmed()
         return [warming.before for warming in self._warming.values()]
 
+    def found(self, resource: Resource) -> None:
+        """The client turned out to have what is served: from another view, if not from this one."""
+        if resource.type_url != LISTENER or resource.name not in self._warming:
+            self._vouch(resource)
+
     def _warmed(self) -> None:
         """Listeners whose routes are there have taken over: only now are they known to be good."""
         for name, warming in list(self._warming.items()):
@@ -166,7 +174,7 @@ class Client:
             self._vouch(listener)
 
     def _vouch(self, resource: Resource) -> None:
-        for view in self.views:
+        for view in () if self.onlooker else self.views:
             if view.get(resource.ref) is not None or view.wanted(resource.ref) is not None:
                 view.vouch(resource)
 
@@ -235,7 +243,7 @@ class Client:
         """What was ACKed is good, but for names that the client had let go of by then: those it did not look at."""
         names, resend = delivery.subscription, delivery.resend
         taken = [resource for resource in push.resources if resource.name in names and resource.name not in resend]
-        if delivery.inflight_view is not None and len(taken) == len(push.resources):
+        if delivery.inflight_view is not None and len(taken) == len(push.resources) and not self.onlooker:
             delivery.inflight_view.accept(push)
         else:
             for resource in taken:
@@ -287,6 +295,8 @@ class Client:
         return push
 
     def _condemn(self, resource: Resource, message: str) -> bool:
+        if self.onlooker:
+            return False
         for view in self.views:
             if view.wanted(resource.ref) is not None or view.get(resource.ref) is not None:
                 return view.reject(resource, message, self.proxy)
@@ -303,6 +313,10 @@ class Client:
             if not taken and held is not None:
                 # It may have been applied or not.
                 delivery.behind[name] = Unsure(versions_of(held) | {NOTHING}, held.refs, at_hand(held))
+                continue
+            if not taken and push.resources and name in delivery.subscription.names.values:
+                # The answer that there is nothing may not have been heard.
+                delivery.behind[name] = None
                 continue
             # The name may have come back meanwhile: then the client lacks it.
             served = self.served(delivery.type_url, name)

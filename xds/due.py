@@ -5,13 +5,17 @@ The order of types and the waits are the tables of `xds.order`; here they are ap
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
-from dragoman.codec import LISTENER, ROUTE, SECRET, Ref
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Ref
 from xds.client import Client
-from xds.delivery import Delivery, Held, Removal, versions_of
+from xds.delivery import Delivery, Held, Removal, Unsure, versions_of
 from xds.order import ALONE, AWAITS, REFERRERS, WHOLE
 from xds.resource import Resource
 from xds.view import View
+
+WARMING: Final = 1.0
+"""Seconds after which a cluster response without ACK is taken to warm. One that waits for nothing takes some ms."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,8 @@ class Uses:
     """Because something refers to them that the client holds until an update is ACKed."""
     removed: set[str] = field(default_factory=set)
     """Because something refers to them that is to be removed first."""
+    kept: set[str] = field(default_factory=set)
+    """Because something refers to them that the client holds as long as nothing better than what it rejects comes."""
     unknown: bool = False
     """Something refers to nobody knows what: any name may be needed."""
 
@@ -96,6 +102,7 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
             delivery.removals.pop(name, None)
         held = delivery.behind[name]
         if held is not None and name not in delivery.resend and versions_of(held) == {resource.version}:
+            client.found(resource)
             delivery.in_sync(name)
             continue
         if name in delivery.refused:
@@ -140,6 +147,12 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
             else:
                 due.absent.append(name)
             continue
+        if isinstance(held, Unsure) and (since := _warming_since(client, delivery, name)) is not None:
+            if now < since + WARMING:
+                due.not_before(since + WARMING)
+            else:
+                due.absent.append(name)
+            continue
         if _withheld(client, delivery, name):
             # Wanted, but rejected: what the client has is better than nothing.
             continue
@@ -152,6 +165,19 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
             delivery.removed(name)
         else:
             due.removed.append(name)
+
+
+def _warming_since(client: Client, delivery: Delivery, name: str) -> float | None:
+    """Return since when the ACK of a cluster with these endpoints is awaited, if that can be for want of them.
+
+    A client that reconnects does not say whether it ever got endpoints. In the state of the world a cluster that is to
+    go is said again meanwhile, and if it warms, Envoy withholds the ACK until its endpoints are answered.
+    """
+    clusters = client.types.get(CLUSTER)
+    if not client.state_of_the_world or delivery.type_url != ENDPOINT or clusters is None or clusters.inflight is None:
+        return None
+    needed = any((ENDPOINT, name) in cluster.refs for cluster in clusters.inflight.state)
+    return clusters.sent_at if needed else None
 
 
 def _withheld(client: Client, delivery: Delivery, name: str) -> bool:
@@ -241,7 +267,9 @@ def _in_use(client: Client, type_url: str) -> Uses:
             continue
         for name, refs in other.held_refs():
             removal = other.removals.get(name)
-            if removal is None:
+            if name in other.refused or _withheld(client, other, name):
+                uses.add(uses.kept, type_url, refs)
+            elif removal is None:
                 uses.add(uses.replaced, type_url, refs)
             elif referrer != ROUTE or removal.free_since is None:
                 uses.add(uses.removed, type_url, refs)
@@ -254,8 +282,8 @@ def _in_use(client: Client, type_url: str) -> Uses:
 
 def _may_go(client: Client, delivery: Delivery, name: str, uses: Uses, now: float, due: Due) -> bool:
     removal = delivery.removals.setdefault(name, Removal(now))
-    if name in uses.removed:
-        # It goes after what refers to it, which has its own deadline.
+    if name in uses.removed or name in uses.kept:
+        # It goes after what refers to it, which has its own deadline, or none.
         removal.since, removal.free_since = now, None
         return False
     if uses.unknown or name in uses.replaced:

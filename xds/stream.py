@@ -45,8 +45,15 @@ class Stream(ABC, Generic[R]):
         patience: Patience | None = None,
         chunk: int = CHUNK,
         on_change: Callable[[], None] | None = None,
+        onlooker: bool = False,
     ) -> None:
-        self._client = Client(proxy, patience or Patience(), on_change, state_of_the_world=self.state_of_the_world)
+        self._client = Client(
+            proxy,
+            patience or Patience(),
+            on_change,
+            state_of_the_world=self.state_of_the_world,
+            onlooker=onlooker,
+        )
         self._chunk = chunk
         self._deadline: float | None = None
         self._client.set_views(views)

@@ -1,9 +1,10 @@
 """What one class of proxies gets: resources by type and name, a change log, and the verdicts of those proxies."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from dragoman.codec import Encoded, Ref
+from xds.memory import Memory
 from xds.push import Push, PushCache
 from xds.quarantine import Blocked, Quarantine, Rejection, Trials
 from xds.resource import Resource
@@ -41,7 +42,7 @@ class View:
     rejected bytes again. New content lifts the quarantine by itself.
     """
 
-    def __init__(self, name: str, *, secret: bool = False) -> None:
+    def __init__(self, name: str, *, secret: bool = False, on_memory: Callable[[Memory], None] | None = None) -> None:
         self.name = name
         self.secret = secret
         """Holds private keys: never dumped, never logged."""
@@ -55,6 +56,9 @@ class View:
         self._quarantine = Quarantine()
         self._followers: dict[Follower, None] = {}
         self._pushes = PushCache()
+        self._memory = Memory()
+        self._filling = False
+        self._on_memory = on_memory
 
     # -- content ----------------------------------------------------------------------------------------------------
 
@@ -184,6 +188,39 @@ class View:
             self._notify()
         return True
 
+    # -- memory -----------------------------------------------------------------------------------------------------
+
+    def recall(self, memory: Memory) -> None:
+        """Begin with what an earlier view of the same proxies remembered: before the first `apply`.
+
+        What is applied then lifts what does not hold any more; call `filled` when that was everything.
+        """
+        self._memory = memory
+        self._filling = bool(memory)
+        for rejection in memory.rejections:
+            self._quarantine.add(rejection)
+        # As if all of it had just been removed: what comes back has its last good, what does not and is needed stays.
+        self._retired.update((resource.ref, resource) for resource in memory.goods)
+
+    def filled(self) -> None:
+        """Note that everything has been applied once: of what was recalled, the rest is not needed."""
+        if self._filling:
+            self._filling = False
+            self._restore()
+            self._notify()
+
+    def memory(self) -> Memory:
+        """Return what is worth to be remembered; `on_memory` is told when it changes. Never anything secret."""
+        if self.secret:
+            return Memory()
+        blocked = self._blocked.values()
+        goods = {block.good for block in blocked if block.good is not None}
+        goods.update(self._retired[ref] for ref in self._restored)
+        return Memory(
+            tuple(block.reason for block in blocked if isinstance(block.reason, Rejection)),
+            tuple(sorted(goods, key=lambda resource: resource.ref)),
+        )
+
     def rejections(self) -> tuple[Rejection, ...]:
         """Return the versions in quarantine, oldest first."""
         return self._quarantine.all()
@@ -255,6 +292,8 @@ class View:
         for ref in restored - self._restored:
             self._put(ref, self._retired[ref])
         self._restored = restored
+        if self._filling:
+            return
         # What no version on trial, any of which may still be ACKed and be the last good, needs any more is let go.
         needed = restored | self._retired_for(self._trials.versions())
         self._retired = {ref: resource for ref, resource in self._retired.items() if ref in needed}
@@ -287,6 +326,11 @@ class View:
         table.log.append((name, old))
 
     def _notify(self) -> None:
+        if self._on_memory is not None and not self._filling and (self._blocked or self._memory):
+            memory = self.memory()
+            if memory != self._memory:
+                self._memory = memory
+                self._on_memory(memory)
         for follower in list(self._followers):
             follower.view_changed(self)
         for table in self._tables.values():

@@ -94,7 +94,8 @@ class ModelEnvoy:
         """Ask for a cluster by name, which may not exist (on-demand cluster discovery)."""
         self.star = True
         self.demanded.add(name)
-        self.undecided.add(name)
+        if name not in self.held[CLUSTER]:
+            self.undecided.add(name)
         self._change(CLUSTER, (name,), ())
 
     def renounce(self, name: str) -> None:
