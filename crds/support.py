@@ -227,6 +227,24 @@ SUPPORTED: Mapping[str, Support] = {
         portLevelMtls{}
         """
     ),
+    "RequestAuthentication": Support(
+        """
+        selector
+        jwtRules[].issuer
+        jwtRules[].audiences
+        jwtRules[].jwksUri
+        jwtRules[].jwks_uri
+        jwtRules[].jwks
+        jwtRules[].fromHeaders[]
+        jwtRules[].fromParams
+        jwtRules[].fromCookies
+        jwtRules[].outputPayloadToHeader
+        jwtRules[].forwardOriginalToken
+        jwtRules[].outputClaimToHeaders[]
+        jwtRules[].spaceDelimitedClaims
+        jwtRules[].presence
+        """
+    ),
     "AuthorizationPolicy": Support(
         """
         selector
@@ -242,6 +260,8 @@ SUPPORTED: Mapping[str, Support] = {
         rules[].from[].source.notTrustDomains
         rules[].from[].source.ipBlocks
         rules[].from[].source.notIpBlocks
+        rules[].from[].source.requestPrincipals
+        rules[].from[].source.notRequestPrincipals
         rules[].from[].source.remoteIpBlocks
         rules[].from[].source.notRemoteIpBlocks
         rules[].to[].operation.hosts
@@ -252,7 +272,7 @@ SUPPORTED: Mapping[str, Support] = {
         rules[].to[].operation.notMethods
         rules[].to[].operation.paths
         rules[].to[].operation.notPaths
-        rules[].when[].key = request.headers[* | source.* | remote.ip | destination.* | connection.sni
+        rules[].when[].key
         rules[].when[].values
         rules[].when[].notValues
         """

@@ -19,7 +19,7 @@ from dragoman.mesh.gateways import servers_of, used
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.settings import mesh_config
-from translators import authorization, listener_filters, telemetry
+from translators import authorization, jwt_authn, listener_filters, telemetry
 from translators.addresses import tcp_address, unix_address
 from translators.gateway_routes import gateway_route_name
 from translators.gateway_tcp_routes import TcpTarget, passed_through, tcp_target
@@ -198,6 +198,7 @@ def _requests(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> li
             route,
             (
                 *authorization.custom_http_filters(g, view.namespace, view.labels),
+                *jwt_authn.http_filters(g, view.namespace, view.labels, routes_by_claim=True),
                 *authorization.http_filters(g, view.namespace, view.labels),
             ),
             telemetry.http_access_logs(mesh, telemetry.Traffic.GATEWAY),

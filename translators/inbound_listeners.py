@@ -17,7 +17,7 @@ from dragoman.mesh.proxies import InboundView
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.sidecar_ingress import IngressPort, ingress_ports
 from dragoman.mesh.workloads import Interception
-from translators import alpn, authorization, listener_filters, telemetry
+from translators import alpn, authorization, jwt_authn, listener_filters, telemetry
 from translators.addresses import tcp_address
 from translators.filter_chains import TLS, Chain, chains, inspects_tls
 from translators.http_connection_managers import inbound_manager, inbound_routes
@@ -189,6 +189,7 @@ def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster:
             inbound_routes(port.service_port, cluster, port.protocol),
             (
                 *authorization.custom_http_filters(g, view.namespace, view.labels),
+                *jwt_authn.http_filters(g, view.namespace, view.labels, routes_by_claim=False),
                 *authorization.http_filters(g, view.namespace, view.labels),
             ),
             telemetry.http_access_logs(mesh, traffic),

@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 
 from envoy_data_plane.envoy.config.core.v3 import CidrRange, TypedExtensionConfig
-from envoy_data_plane.envoy.config.rbac.v3 import Permission, Principal, PrincipalAuthenticated
+from envoy_data_plane.envoy.config.rbac.v3 import (
+    Permission,
+    Principal,
+    PrincipalAuthenticated,
+    PrincipalSet,
+    SourcedMetadata,
+)
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.path.match.uri_template.v3 import UriTemplateMatchConfig
-from envoy_data_plane.envoy.type.matcher.v3 import PathMatcher, RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    PathMatcher,
+    RegexMatcher,
+    StringMatcher,
+    ValueMatcher,
+)
 
 from dragoman.codec import pack
+from translators.claims import JWT_FILTER, PAYLOAD, metadata_matcher
 
 SPIFFE = "spiffe://"
 
@@ -74,6 +89,54 @@ def host(value: str) -> HeaderMatcher:
     """The authority, in any case, with or without a port or the root's dot: `a.b`, `A.b:80` and `a.b.` are one host."""
     pattern = ".+" if value == "*" else _glob(value, ".*")
     return HeaderMatcher(name=":authority", string_match=regex(f"(?i){pattern}\\.?(:[0-9]+)?"))
+
+
+def claim(names: Sequence[str], value: str) -> Principal:
+    """A claim of the verified token."""
+    return _metadata(JWT_FILTER, (PAYLOAD, *names), string_matcher(value))
+
+
+def filter_metadata(filter_name: str, key: str, value: str) -> Principal:
+    """What another filter left in dynamic metadata; a value in brackets is one of a list (Istio: the same syntax)."""
+    return _metadata(filter_name, (key,), string_matcher(value.removeprefix("[").removesuffix("]")))
+
+
+def request_principal(value: str) -> list[Principal]:
+    """`issuer/subject` of the verified token: one of these must hold.
+
+    Both parts may hold slashes, so a value is read with each of its slashes as the one between them; not with those of
+    an issuer's scheme.
+    """
+    if value == "*":
+        return [_issued("*", "*")]
+    if value.startswith("*"):
+        text = value[1:]
+        return [_issued("*", value), *(_issued(f"*{text[:at]}", text[at + 1 :]) for at in _slashes(text))]
+    if value.endswith("*"):
+        text = value[:-1]
+        return [_issued(value, "*"), *(_issued(text[:at], f"{text[at + 1 :]}*") for at in _slashes(text))]
+    return [_issued(value[:at], value[at + 1 :]) for at in _slashes(value)]
+
+
+def _slashes(text: str) -> list[int]:
+    scheme = re.match(r"https?://", text)
+    return [at for at, character in enumerate(text) if character == "/" and (scheme is None or at >= scheme.end())]
+
+
+def _issued(issuer: str, subject: str) -> Principal:
+    return Principal(and_ids=PrincipalSet(ids=[_text("iss", issuer), _text("sub", subject)]))
+
+
+def _text(name: str, value: str) -> Principal:
+    """A claim that is never a list (RFC 7519, sections 4.1.1 and 4.1.2)."""
+    wanted = ValueMatcher(string_match=string_matcher(value))
+    path = [MetadataMatcherPathSegment(key=key) for key in (PAYLOAD, name)]
+    matcher = MetadataMatcher(filter=JWT_FILTER, path=path, value=wanted)
+    return Principal(sourced_metadata=SourcedMetadata(metadata_matcher=matcher))
+
+
+def _metadata(filter_name: str, keys: Sequence[str], value: StringMatcher) -> Principal:
+    return Principal(sourced_metadata=SourcedMetadata(metadata_matcher=metadata_matcher(filter_name, keys, value)))
 
 
 def path(value: str) -> Permission:

@@ -20,7 +20,11 @@ from crds.authorizationpolicy import Condition, Operation, Rule, Source
 from translators import rbac_matchers as matchers
 from translators.trust_domains import TrustDomains
 
-_HEADER = re.compile(r"request\.headers\[(.+)\]")
+_KEYED = re.compile(r"([\w.\-]+)((?:\[[^\[\]]+\])+)")
+_BRACKETS = re.compile(r"\[([^\[\]]+)\]")
+_CLAIMS = {"request.auth.audiences": "aud", "request.auth.presenter": "azp"}
+_EXPERIMENTAL = "experimental."
+_FILTERS = "experimental.envoy.filters."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,10 @@ def _source(source: Source, scope: Scope) -> _Terms:
     _who(terms, source.trust_domains, source.not_trust_domains, lambda value: [matchers.trust_domain(value)])
     _addresses(terms, source.ip_blocks, source.not_ip_blocks, "source.ip")
     _addresses(terms, source.remote_ip_blocks, source.not_remote_ip_blocks, "remote.ip")
-    if source.request_principals or source.not_request_principals:
+    if (source.request_principals or source.not_request_principals) and not scope.http:
         _untellable(scope)
+    else:
+        _some(terms.principals, source.request_principals, source.not_request_principals, matchers.request_principal)
     return terms
 
 
@@ -119,17 +125,31 @@ def _condition(terms: _Terms, condition: Condition, scope: Scope) -> None:
                 lambda value: Permission(requested_server_name=matchers.string_matcher(value)),
             )
         case key:
-            header = _HEADER.fullmatch(key)
-            if header is None or not scope.http:
+            make = _of_request(key)
+            if make is None or not scope.http:
                 _untellable(scope)
             else:
-                name = header.group(1)
-                _some(
-                    terms.principals,
-                    values,
-                    not_values,
-                    lambda value: [Principal(header=matchers.header(name, value))],
-                )
+                _some(terms.principals, values, not_values, make)
+
+
+def _of_request(key: str) -> Callable[[str], Iterable[Principal]] | None:
+    """How a value of a key is matched that only requests have; None for a key that is not known."""
+    if key == "request.auth.principal":
+        return matchers.request_principal
+    if key in _CLAIMS:
+        return lambda value: [matchers.claim((_CLAIMS[key],), value)]
+    keyed = _KEYED.fullmatch(key)
+    if keyed is None:
+        return None
+    names = tuple(_BRACKETS.findall(keyed.group(2)))
+    match keyed.group(1):
+        case "request.headers" if len(names) == 1:
+            return lambda value: [Principal(header=matchers.header(names[0], value))]
+        case "request.auth.claims":
+            return lambda value: [matchers.claim(names, value)]
+        case prefix if prefix.startswith(_FILTERS) and len(names) == 1:
+            return lambda value: [matchers.filter_metadata(prefix.removeprefix(_EXPERIMENTAL), names[0], value)]
+    return None
 
 
 def _untellable(scope: Scope) -> None:
@@ -180,6 +200,8 @@ def _any_permission(rules: list[Permission]) -> Permission:
 
 
 def _any_principal(ids: list[Principal]) -> Principal:
+    if not ids:
+        return Principal(not_id=Principal(any=True))
     return ids[0] if len(ids) == 1 else Principal(or_ids=PrincipalSet(ids=ids))
 
 

@@ -6,23 +6,16 @@ import re
 from collections.abc import Iterator
 
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher, QueryParameterMatcher, RouteMatch
-from envoy_data_plane.envoy.type.matcher.v3 import (
-    ListMatcher,
-    MetadataMatcher,
-    MetadataMatcherPathSegment,
-    OrMatcher,
-    StringMatcher,
-    ValueMatcher,
-)
+from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher
 
 from crds.stringmatch import StringMatch
 from crds.virtualservice import HTTPMatchRequest
+from translators.claims import claim_matcher
 from translators.header_text import one_line
 from translators.regexes import regex_matcher
 from translators.string_matchers import string_matcher
 from translators.untranslatable import UntranslatableError
 
-JWT_FILTER = "envoy.filters.http.jwt_authn"
 _CLAIMS = "@request.auth.claims"
 
 
@@ -102,10 +95,7 @@ def _query(match: HTTPMatchRequest) -> Iterator[QueryParameterMatcher]:
 
 
 def _claim(name: str, wanted: StringMatch, path: str, invert: bool) -> MetadataMatcher:
-    """A claim of a verified token: `@request.auth.claims.a.b` or `@request.auth.claims[a][b]` for names with dots.
-
-    The token's payload stands in the metadata of Envoy's JWT filter; a claim is text or a list of texts.
-    """
+    """A claim of a verified token: `@request.auth.claims.a.b` or `@request.auth.claims[a][b]` for names with dots."""
     rest = name.removeprefix(_CLAIMS)
     if re.fullmatch(r"(\[[^\[\]]+\])+", rest):
         keys = re.findall(r"\[([^\[\]]+)\]", rest)
@@ -113,18 +103,4 @@ def _claim(name: str, wanted: StringMatch, path: str, invert: bool) -> MetadataM
         keys = rest[1:].split(".")
     else:
         raise UntranslatableError(path, "claims are written @request.auth.claims.a.b or @request.auth.claims[a][b]")
-    matcher = string_matcher(wanted, path)
-    if matcher is None:
-        value = ValueMatcher(present_match=True)
-    else:
-        value = ValueMatcher(or_match=OrMatcher(value_matchers=[_text(matcher), _among(matcher)]))
-    segments = [MetadataMatcherPathSegment(key=key) for key in ("payload", *keys)]
-    return MetadataMatcher(filter=JWT_FILTER, path=segments, value=value, invert=invert)
-
-
-def _text(matcher: StringMatcher) -> ValueMatcher:
-    return ValueMatcher(string_match=matcher)
-
-
-def _among(matcher: StringMatcher) -> ValueMatcher:
-    return ValueMatcher(list_match=ListMatcher(one_of=_text(matcher)))
+    return claim_matcher(keys, string_matcher(wanted, path), invert=invert)

@@ -21,6 +21,7 @@ from crds.kubernetes.pod import Pod
 from crds.kubernetes.service import Service
 from crds.meta import IstioObject, ObjectKey
 from crds.peerauthentication import PeerAuthentication
+from crds.requestauthentication import RequestAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, Input
@@ -64,6 +65,13 @@ GATEWAYS = Input[None, tuple[Gateway, ...]]("gateways", default=())
 SIDECARS = Input[str, tuple[Sidecar, ...]]("sidecars of namespace", default=())
 PEER_AUTHENTICATIONS = Input[str, tuple[PeerAuthentication, ...]]("peer authentications of namespace", default=())
 AUTHORIZATION_POLICIES = Input[str, tuple[AuthorizationPolicy, ...]]("authorization policies of namespace", default=())
+REQUEST_AUTHENTICATIONS = Input[str, tuple[RequestAuthentication, ...]](
+    "request authentications of namespace", default=()
+)
+REQUEST_AUTHENTICATION_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with request authentications", default=())
+
+JWKS = Input[tuple[str, bool], str | None]("key set of (URI or issuer, whether it is discovered)", default=None)
+"""What was fetched last: the one cell that no object stands in."""
 
 T = TypeVar("T", bound=IstioObject)
 

@@ -11,10 +11,12 @@ import enum
 
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.peerauthentication import MutualTLSMode, PeerAuthentication
+from crds.requestauthentication import RequestAuthentication
 from dragoman.engine import Graph, consult, query
 from dragoman.mesh.inputs import (
     AUTHORIZATION_POLICIES,
     PEER_AUTHENTICATIONS,
+    REQUEST_AUTHENTICATIONS,
     SERVICE_NAMES,
     SIDECARS,
     chosen,
@@ -34,7 +36,7 @@ def _written(mode: MutualTLSMode | None) -> MtlsMode | None:
     return None if mode is None or mode == MutualTLSMode.UNSET else MtlsMode(mode.value)
 
 
-def _match_labels(policy: PeerAuthentication | AuthorizationPolicy) -> dict[str, str]:
+def _match_labels(policy: PeerAuthentication | AuthorizationPolicy | RequestAuthentication) -> dict[str, str]:
     return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
 
 
@@ -115,6 +117,8 @@ def policy_label_keys(g: Graph, namespace: str) -> frozenset[str]:
             keys.update(_match_labels(policy))
         for authorization in consult(g, AUTHORIZATION_POLICIES, scope):
             keys.update(_match_labels(authorization))
+        for authentication in consult(g, REQUEST_AUTHENTICATIONS, scope):
+            keys.update(_match_labels(authentication))
     for sidecar in consult(g, SIDECARS, namespace):
         if sidecar.spec.workload_selector is not None:
             keys.update(sidecar.spec.workload_selector.labels)

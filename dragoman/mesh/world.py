@@ -24,6 +24,7 @@ from crds.kubernetes.service import Service
 from crds.meshconfig import CONFIG_KEY, CONFIG_MAP
 from crds.meta import IstioObject, ObjectKey, age_order
 from crds.peerauthentication import PeerAuthentication
+from crds.requestauthentication import RequestAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
 from dragoman.engine import Input
@@ -158,6 +159,11 @@ def _gateway(gateway: Gateway) -> Iterator[Placement]:
     yield Placement(inputs.GATEWAYS, None, gateway, _oldest_first)
 
 
+def _request_authentication(policy: RequestAuthentication) -> Iterator[Placement]:
+    yield Placement(inputs.REQUEST_AUTHENTICATIONS, policy.namespace, policy, _oldest_first)
+    yield Placement(inputs.REQUEST_AUTHENTICATION_NAMESPACES, None, (policy.namespace,), _union)
+
+
 def _config_map(config_map: ConfigMap) -> Iterator[Placement]:
     if (config_map.namespace, config_map.name) == CONFIG_MAP and CONFIG_KEY in config_map.data:
         yield Placement(inputs.MESH_CONFIG_MAP, None, config_map, _only)
@@ -191,6 +197,7 @@ _PLACES: Mapping[type, Callable[[Any], Iterator[Placement]]] = {
     Sidecar: _of_namespace(inputs.SIDECARS),
     PeerAuthentication: _of_namespace(inputs.PEER_AUTHENTICATIONS),
     AuthorizationPolicy: _of_namespace(inputs.AUTHORIZATION_POLICIES),
+    RequestAuthentication: _request_authentication,
 }
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from crds.authorizationpolicy import Rule as PolicyRule
 from crds.decode import decode
 from dragoman.mesh.policies import MtlsMode
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.rules import Rule
 from translators.alpn import PLAIN_HTTP
 from translators.filter_chains import RAW, TLS, chains, inspects_tls
+from translators.rbac_matchers import request_principal
 from translators.rbac_rules import Scope, rbac_policy
 from translators.traffic_policies import PolicyInForce, policy_in_force
 from translators.trust_domains import TrustDomains
@@ -94,6 +100,12 @@ _OF_REQUESTS = [
     "{to: [{operation: {hosts: [a]}}]}",
     "{to: [{operation: {notHosts: [a]}}]}",
     '{when: [{key: "request.headers[x]", values: [a]}]}',
+    "{from: [{source: {requestPrincipals: [a/b]}}]}",
+    "{from: [{source: {notRequestPrincipals: [a/b]}}]}",
+    "{when: [{key: request.auth.principal, values: [a/b]}]}",
+    "{when: [{key: request.auth.audiences, notValues: [a]}]}",
+    '{when: [{key: "request.auth.claims[a][b]", values: [a]}]}',
+    '{when: [{key: "experimental.envoy.filters.http.x[a]", values: [a]}]}',
 ]
 
 
@@ -106,11 +118,38 @@ def test_conditions_on_requests_close_where_only_bytes_are_seen(text: str) -> No
     assert policy(text, http=True, denies=False) is not None
 
 
-@pytest.mark.parametrize("key", ["request.auth.principal", "request.auth.claims[a]", "unheard.of"])
+@pytest.mark.parametrize("key", ["unheard.of", "request.headers[a][b]", "experimental.envoy.filters.a[b][c]"])
 def test_conditions_that_cannot_be_told_close_everywhere(key: str) -> None:
-    text = f'{{when: [{{key: "{key}", values: [a]}}]}}'
-    assert policy(text, http=True, denies=False) is None
-    assert policy(text, http=True, denies=True) is not None
+    found: Any = msgspec.convert({"when": [{"key": key, "values": ["a"]}]}, PolicyRule)
+    assert rbac_policy(found, Scope("shop", True, False, TrustDomains("example.org"))) is None
+    assert rbac_policy(found, Scope("shop", True, True, TrustDomains("example.org"))) is not None
+
+
+def says(principal: Any, claims: dict[str, str]) -> bool:
+    """Whether a token with these claims is meant: what Envoy makes of the matchers of `request_principal`."""
+    if principal.and_ids is not None:
+        return all(says(each, claims) for each in principal.and_ids.ids)
+    matcher = principal.sourced_metadata.metadata_matcher
+    assert (matcher.filter, matcher.path[0].key) == ("envoy.filters.http.jwt_authn", "payload")
+    text, wanted = claims[matcher.path[1].key], matcher.value.string_match
+    for kind, value in (("exact", wanted.exact), ("prefix", wanted.prefix), ("suffix", wanted.suffix)):
+        if value is not None:
+            return {"exact": text.__eq__, "prefix": text.startswith, "suffix": text.endswith}[kind](value)
+    return re.fullmatch(wanted.safe_regex.regex, text) is not None
+
+
+_PART = st.text("ab/", min_size=1, max_size=4)
+
+
+@given(issuer=_PART, subject=_PART, value=st.text("ab/", min_size=1, max_size=8), star=st.sampled_from("-<>*"))
+def test_a_request_principal_is_the_text_of_issuer_and_subject(
+    issuer: str, subject: str, value: str, star: str
+) -> None:
+    whole = f"{issuer}/{subject}"
+    written = {"-": value, "<": f"*{value}", ">": f"{value}*", "*": "*"}[star]
+    meant = {"-": whole == value, "<": whole.endswith(value), ">": whole.startswith(value), "*": True}[star]
+    found = any(says(each, {"iss": issuer, "sub": subject}) for each in request_principal(written))
+    assert found == meant
 
 
 @pytest.mark.parametrize("domain", ["example.org", "old.example.org", "cluster.local"])

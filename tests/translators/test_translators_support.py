@@ -68,7 +68,16 @@ metadata: {name: to-subset, namespace: shop}
 spec: {hosts: [ratings], http: [{route: [{destination: {host: reviews, subset: v1, port: {number: 80}}}]}]}
 """
 
-_AROUND = {"DestinationRule": _TO_SUBSET, "VirtualService": _GATEWAY, "Gateway": _BOUND}
+_GUARD = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: 'extensionProviders: [{name: x, envoyExtAuthzGrpc: {service: reviews.shop.svc.cluster.local, port: 80}}]'
+"""
+
+_AROUND = {"DestinationRule": _TO_SUBSET, "VirtualService": _GATEWAY, "Gateway": _BOUND, "AuthorizationPolicy": _GUARD}
 
 _BASES: dict[str, dict[str, Any]] = {
     "VirtualService": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]},
@@ -197,7 +206,7 @@ _CONTEXTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (r"(rules\[\]\.when\[\]\.)", {"key": "request.headers[x-a]", "values": ["a"]}),
         (r"(rules\[\]\.)", {}),
         (r"(targetRefs?(\[\])?\.)", {"kind": "Service", "name": "y", "group": "a", "namespace": "z"}),
-        (r"(provider)", {}),
+        (r"(provider)", {".action": "CUSTOM"}),
     ],
 }
 
@@ -228,7 +237,6 @@ _KEYS = {"portLevelMtls{}": 8080, "headers{}": "x-a", "withoutHeaders{}": "x-a",
 
 _OTHERWISE = {
     r"DestinationRule .*tls\.credentialName": "TLS cannot be had without it: every connection is refused",
-    r"AuthorizationPolicy .*[rR]equestPrincipals": "a condition that cannot be told closes: ALLOW matches nothing",
     r"VirtualService http\[\]\.delegate\..*": "the rule is refused by name, and its last good version stays",
     r"Sidecar ingress\[\]\.port\.name": "required, and a name for humans only",
 }

@@ -1,0 +1,71 @@
+"""Which tokens a workload takes, and where their keys come from.
+
+All RequestAuthentications that select the workload hold together, of the root namespace and its own; their rules stand
+in the order of issuers (Istio: pilot/pkg/security/authn/policy_applier.go).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from crds.requestauthentication import JWTRule, RequestAuthentication
+from dragoman.engine import Graph, consult, query
+from dragoman.mesh.inputs import JWKS, REQUEST_AUTHENTICATION_NAMESPACES, REQUEST_AUTHENTICATIONS, chosen
+from dragoman.mesh.labels import Labels, selects
+from dragoman.mesh.settings import root_namespace
+
+
+class KeySource(NamedTuple):
+    """Where the keys of an issuer are fetched."""
+
+    uri: str
+    """Of the key set, or the issuer whose OpenID configuration names it."""
+    discovered: bool
+
+
+@query
+def jwt_rules(g: Graph, namespace: str, labels: Labels) -> tuple[JWTRule, ...]:
+    """The rules that hold for a workload."""
+    found = [
+        rule
+        for scope in dict.fromkeys((root_namespace(g), namespace))
+        for policy in consult(g, REQUEST_AUTHENTICATIONS, scope)
+        if not _targets_something(policy) and selects(_match_labels(policy), labels)
+        for rule in chosen(g, policy).spec.jwt_rules
+    ]
+    return tuple(sorted(found, key=lambda rule: rule.issuer))
+
+
+def key_source(rule: JWTRule) -> KeySource | None:
+    """Where the keys of a rule are fetched, None for a rule that holds them itself."""
+    if rule.jwks:
+        return None
+    uri = rule.jwks_uri or rule.jwks_uri_alias
+    return KeySource(rule.issuer, discovered=True) if uri is None else KeySource(uri, discovered=False)
+
+
+def fetched_keys(g: Graph, source: KeySource) -> str | None:
+    """The key set that was fetched last, as JSON; None before the first time."""
+    return JWKS(g, source)
+
+
+@query
+def key_sources(g: Graph) -> tuple[KeySource, ...]:
+    """All that the mesh's rules name."""
+    found = {
+        source
+        for namespace in consult(g, REQUEST_AUTHENTICATION_NAMESPACES, None)
+        for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace)
+        for rule in policy.spec.jwt_rules
+        if (source := key_source(rule)) is not None
+    }
+    return tuple(sorted(found))
+
+
+def _match_labels(policy: RequestAuthentication) -> dict[str, str]:
+    return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
+
+
+def _targets_something(policy: RequestAuthentication) -> bool:
+    """A policy with targetRefs is for gateways of the Gateway API and waypoints (Istio: ShouldAttachPolicy)."""
+    return bool(policy.spec.target_refs) or policy.spec.target_ref is not None
