@@ -37,6 +37,7 @@ from dragoman.runtime.identities import Identities
 from dragoman.runtime.impersonation import NodeAccounts
 from dragoman.runtime.mounted_views import Mounted, MountedViews
 from dragoman.runtime.observer import Nack, StreamObserver
+from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.root_rotation import RootRotation
 from dragoman.runtime.sessions import ProxySession, Sessions
 from dragoman.runtime.trust_domains import TrustDomains
@@ -105,6 +106,7 @@ class ControlPlane:
         *,
         registry: CollectorRegistry | None = None,
         limits: Limits | None = None,
+        quarantine: QuarantineStore | None = None,
         certificate_lifetime: timedelta = DEFAULT_LIFETIME,
         keeper: Keeper | None = None,
         plugged_in: PluggedIn | None = None,
@@ -117,7 +119,8 @@ class ControlPlane:
         self.registry = registry or CollectorRegistry()
         self.graph = Graph()
         self.world = World()
-        self.mounted = MountedViews()
+        self.quarantine = quarantine or QuarantineStore()
+        self.mounted = MountedViews(self.quarantine)
         certificates = WorkloadCertificates(
             authority,
             lambda: datetime.now(UTC),
@@ -209,6 +212,7 @@ class ControlPlane:
             tasks.create_task(self._apply())
             tasks.create_task(self.identities.renew())
             tasks.create_task(self._forget())
+            tasks.create_task(self.quarantine.run())
             if self.rotation is not None:
                 tasks.create_task(self.rotation.run())
 
