@@ -76,10 +76,9 @@ def proxy_status(
         for status in statuses
     ]
     write_table(("name", "cluster", *_TYPES, "version"), rows)
-    for status in statuses:
-        for type_ in filter(status["types"].__contains__, _TYPES):
-            for name, words in _rejected(status["types"][type_]).items():
-                typer.echo(f"{status['proxy']}: {type_.upper()} {name!r} is rejected: {' '.join(words.split())}")
+    for (type_, name, words), (first, *others) in _rejections(statuses).items():
+        more = f" and {len(others)} more" if others else ""
+        typer.echo(f"{type_.upper()} {name!r} is not at {first}{more}: {words}")
 
 
 def proxy_config(
@@ -124,6 +123,16 @@ def _unique(wanted: str, known: Iterable[str]) -> str:
         raise fail(f"{wanted!r} may be any of {', '.join(found)}: give more of the name")
     there_are = f"there are {', '.join(names)}" if names else "there is none"
     raise fail(f"no proxy {wanted!r} is connected; {there_are}")
+
+
+def _rejections(statuses: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], list[str]]:
+    """What is rejected, as type, name and why; with the proxies that are to do without it."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for status in statuses:
+        for type_ in _TYPES:
+            for name, words in _rejected(status["types"].get(type_, {})).items():
+                found.setdefault((type_, name, " ".join(words.split())), []).append(status["proxy"])
+    return found
 
 
 def _rejected(type_: dict[str, Any]) -> dict[str, str]:

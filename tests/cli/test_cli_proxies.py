@@ -70,6 +70,23 @@ async def test_a_proxy_that_rejected_something_stands_out(tmp_path: Path) -> Non
         await until(rejected)
         table = lines(await asked(running, "proxy-status"))
     assert any("REJECTED" in line for line in table if line.startswith("cart-1.shop"))
+    assert not any("REJECTED" in line for line in table if line.startswith("web-1.shop"))
+    (told,) = [line for line in table if line.startswith("CDS ") and "no room" in line]
+    assert told.startswith(f"CDS {CLUSTER_OF_WEB!r} is not at cart-1.shop: ")
+
+
+async def test_what_is_held_back_from_all_stands_out_at_each_and_is_said_once(tmp_path: Path) -> None:
+    bad = {CLUSTER_OF_WEB: "not like this"}
+    async with (
+        running_plane(tmp_path) as running,
+        proxy_at(running.xds_port, WEB, rejects=bad),
+        proxy_at(running.xds_port, CART, rejects=bad),
+    ):
+        await until(running.all_in_sync)
+        table = lines(await asked(running, "proxy-status"))
+    assert [line.split()[2] for line in table if line.startswith(("cart-1.shop", "web-1.shop"))] == ["REJECTED"] * 2
+    (told,) = [line for line in table if line.startswith("CDS ") and "not like this" in line]
+    assert told.startswith(f"CDS {CLUSTER_OF_WEB!r} is not at cart-1.shop and 1 more: ")
 
 
 async def test_clusters_as_a_table_and_as_envoy_has_them(tmp_path: Path) -> None:
