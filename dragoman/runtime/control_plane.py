@@ -119,7 +119,7 @@ class ControlPlane:
         self.registry = registry or CollectorRegistry()
         self.graph = Graph()
         self.world = World()
-        self.quarantine = quarantine or QuarantineStore()
+        self.quarantine = QuarantineStore() if quarantine is None else quarantine
         self.mounted = MountedViews(self.quarantine)
         certificates = WorkloadCertificates(
             authority,

@@ -50,7 +50,7 @@ class MountedViews:
     """All views in use, by key; what was rejected of one survives it in the store."""
 
     def __init__(self, quarantine: QuarantineStore | None = None) -> None:
-        self._quarantine = quarantine or QuarantineStore()
+        self._quarantine = QuarantineStore() if quarantine is None else quarantine
         self._mounted: dict[ViewKey, Mounted] = {}
         self._by_mount: dict[Mount, Mounted] = {}
         self._new: set[ViewKey] = set()  # to be filled by the next publication
