@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -20,7 +20,7 @@ from e2e.harness.sidecars import sidecars
 DRAIN_SECONDS = 10
 """Drain time of the Envoys: short enough that many listeners come to its end under the load."""
 
-LEAVING_SECONDS = 4.0
+LEAVING_SECONDS = 3.0
 """How long a pod serves on that is an endpoint no more: what was on its way to it has ended then."""
 
 _ACCESS_LOG = (
@@ -28,6 +28,9 @@ _ACCESS_LOG = (
     "cluster=%UPSTREAM_CLUSTER% from=%DOWNSTREAM_REMOTE_ADDRESS% for=%DOWNSTREAM_LOCAL_ADDRESS% to=%UPSTREAM_HOST% "
     "failure=%UPSTREAM_TRANSPORT_FAILURE_REASON% end=%CONNECTION_TERMINATION_DETAILS% ms=%DURATION%\n"
 )
+SUBSCRIBED = frozenset(("cds", "eds", "lds", "sds"))
+"""Types that every proxy of this mesh asks for."""
+
 LONGEST_DELIVERY = 30.0
 """Seconds within which a change has to be in force at all proxies."""
 
@@ -244,12 +247,27 @@ class Cast:
 
     async def quiet(self) -> bool:
         """Whether every proxy has ACKed all that it is to have; what it is not to have any more may linger."""
-        streams = await self.control_plane.debug("/debug/syncz")
-        return len(streams) >= len(self.pods) and all(
-            kind["inSync"]
-            or ("lingering" in kind and "waiting" not in kind and kind["sent"] == kind["acked"] + kind["rejected"])
-            for stream in streams
-            for kind in stream["types"].values()
+        return await self._all_streams(
+            lambda kind: (
+                bool(kind["inSync"])
+                or ("lingering" in kind and "waiting" not in kind and kind["sent"] == kind["acked"] + kind["rejected"])
+            )
+        )
+
+    async def in_sync(self, *, seconds: float = 30) -> None:
+        """Wait until every proxy is connected and has all it is to have, and nothing else. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while True:
+                with contextlib.suppress(ConnectionError):
+                    if await self._all_streams(lambda kind: bool(kind["inSync"])):
+                        return
+                await asyncio.sleep(0.02)
+
+    async def _all_streams(self, condition: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Whether every proxy has subscribed all types, and a condition holds for each of them."""
+        types = [stream.get("types", {}) for stream in await self.control_plane.debug("/debug/syncz")]
+        return len(types) >= len(self.pods) and all(
+            kinds.keys() >= SUBSCRIBED and all(map(condition, kinds.values())) for kinds in types
         )
 
     def said_of(self, id_: str) -> Iterator[str]:

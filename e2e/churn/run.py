@@ -25,7 +25,7 @@ async def churn(cast: Cast, seed: int, count: int) -> Load:
     Raises AssertionError when a change does not come to be in force.
     """
     loop = asyncio.get_running_loop()
-    async with _followed(cast):
+    async with followed(cast):
         await cast.reset()
         async with cast.load() as load:
             due = loop.time()
@@ -43,10 +43,12 @@ async def churn(cast: Cast, seed: int, count: int) -> Load:
 
 
 @contextlib.asynccontextmanager
-async def _followed(cast: Cast) -> AsyncIterator[None]:
+async def followed(cast: Cast) -> AsyncIterator[None]:
+    """While this lasts, the timeline of the cast says what is in force."""
     following = asyncio.create_task(cast.follow())
     try:
         yield
     finally:
         following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await following

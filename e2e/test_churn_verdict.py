@@ -1,0 +1,147 @@
+"""The churn's own parts: changes are reproducible and valid, and a request that fails is called so."""
+
+import asyncio
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import hpack
+import pytest
+import yaml
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, SettingsFrame
+
+from dragoman.sources.files import FileSource
+from e2e.churn.changes import HELD, Change, changes
+from e2e.churn.http2 import Http2Connection, NotProcessedError
+from e2e.churn.state import ANY, SERVICES, WEB, Extra, Routing, State, files
+from e2e.churn.verdict import DENIED, FRESH, GRACE, TALKED, TCP, Probe, Request, Timeline, at_gateway, expected, wrong
+
+DRAIN = 10.0
+
+
+def test_a_seed_is_a_run() -> None:
+    first, again, other = ([*itertools.islice(changes(seed), 200)] for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_request_may_be_held_for_keeps_an_endpoint(seed: int) -> None:
+    states = [State(), *(change.after for change in itertools.islice(changes(seed), 500))]
+    for number, state in enumerate(states):
+        assert state.number == number
+        for service in SERVICES:
+            routings = [earlier.routing.get(service.name) for earlier in states[max(number - HELD + 1, 0) : number + 1]]
+            splits = {ANY}.union(*(routing.splits for routing in routings if routing is not None))
+            assert all(state.versions(service, split) for split in splits)
+
+
+def test_five_hundred_changes_are_of_all_kinds() -> None:
+    kinds = {change.kind for change in itertools.islice(changes(1), 500)}
+    assert len(kinds) == 8
+
+
+def test_states_are_valid(tmp_path: Path) -> None:
+    for seed in range(2):
+        for change in itertools.islice(changes(seed), 30, 80):
+            for name, documents in files(change.after).items():
+                (tmp_path / f"{name}-{change.number}.yaml").write_text(yaml.safe_dump_all(documents))
+            source = FileSource(tmp_path)
+            source.load()
+            errors = [report for report in source.reports() if report.problem.severity == "error"]
+            assert not errors
+            for file in tmp_path.iterdir():
+                file.unlink()
+
+
+# The verdict.
+
+
+def state(number: int, **fields: object) -> State:
+    return replace(State(number), **fields)  # type: ignore[arg-type]
+
+
+def timeline(*states: tuple[State, float, float]) -> Timeline:
+    """States after the first, with when they were written and when they were in force."""
+    made = Timeline()
+    before = made.states[0]
+    for each, applied, in_force in states:
+        made.add(Change(each.number, "change", before, each), applied)
+        made.reached(each.number, in_force)
+        before = each
+    return made
+
+
+def request(outcome: str, started: float, *, probe: Probe = FRESH, seconds: float = 0.01) -> Request:
+    return Request("r1", probe, started, started, started + seconds, outcome)
+
+
+def is_wrong(outcome: str, started: float, told: Timeline, *, probe: Probe = FRESH, seconds: float = 0.01) -> bool:
+    return bool([*wrong([request(outcome, started, probe=probe, seconds=seconds)], told, DRAIN)])
+
+
+@pytest.mark.parametrize("outcome", ["503", "404", "ConnectionResetError: closed", "200 v3"])
+def test_what_no_state_explains_is_wrong(outcome: str) -> None:
+    assert is_wrong(outcome, 5.0, timeline((state(1), 1.0, 2.0)))
+
+
+def test_a_policy_is_right_from_its_writing_until_the_next_is_in_force_and_drained() -> None:
+    told = timeline((state(1, denied=True), 100.0, 101.0), (state(2), 200.0, 201.0))
+    for started, outcome, expect in (
+        (99.0, "403", True),
+        (99.995, "403", False),  # it was written while the request was on its way
+        (100.5, "200 v1", False),
+        (101.0 + GRACE + DRAIN - 0.1, "200 v1", False),
+        (101.0 + GRACE + DRAIN + 0.1, "200 v1", True),
+        (150.0, "403", False),
+        (201.0 + GRACE + DRAIN + 0.1, "403", True),
+    ):
+        assert is_wrong(outcome, started, told, probe=DENIED) is expect, (started, outcome)
+    assert is_wrong("403", 150.0, told, probe=FRESH), "another path"
+
+
+def test_tcp_is_judged_from_its_connection_on() -> None:
+    told = timeline((state(1, extras=(Extra(1, 9100, tcp=True),)), 10.0, 11.0))
+    extra = Probe("extra", TCP.service, extra=1)
+    assert not is_wrong("ConnectionResetError: ", 10.5, told, probe=extra), "not everywhere yet"
+    assert is_wrong("ConnectionResetError: ", 11.0 + GRACE + 0.1, told, probe=extra)
+    assert not is_wrong(TALKED, 11.0 + GRACE + 0.1, told, probe=extra)
+
+
+def test_who_may_answer() -> None:
+    routed = state(1, routing={WEB.name: Routing(1, ("v2",))}, away={WEB.name: frozenset({0})})
+    assert expected(routed, FRESH) == frozenset(("200 v2",))
+    assert expected(State(), FRESH) == frozenset(("200 v1", "200 v2"))
+    assert expected(routed, at_gateway(8000)) == frozenset(("200 v1", "200 v2"))
+    assert expected(routed, at_gateway(8001)) is None
+
+
+def test_what_changed_meanwhile_is_named() -> None:
+    told = timeline((state(1), 1.0, 2.0), (state(2), 3.0, 4.0), (state(3), 9.0, 9.1))
+    assert [change.number for change in told.changed_between(2.6, 3.5)] == [2]
+
+
+# The HTTP/2 client.
+
+
+async def test_streams_that_began_before_a_goaway_end_as_usual() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = HeadersFrame(1, hpack.Encoder().encode([(":status", "200")]), flags=["END_HEADERS"])
+        body = DataFrame(1, b"late", flags=["END_STREAM"])
+        for frame in (SettingsFrame(0), GoAwayFrame(0, last_stream_id=1), head, body):
+            writer.write(frame.serialize())
+        while await reader.read(65536):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        connection = Http2Connection(*await asyncio.open_connection(*server.sockets[0].getsockname()))
+        first = asyncio.create_task(connection.get("a", "/", {}))
+        second = asyncio.create_task(connection.get("a", "/", {}))
+        await asyncio.sleep(0)
+        await connection.run()
+        assert await first == (200, b"late")
+        with pytest.raises(NotProcessedError):
+            await second
+        assert not connection.usable
