@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from datetime import UTC, datetime
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from ca.authority import Authority, AuthorityError
-from ca.root_store import load_or_create
+from ca.authority import MAX_LIFETIME, AuthorityError
+from dragoman.cli import core_dumps
 from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
+from dragoman.cli.ca_state import Opened, open_ca
+from dragoman.cli.callers import TrustedCallers, authenticators, ip_address, keep_root_file, trusted_callers
+from dragoman.cli.durations import duration
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
 from dragoman.cli.problems import summary, tell, tell_reports
@@ -22,10 +26,9 @@ from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
 from dragoman.runtime import ControlPlane
+from dragoman.runtime.quarantine_store import QuarantineStore
+from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
 from dragoman.sources.files import FileSource
-
-TRUST_DOMAIN = "cluster.local"
-"""Whom a new root names as its organisation. What certificates say comes from MeshConfig.trustDomain."""
 
 _INSECURE = (
     "warning: {address} is plaintext and not only for this machine: whoever reaches it can read the configuration of "
@@ -36,17 +39,38 @@ _INSECURE = (
 class _Settings(NamedTuple):
     config: Path
     xds: tuple[HostPort | Path, ...]
+    secure: HostPort | None
+    server_names: tuple[str, ...]
+    callers: TrustedCallers
     http: HostPort
     token: str | None
+    state: Path
+    ca_dir: Path | None
+    certificate_lifetime: timedelta
+    ca_overlap: timedelta
+    trusted_node_accounts: frozenset[tuple[str, str]]
 
 
 def serve(
     config: Annotated[
         Path, typer.Option("--config", help="Folder of YAML to serve and to follow.", exists=True, file_okay=False)
     ],
+    secure_address: Annotated[
+        str,
+        typer.Option(
+            "--secure-address",
+            metavar="HOST:PORT",
+            help="Where callers connect with TLS; `none` for nowhere.",
+        ),
+    ] = "127.0.0.1:15012",
     xds_address: Annotated[
-        str, typer.Option("--xds-address", metavar="HOST:PORT", help="Where proxies connect; also unix:///PATH.")
-    ] = "127.0.0.1:15010",
+        str | None,
+        typer.Option(
+            "--xds-address",
+            metavar="HOST:PORT",
+            help="Also listen in plaintext, such as 127.0.0.1:15010; or unix:///PATH.",
+        ),
+    ] = None,
     http_address: Annotated[
         str, typer.Option("--http-address", metavar="HOST:PORT", help="Readiness, metrics and debug pages.")
     ] = "127.0.0.1:15014",
@@ -58,6 +82,39 @@ def serve(
         bool,
         typer.Option("--insecure-xds", help="Allow an --xds-address that other machines reach: plaintext, no keys."),
     ] = False,
+    server_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--server-name",
+            metavar="NAME",
+            help="A further DNS name or IP address in the certificate of the TLS port; may be repeated.",
+        ),
+    ] = None,
+    token_audience: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--token-audience",
+            metavar="AUDIENCE",
+            help="Whom tokens of callers must be for; may be repeated.",
+            show_default="istio-ca",
+        ),
+    ] = None,
+    jwt_rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--jwt-rule",
+            metavar="JSON",
+            help='A trusted issuer of tokens: {"issuer", "jwks" or "jwksUri", "audiences"}; may be repeated.',
+        ),
+    ] = None,
+    trusted_gateway_cidr: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-gateway-cidr",
+            metavar="CIDR",
+            help="Gateways whose x-forwarded-client-cert is believed; may be repeated.",
+        ),
+    ] = None,
     debug_token_file: Annotated[
         Path | None,
         typer.Option(
@@ -71,11 +128,40 @@ def serve(
         Path | None,
         typer.Option(
             "--state-dir",
-            help="Where the CA's root is kept.",
+            help="Where the CA's root and what proxies rejected are kept.",
             show_default="$XDG_STATE_HOME/dragoman",
             file_okay=False,
         ),
     ] = None,
+    ca_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-dir",
+            help="Your own CA, laid out like Istio's Secret cacerts (or tls.crt, tls.key, ca.crt); followed.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    certificate_lifetime: Annotated[
+        str, typer.Option("--certificate-lifetime", metavar="DURATION", help="How long workload certificates live.")
+    ] = "24h",
+    ca_overlap: Annotated[
+        str,
+        typer.Option(
+            "--ca-overlap", metavar="DURATION", help="How long a new root is trusted at least before it signs."
+        ),
+    ] = "2m",
+    trusted_node_account: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-node-account",
+            metavar="NAMESPACE/NAME",
+            help="Service account of node agents (ztunnel), which get certificates for the pods of their node.",
+        ),
+    ] = None,
+    allow_core_dumps: Annotated[
+        bool, typer.Option("--allow-core-dumps", help="Let a core dump, which holds private keys, be written.")
+    ] = False,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How to log.")] = LogFormat.json,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="The least that is logged.")] = LogLevel.info,
 ) -> None:
@@ -87,11 +173,11 @@ def serve(
     \b
     Examples:
       dragoman serve --config mesh/
-      dragoman serve --config mesh/ --xds-address 127.0.0.1:0 --xds-socket /run/user/1000/xds.sock
+      dragoman serve --config mesh/ --secure-address 127.0.0.1:0 --xds-socket /run/user/1000/xds.sock
     \b
     Exit codes: 0 ended by a signal, 1 it could not start or had to stop, 2 wrong usage.
     """
-    xds = [host_port_or_socket(xds_address)]
+    xds = [host_port_or_socket(xds_address)] if xds_address is not None else []
     if xds_socket is not None:
         xds.append(xds_socket.absolute())
     for address in xds:
@@ -105,26 +191,68 @@ def serve(
     token = debug_token_file.read_text().strip() if debug_token_file is not None else None
     if debug_token_file is not None and not token:
         raise typer.BadParameter(f"{debug_token_file} is empty")
+    lifetime = duration(certificate_lifetime)
+    if not timedelta() < lifetime <= MAX_LIFETIME:
+        raise typer.BadParameter(f"--certificate-lifetime {certificate_lifetime}: more than 0, at most {MAX_LIFETIME}")
+    settings = _Settings(
+        config,
+        tuple(xds),
+        None if secure_address == "none" else host_port(secure_address),
+        tuple(server_name or ()),
+        trusted_callers(token_audience or (), jwt_rule or (), trusted_gateway_cidr or ()),
+        host_port(http_address),
+        token,
+        state_dir or default_state_folder(),
+        ca_dir,
+        lifetime,
+        duration(ca_overlap),
+        frozenset(map(_account, trusted_node_account or ())),
+    )
     configure(log_format, log_level)
+    if not allow_core_dumps:
+        try:
+            core_dumps.forbid()
+        except OSError as error:
+            raise fail(f"cannot forbid core dumps: {error.strerror}; say --allow-core-dumps to go without") from None
+    asyncio.run(_serve(settings))
+
+
+def _account(text: str) -> tuple[str, str]:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise typer.BadParameter(f"{text!r} is not NAMESPACE/NAME")
+    return namespace, name
+
+
+async def _open_ca(settings: _Settings) -> Opened:
     try:
-        authority = load_or_create((state_dir or default_state_folder()) / "ca", TRUST_DOMAIN, now=datetime.now(UTC))
+        return await open_ca(
+            settings.state, settings.ca_dir, lifetime=settings.certificate_lifetime, overlap=settings.ca_overlap
+        )
     except (AuthorityError, OSError) as error:
         raise fail(f"no certificate authority: {error}") from None
-    asyncio.run(_serve(authority, _Settings(config, tuple(xds), host_port(http_address), token)))
 
 
-async def _serve(authority: Authority, settings: _Settings) -> None:
+async def _serve(settings: _Settings) -> None:
+    opened = await _open_ca(settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     plane = ControlPlane(
         FileSource(settings.config),
-        authority,
+        opened.keeper.authority,
+        certificate_lifetime=settings.certificate_lifetime,
+        keeper=opened.keeper,
+        quarantine=QuarantineStore(settings.state / "quarantine.json"),
+        plugged_in=opened.plugged_in,
+        trusted_node_accounts=settings.trusted_node_accounts,
+        authenticators=partial(authenticators, settings.callers, settings.state),
         on_batch=lambda batch: tell_reports(batch.reports),
         on_nack=tell_nack,
         on_failure=tell_failure,
     )
+    plane.identities.revoke(opened.crl_pem)
     debug = DebugServer(plane, token=settings.token)
     try:
         port = await debug.start(settings.http.host, settings.http.port)
@@ -140,6 +268,9 @@ async def _serve(authority: Authority, settings: _Settings) -> None:
         tell(f"loaded {len(plane.world.objects)} objects from {settings.config}: {summary(batch.reports)}")
         stack.push_async_callback(plane.server.stop)
         bound = [_listen(plane, address, stack) for address in settings.xds]
+        if settings.secure is not None:
+            bound.append(await _listen_securely(plane, settings.secure, settings.server_names))
+            keep_root_file(plane.identities, settings.state)
         await plane.start()
         tell(f"serving proxies at {', '.join(bound)}")
         await _until(stopped, plane)
@@ -156,6 +287,24 @@ async def _until(stopped: asyncio.Event, plane: ControlPlane) -> None:
     for task in (running, stopping):
         task.cancel()
     await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+async def _listen_securely(plane: ControlPlane, where: HostPort, names: tuple[str, ...]) -> str:
+    certificate = ServingCertificate(
+        lambda: plane.authority,
+        lambda: plane.identities.roots,
+        dns_names=(*DNS_NAMES, *(name for name in names if ip_address(name) is None)),
+        addresses=(*ADDRESSES, *(address for name in names if (address := ip_address(name)) is not None)),
+    )
+    try:
+        # Better to find out now than with the first caller.
+        certificate.context()
+        port = await plane.server.listen_securely(where.host, where.port, certificate.context)
+    except AuthorityError as error:
+        raise fail(f"no certificate for {where}: {error}") from None
+    except OSError as error:
+        raise fail(f"cannot listen on {where} (--secure-address): {error.strerror or error}") from None
+    return f"{where._replace(port=port)} (TLS)"
 
 
 def _listen(plane: ControlPlane, address: HostPort | Path, stack: contextlib.AsyncExitStack) -> str:

@@ -9,3 +9,13 @@ from pathlib import Path
 def default_state_folder() -> Path:
     """`$XDG_STATE_HOME/dragoman`, by default `~/.local/state/dragoman` (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "dragoman"
+
+
+def root_file(state: Path) -> Path:
+    """Where a running control plane keeps its trust bundle, PEM, for whoever bootstraps a proxy on this machine."""
+    return state / "root-cert.pem"
+
+
+def token_folder(state: Path) -> Path:
+    """Where the key is that signs tokens outside of a cluster."""
+    return state / "tokens"

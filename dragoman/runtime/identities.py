@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -44,6 +44,8 @@ class Identities:
         self._added: tuple[x509.Certificate, ...] = ()
         self._crl = b""
         self._root = root_secret(certificates.roots_pem)
+        self.on_roots_changed: Callable[[], None] = lambda: None
+        """Called when another trust bundle, or other revocations, are in force."""
 
     @property
     def authority(self) -> Authority:
@@ -90,6 +92,7 @@ class Identities:
             self._root = root
             for view in self._views.values():
                 view.apply({(SECRET, ROOT_SECRET): root})
+            self.on_roots_changed()
 
     def acquire(self, identity: WorkloadIdentity, holder: object) -> View:
         """The secrets of a workload for one more holder."""

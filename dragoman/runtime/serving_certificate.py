@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 import structlog
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -37,7 +38,8 @@ _PATIENCE: Final = timedelta(seconds=30)
 
 
 class ServingCertificate:
-    """A certificate under the mesh's authority, renewed at half of its life and when the authority changes.
+    """A certificate under the mesh's authority, renewed at half of its life and when the authority changes; clients'
+    certificates are verified under `roots`.
 
     `context` is for `xds.XdsServer.listen_securely`: it is asked for each connection, and renews when that is due, so
     that a new certificate or trust bundle counts from the next connection on and no stream is dropped. The key is made
@@ -47,6 +49,7 @@ class ServingCertificate:
     def __init__(
         self,
         authority: Callable[[], Authority],
+        roots: Callable[[], Sequence[x509.Certificate]],
         *,
         dns_names: Sequence[str] = DNS_NAMES,
         addresses: Sequence[IPv4Address | IPv6Address] = ADDRESSES,
@@ -54,29 +57,30 @@ class ServingCertificate:
         lifetime: timedelta = LIFETIME,
     ) -> None:
         self._authority = authority
+        self._roots = roots
         self._dns_names = tuple(dns_names)
         self._addresses = tuple(addresses)
         self._clock = clock
         self._lifetime = lifetime
-        self._made_by: Authority | None = None
+        self._made_of: tuple[Authority, tuple[x509.Certificate, ...]] | None = None
         self._renew_at = datetime.min.replace(tzinfo=UTC)
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
         """The TLS settings for one more connection. Raises `AuthorityError` if there never was a certificate."""
-        now, authority = self._clock(), self._authority()
-        if self._context is None or authority != self._made_by or now >= self._renew_at:
+        now, parts = self._clock(), (self._authority(), tuple(self._roots()))
+        if self._context is None or parts != self._made_of or now >= self._renew_at:
             try:
-                self._context = self._make(authority, now)
+                self._context = self._make(*parts, now)
             except AuthorityError as error:
                 if self._context is None:
                     raise
                 log.error("serving certificate not renewed", error=str(error))
                 self._renew_at = now + _PATIENCE
-            self._made_by = authority
+            self._made_of = parts
         return self._context
 
-    def _make(self, authority: Authority, now: datetime) -> ssl.SSLContext:
+    def _make(self, authority: Authority, roots: Sequence[x509.Certificate], now: datetime) -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = authority.sign(
             key.public_key(),
@@ -91,7 +95,7 @@ class ServingCertificate:
             pem([certificate]) + authority.intermediates_pem,
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         )
-        context.load_verify_locations(cadata=authority.roots_pem.decode())
+        context.load_verify_locations(cadata=pem(roots).decode())
         # Asked for, and verified when given: who has none yet brings a token.
         context.verify_mode = ssl.CERT_OPTIONAL
         self._renew_at = now + (certificate.not_valid_after_utc - now) / 2

@@ -3,7 +3,7 @@
 from dragoman.sidecar.address import SocketAddress, StaticAddresses, UnixSocket, parse_address
 from dragoman.sidecar.admin import Admin, AdminError
 from dragoman.sidecar.bootstrap import Bootstrap, render
-from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, Tls, Token, token_secret
+from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, Tls, Token, root_secret, token_secret
 from dragoman.sidecar.envoy import EnvoyNotFoundError, argv, find_envoy
 from dragoman.sidecar.node import Node
 from dragoman.sidecar.process import EnvoyProcess, EnvoyProcessError
@@ -27,5 +27,6 @@ __all__ = [
     "find_envoy",
     "parse_address",
     "render",
+    "root_secret",
     "token_secret",
 ]

@@ -31,7 +31,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
 
 from dragoman.codec import encode, pack, struct, to_json
 from dragoman.sidecar.address import StaticAddresses
-from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, xds_cluster
+from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, google_grpc, xds_cluster
 from dragoman.sidecar.node import Json, Node
 from dragoman.sidecar.static_listeners import admin_cluster, static_listeners
 from dragoman.sidecar.statistics import stats_config
@@ -68,10 +68,13 @@ def bootstrap(parameters: Bootstrap) -> EnvoyBootstrap:
         node=parameters.node.to_envoy(),
         admin=Admin(address=parameters.addresses.admin.to_envoy(), ignore_global_conn_limit=True),
         dynamic_resources=BootstrapDynamicResources(
-            ads_config=_ads_config(parameters.protocol), cds_config=_ads(), lds_config=_ads()
+            ads_config=_ads_config(parameters), cds_config=_ads(), lds_config=_ads()
         ),
         static_resources=BootstrapStaticResources(
-            clusters=[xds_cluster(parameters.control_plane), admin_cluster(parameters.addresses.admin)],
+            clusters=[
+                *([] if parameters.control_plane.by_google_grpc else [xds_cluster(parameters.control_plane)]),
+                admin_cluster(parameters.addresses.admin),
+            ],
             listeners=static_listeners(parameters.addresses),
         ),
         stats_config=stats_config(prefixes=parameters.stats_prefixes, histogram_buckets=parameters.histogram_buckets),
@@ -100,13 +103,18 @@ def _ads() -> ConfigSource:
     )
 
 
-def _ads_config(protocol: Literal["delta", "sotw"]) -> ApiConfigSource:
-    delta = protocol == "delta"
+def _ads_config(parameters: Bootstrap) -> ApiConfigSource:
+    delta = parameters.protocol == "delta"
+    service = (
+        GrpcService(google_grpc=google_grpc(parameters.control_plane))
+        if parameters.control_plane.by_google_grpc
+        else GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER))
+    )
     return ApiConfigSource(
         api_type=ApiConfigSourceApiType.DELTA_GRPC if delta else ApiConfigSourceApiType.GRPC,
         transport_api_version=ApiVersion.V3,
         set_node_on_first_message_only=True,
-        grpc_services=[GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER))],
+        grpc_services=[service],
     )
 
 

@@ -12,6 +12,13 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     ConfigSource,
     DataSource,
+    GrpcServiceGoogleGrpc,
+    GrpcServiceGoogleGrpcCallCredentials,
+    GrpcServiceGoogleGrpcCallCredentialsMetadataCredentialsFromPlugin,
+    GrpcServiceGoogleGrpcChannelArgs,
+    GrpcServiceGoogleGrpcChannelArgsValue,
+    GrpcServiceGoogleGrpcChannelCredentials,
+    GrpcServiceGoogleGrpcSslCredentials,
     Http2ProtocolOptions,
     KeepaliveSettings,
     PathConfigSource,
@@ -21,6 +28,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy_data_plane.envoy.config.grpc_credential.v3 import FileBasedMetadataConfig
 from envoy_data_plane.envoy.extensions.filters.http.credential_injector.v3 import CredentialInjector
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -48,18 +56,25 @@ from dragoman.sidecar.address import SocketAddress, UnixSocket
 
 XDS_CLUSTER: Final = "xds-grpc"
 TOKEN_SECRET: Final = "control-plane-token"  # noqa: S105
+ROOT_SECRET: Final = "control-plane-root"  # noqa: S105
 SERVER_NAME: Final = "istiod.istio-system.svc"  # the name Istio's control planes have in their certificates
 
+_FILE_BASED_METADATA: Final = "envoy.grpc_credentials.file_based_metadata"
 _KEEPALIVE_INTERVAL: Final = timedelta(seconds=30)
 _KEEPALIVE_TIMEOUT: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS towards the control plane: it must have a certificate for `server_name` under a root in `root_file`."""
+    """TLS towards the control plane: it must have a certificate for `server_name` under a root in `root_file`.
+
+    With a `secret_file`, where `root_secret()` is written for Envoy to find, changes of the root's file are followed;
+    without, they need a restart.
+    """
 
     root_file: str
     server_name: str = SERVER_NAME
+    secret_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +82,13 @@ class Token:
     """A bearer token, re-read as it rotates.
 
     `token_file` holds the token, and nothing else; `secret_file` is where `token_secret()` is written for Envoy to
-    find: only a secret that comes from a file follows the rotation of the token's file.
+    find: only a secret that comes from a file follows the rotation of the token's file. Without one, Envoy's other gRPC
+    client (google_grpc) reads the token for each stream; its root does not follow a file, and it has no statistics of a
+    cluster.
     """
 
     token_file: str
-    secret_file: str
+    secret_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,13 @@ class ControlPlane:
     def __post_init__(self) -> None:
         if self.token is not None and self.tls is None and not isinstance(self.address, UnixSocket):
             raise ValueError("a token must not travel in plaintext: give the control plane's root certificate")
+        if self.by_google_grpc and (self.tls is None or isinstance(self.address, UnixSocket)):
+            raise ValueError("google_grpc sends tokens over TCP with TLS only")
+
+    @property
+    def by_google_grpc(self) -> bool:
+        """Whether the stream is not that of the cluster `xds-grpc`."""
+        return self.token is not None and self.token.secret_file is None
 
 
 def xds_cluster(control_plane: ControlPlane) -> Cluster:
@@ -111,7 +135,7 @@ def xds_cluster(control_plane: ControlPlane) -> Cluster:
                             )
                         )
                     ),
-                    http_filters=_credential_filters(control_plane.token) if control_plane.token is not None else [],
+                    http_filters=_credential_filters(control_plane.token),
                 )
             )
         },
@@ -119,28 +143,72 @@ def xds_cluster(control_plane: ControlPlane) -> Cluster:
     )
 
 
-def token_secret(token: Token) -> dict[str, Any]:
-    """The contents of `token.secret_file`: where Envoy finds the token, never the token itself."""
-    secret = Secret(
-        name=TOKEN_SECRET,
-        generic_secret=GenericSecret(
-            secret=DataSource(
-                filename=token.token_file,
-                # Kubernetes rotates a projected token by renaming a link in its directory, which a watch of the file
-                # itself would miss.
-                watched_directory=WatchedDirectory(path=str(PurePosixPath(token.token_file).parent)),
+def google_grpc(control_plane: ControlPlane) -> GrpcServiceGoogleGrpc:
+    """The control plane for Envoy's other gRPC client, which reads the token's file for each stream."""
+    tls, token = control_plane.tls, control_plane.token
+    assert tls is not None and token is not None  # noqa: S101, PT018 - see ControlPlane
+    plugin = FileBasedMetadataConfig(
+        secret_data=DataSource(filename=token.token_file), header_key="authorization", header_prefix="Bearer "
+    )
+    return GrpcServiceGoogleGrpc(
+        target_uri=str(control_plane.address),
+        stat_prefix=XDS_CLUSTER,
+        channel_credentials=GrpcServiceGoogleGrpcChannelCredentials(
+            ssl_credentials=GrpcServiceGoogleGrpcSslCredentials(root_certs=DataSource(filename=tls.root_file))
+        ),
+        credentials_factory_name=_FILE_BASED_METADATA,
+        call_credentials=[
+            GrpcServiceGoogleGrpcCallCredentials(
+                from_plugin=GrpcServiceGoogleGrpcCallCredentialsMetadataCredentialsFromPlugin(
+                    name=_FILE_BASED_METADATA, typed_config=pack(plugin)
+                )
             )
+        ],
+        channel_args=GrpcServiceGoogleGrpcChannelArgs(
+            args={
+                "grpc.ssl_target_name_override": GrpcServiceGoogleGrpcChannelArgsValue(string_value=tls.server_name),
+                "grpc.keepalive_time_ms": _milliseconds(_KEEPALIVE_INTERVAL),
+                "grpc.keepalive_timeout_ms": _milliseconds(_KEEPALIVE_TIMEOUT),
+            }
         ),
     )
+
+
+def _milliseconds(span: timedelta) -> GrpcServiceGoogleGrpcChannelArgsValue:
+    return GrpcServiceGoogleGrpcChannelArgsValue(int_value=span // timedelta(milliseconds=1))
+
+
+def root_secret(tls: Tls) -> dict[str, Any]:
+    """The contents of `tls.secret_file`: where Envoy finds the root, and whom it makes believe."""
+    return _resources(Secret(name=ROOT_SECRET, validation_context=_validation(tls, watched=True)))
+
+
+def token_secret(token: Token) -> dict[str, Any]:
+    """The contents of `token.secret_file`: where Envoy finds the token, never the token itself."""
+    source = DataSource(filename=token.token_file, watched_directory=_folder_of(token.token_file))
+    return _resources(Secret(name=TOKEN_SECRET, generic_secret=GenericSecret(secret=source)))
+
+
+def _folder_of(file: str) -> WatchedDirectory:
+    # Kubernetes replaces the files of a volume by renaming a link in their directory, which a watch of the file itself
+    # would miss.
+    return WatchedDirectory(path=str(PurePosixPath(file).parent))
+
+
+def _resources(secret: Secret) -> dict[str, Any]:
     return {"resources": [{"@type": pack(secret).type_url, **to_json(Secret, encode(secret))}]}
 
 
-def _credential_filters(token: Token) -> list[HttpFilter]:
-    source = ConfigSource(
-        path_config_source=PathConfigSource(path=token.secret_file), resource_api_version=ApiVersion.V3
-    )
+def _from_file(name: str, path: str) -> SdsSecretConfig:
+    source = ConfigSource(path_config_source=PathConfigSource(path=path), resource_api_version=ApiVersion.V3)
+    return SdsSecretConfig(name=name, sds_config=source)
+
+
+def _credential_filters(token: Token | None) -> list[HttpFilter]:
+    if token is None or token.secret_file is None:
+        return []
     generic = Generic(
-        credential=SdsSecretConfig(name=TOKEN_SECRET, sds_config=source),
+        credential=_from_file(TOKEN_SECRET, token.secret_file),
         header="authorization",
         header_value_prefix="Bearer ",
     )
@@ -163,14 +231,25 @@ def _tls_socket(tls: Tls) -> TransportSocket:
                 tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
             ),
             alpn_protocols=["h2"],
-            validation_context=CertificateValidationContext(
-                trusted_ca=DataSource(filename=tls.root_file),
-                match_typed_subject_alt_names=[
-                    SubjectAltNameMatcher(
-                        san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=tls.server_name)
-                    )
-                ],
-            ),
+            **_trust(tls),
         ),
     )
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+
+
+def _trust(tls: Tls) -> dict[str, Any]:
+    if tls.secret_file is not None:
+        return {"validation_context_sds_secret_config": _from_file(ROOT_SECRET, tls.secret_file)}
+    return {"validation_context": _validation(tls, watched=False)}
+
+
+def _validation(tls: Tls, *, watched: bool) -> CertificateValidationContext:
+    return CertificateValidationContext(
+        trusted_ca=DataSource(filename=tls.root_file),
+        watched_directory=_folder_of(tls.root_file) if watched else None,
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(
+                san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=tls.server_name)
+            )
+        ],
+    )

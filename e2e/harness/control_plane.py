@@ -58,6 +58,7 @@ class ControlPlane:
             self._client.namespace.name,
             *(sys.executable, *self._program, "serve"),
             *("--config", self._configuration, "--xds-address", f"unix:{self.socket}", "--http-address", HTTP),
+            *("--secure-address", "127.0.0.1:0"),
             *("--state-dir", self._state),
             *self._arguments,
             name="control plane",

@@ -56,6 +56,9 @@ class Serving:
     async def xds_port(self) -> int:
         return int((await self.hear(r"serving proxies at 127\.0\.0\.1:(\d+)"))[1])
 
+    async def secure_port(self) -> int:
+        return int((await self.hear(r"serving proxies at .*127\.0\.0\.1:(\d+) \(TLS\)"))[1])
+
     async def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
@@ -80,7 +83,7 @@ class Serving:
 async def serving(*arguments: str | Path, state: Path) -> AsyncIterator[Serving]:
     """`dragoman serve` with free ports unless told otherwise, and its state in a folder of the test."""
     command = [str(argument) for argument in arguments]
-    for option in ("--xds-address", "--http-address"):
+    for option in ("--xds-address", "--secure-address", "--http-address"):
         if option not in command:
             command += [option, "127.0.0.1:0"]
     process = await asyncio.create_subprocess_exec(

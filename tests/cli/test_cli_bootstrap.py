@@ -1,6 +1,7 @@
 """`dragoman bootstrap`: what an Envoy starts with."""
 
 import json
+import stat
 import shlex
 import subprocess
 from pathlib import Path
@@ -45,6 +46,32 @@ def test_options_are_where_envoy_looks_for_them() -> None:
     assert xds_endpoint(document) == {"socketAddress": {"address": "127.0.0.1", "portValue": 15999}}
 
 
+def test_a_token_brings_tls_and_the_files_that_envoy_is_to_watch(tmp_path: Path) -> None:
+    token, output = tmp_path / "web.token", tmp_path / "envoy.json"
+    issued = run("token", "web-1.shop", "--service-account", "web", "--state-dir", tmp_path / "state", "-o", token)
+    assert issued.exit_code == 0, issued.output
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    options = ("--token-file", token, "--root-file", tmp_path / "root.pem", "--server-name", "dragoman.mesh.svc")
+    result = run("bootstrap", "--proxy", SIDECAR, *options, "--output", output)
+    assert result.exit_code == 0, result.output
+    document = json.loads(output.read_text())
+    assert xds_endpoint(document) == {"socketAddress": {"address": "127.0.0.1", "portValue": 15012}}
+    assert document["node"]["metadata"]["SERVICE_ACCOUNT"] == "web"
+    assert str(tmp_path / "envoy.token.json") in output.read_text()
+    assert str(tmp_path / "envoy.root.json") in output.read_text()
+    assert str(token) in (tmp_path / "envoy.token.json").read_text()
+    assert "dragoman.mesh.svc" in (tmp_path / "envoy.root.json").read_text()
+    assert token.read_text() not in output.read_text() + (tmp_path / "envoy.token.json").read_text()
+
+
+def test_google_grpc_needs_no_files_beside_the_bootstrap(tmp_path: Path) -> None:
+    document = printed("--token-file", "/run/token", "--root-file", "/run/root.pem", "--google-grpc")
+    (service,) = document["dynamicResources"]["adsConfig"]["grpcServices"]
+    assert service["googleGrpc"]["targetUri"] == "127.0.0.1:15012"
+    assert "/run/token" in json.dumps(service)
+    assert not any(cluster["name"] == "xds-grpc" for cluster in document["staticResources"]["clusters"])
+
+
 def test_a_unix_socket_and_state_of_the_world() -> None:
     document = printed("--xds", "unix:///run/xds.sock", "--sotw")
     assert xds_endpoint(document) == {"pipe": {"path": "/run/xds.sock"}}
@@ -61,7 +88,7 @@ def test_a_unix_socket_and_state_of_the_world() -> None:
     ],
 )
 def test_a_proxy_without_capture_has_its_own_address(arguments: list[str], address: str) -> None:
-    assert printed(*arguments)["admin"]["address"]["socketAddress"]["address"] == address
+    assert printed("--xds", "127.0.0.1:15010", *arguments)["admin"]["address"]["socketAddress"]["address"] == address
 
 
 @pytest.mark.envoy
@@ -81,9 +108,12 @@ def test_envoy_takes_the_file_that_the_command_line_names(tmp_path: Path) -> Non
     ("arguments", "complaint"),
     [
         (["--xds", "nonsense"], "'nonsense' is not host:port"),
-        (["--label", "nonsense"], "'nonsense' is not KEY=VALUE"),
+        (["--xds", "127.0.0.1:1", "--label", "nonsense"], "'nonsense' is not KEY=VALUE"),
         (["--argv"], "--argv needs --output"),
-        (["--admin-port", "15021"], "addresses of their own"),
+        ([], "--token-file"),
+        (["--token-file", "/t"], "need --output FILE"),
+        (["--xds", "unix:///run/xds.sock", "--token-file", "/t", "--google-grpc"], "over TCP"),
+        (["--xds", "127.0.0.1:1", "--admin-port", "15021"], "addresses of their own"),
         (["--admin-port", "0"], "greater than or equal to 1"),
         (["--interception-mode", "MAGIC"], "MAGIC"),
     ],
@@ -95,6 +125,6 @@ def test_wrong_usage(arguments: list[str], complaint: str) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_1(tmp_path: Path) -> None:
-    result = run("bootstrap", "--proxy", SIDECAR, "-o", tmp_path / "missing" / "e.json")
+    result = run("bootstrap", "--proxy", SIDECAR, "--xds", "127.0.0.1:1", "-o", tmp_path / "missing" / "e.json")
     assert result.exit_code == 1
     assert "cannot write" in result.output
