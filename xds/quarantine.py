@@ -44,7 +44,8 @@ class Quarantine:
         self._rejections: OrderedDict[tuple[str, str, str], Rejection] = OrderedDict()
 
     def add(self, rejection: Rejection) -> None:
-        self._rejections[rejection.type_url, rejection.name, rejection.version] = rejection
+        # The first word counts: others that had been sent the version, too, say the same later.
+        self._rejections.setdefault((rejection.type_url, rejection.name, rejection.version), rejection)
         while len(self._rejections) > MAX_REJECTIONS:
             self._rejections.popitem(last=False)
 

@@ -32,3 +32,20 @@ def test_a_version_that_comes_back_and_is_acked_again_is_the_last_good(
     served, first = view.get(REF), content(CLUSTER, "a", 1)
     assert served is not None
     assert served.version == first.version
+
+
+def test_the_first_rejection_of_a_version_is_the_one_that_is_told() -> None:
+    """Proxies that were sent the version at the same time say the same after it: since when, and by whom, stays."""
+    view = View("test")
+    streams = [DeltaStream((view,), proxy=proxy) for proxy in ("first", "second")]
+    for stream in streams:
+        stream.receive(DeltaRequest(CLUSTER), 0.0)
+        answer(stream, DeltaRequest)
+    view.apply({REF: content(CLUSTER, "a", 1)})
+    responses = [stream.next_response(0.0) for stream in streams]
+    for stream, response in zip(streams, responses, strict=True):
+        assert response is not None
+        error = f"Error adding/updating cluster(s) a: {len(view.rejections())}"
+        stream.receive(DeltaRequest(CLUSTER, nonce=response.nonce, error=error), 0.0)
+    (rejection,) = view.rejections()
+    assert (rejection.proxy, rejection.message[-1]) == ("first", "0")
