@@ -190,7 +190,8 @@ class ControlPlane:
         blocked = view.blocked().get(wanted.ref)
         good = None if blocked is None else blocked.good
         made_from = self._located(self._to_blame(view, wanted, good))
-        served_instead = None if good is None else good.version
+        served = None if blocked is None else view.get(wanted.ref)
+        served_instead = None if served is None else served.version
         return RejectedResource(wanted.name, wanted.version, made_from, blocked is not None, served_instead)
 
     def _located(self, keys: Iterable[ObjectKey]) -> tuple[Origin, ...]:
