@@ -20,11 +20,15 @@ from xds.services import Method
 from xds.session import Authenticate, Connect, Peer, Refused, Session
 from xds.status import ConnectionStatus, Observer
 from xds.stream import Stream
+from xds.subscription import LimitExceededError
 from xds.transport import cut
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 LOG: Final = structlog.get_logger("xds")
 LOGGED_NAMES: Final = 10
+ONLOOKER: Final = "DRAGOMAN_ONLOOKER"
+"""Node metadata of a client that is no Envoy: what it accepts is no proof that an Envoy would, and what it rejects is
+kept from nobody else."""
 
 T = TypeVar("T")
 
@@ -136,7 +140,11 @@ class Connection:
         assert first.node is not None  # noqa: S101 - `_introduction` saw to it
         self._log = LOG.bind(proxy=session.proxy_id, connection=self._number)
         stream = self._stream = self._method.stream(
-            session.views, proxy=session.proxy_id, patience=self._patience, on_change=self._wake.set
+            session.views,
+            proxy=session.proxy_id,
+            patience=self._patience,
+            on_change=self._wake.set,
+            onlooker=bool(first.node.metadata.get(ONLOOKER)),
         )
         session.on_views_changed = self._views_changed
         session.on_refused = self._refused
@@ -239,7 +247,11 @@ class Connection:
 
     async def _read_until_end(self, stream: Stream[Any], request: Request | None) -> None:
         while request is not None:
-            for event in stream.receive(request, time.monotonic()):
+            try:
+                events = stream.receive(request, time.monotonic())
+            except LimitExceededError as error:
+                raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
+            for event in events:
                 self._tell(event)
             if not stream.idle():
                 self._wake.set()
