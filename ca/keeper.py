@@ -4,6 +4,7 @@ state on when everybody has."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -69,6 +70,8 @@ class Keeper:
 
         def opened(state: Rotation | None) -> Rotation:
             state = state if state is not None else Rotation(first(), since=now)
+            if (state.plugged_in, state.overlap) != (self._renew is None, self._overlap):
+                state = replace(state, plugged_in=self._renew is None, overlap=self._overlap)
             return self._covered(state, now)
 
         self._take(*await update(self._store, opened))
@@ -123,7 +126,7 @@ class Keeper:
             state = state.heard(self._replica, report)
         if self._renew is not None and state.next is None and renewal_due(state.active, now):
             state = state.begin(self._renew(now), now)
-        return self._covered(state.step(now, overlap=self._overlap), now)
+        return self._covered(state.step(now), now)
 
     def _covered(self, state: Rotation, now: datetime) -> Rotation:
         needed = now + self._lifetime

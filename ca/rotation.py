@@ -20,7 +20,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.authority import BACKDATE, Authority, AuthorityError, issued
+from ca.authority import Authority, AuthorityError, issued
 
 OVERLAP: Final = timedelta(minutes=2)
 """Least time between trusting a root and signing with it: a mounted ConfigMap follows its object within a kubelet's
@@ -70,6 +70,9 @@ class Rotation:
     """What signs, what is to sign, and what is still trusted."""
 
     active: Authority
+    plugged_in: bool = False
+    """It is the operator's own: who wants another one changes the files that it comes from."""
+    overlap: timedelta = OVERLAP
     bound: datetime = _NEVER
     """No certificate that the active authority signed lives longer. Runs ahead of what is signed."""
     requested_bound: datetime = _NEVER
@@ -109,19 +112,19 @@ class Rotation:
         """What signs now, with the whole trust bundle."""
         return replace(self.active, roots=self.roots)
 
-    def waits_for(self, now: datetime, *, overlap: timedelta = OVERLAP) -> tuple[str, ...]:
+    def waits_for(self, now: datetime) -> tuple[str, ...]:
         """What keeps this phase from ending, in words; empty when nothing does, or nothing is to end."""
         if self.next is not None:
-            return () if self.proceed else tuple(self._distribution_waits_for(now, overlap))
+            return () if self.proceed else tuple(self._distribution_waits_for(now))
         return tuple(
             f"certificates under {name_of(each.root)}, until {each.until.isoformat()}"
             for each in self.retiring
             if each.until > now and not self.proceed
         )
 
-    def _distribution_waits_for(self, now: datetime, overlap: timedelta) -> list[str]:
+    def _distribution_waits_for(self, now: datetime) -> list[str]:
         found = []
-        settled = self.since + overlap
+        settled = self.since + self.overlap
         if now < settled:
             found.append(f"files that follow the trust bundle, until {settled.isoformat()}")
         if now < self.wait_until:
@@ -174,14 +177,14 @@ class Rotation:
             self, reports=MappingProxyType({name: said for name, said in self.reports.items() if name != replica})
         )
 
-    def step(self, now: datetime, *, overlap: timedelta = OVERLAP) -> Rotation:
+    def step(self, now: datetime) -> Rotation:
         """What has become due. Returns self when nothing has."""
         stepped = self
         if any(_lost(report, now) for report in self.reports.values()):
             kept = {name: report for name, report in self.reports.items() if not _lost(report, now)}
             stepped = replace(stepped, reports=MappingProxyType(kept))
         if stepped.next is not None:
-            return stepped if stepped.waits_for(now, overlap=overlap) else stepped._activate(now)
+            return stepped if stepped.waits_for(now) else stepped._activate(now)
         if stepped.retiring:
             kept_roots = tuple(each for each in stepped.retiring if each.until > now and not stepped.proceed)
             if kept_roots != stepped.retiring:
@@ -192,12 +195,10 @@ class Rotation:
     def _activate(self, now: datetime) -> Rotation:
         following = self.next
         assert following is not None  # noqa: S101 - the callers have seen it
-        # A peer's clock may lag as far as certificates are dated back for.
-        until = self.bound + BACKDATE
         leaving = (root for root in self.active.roots if root not in following.roots)
         retiring = {each.root: each.until for each in self.retiring if each.root not in following.roots}
         for root in leaving:
-            retiring[root] = max(until, retiring.get(root, until))
+            retiring[root] = max(self.bound, retiring.get(root, self.bound))
         return replace(
             self,
             active=following,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ def dump(state: Rotation) -> bytes:
     document = {
         "format": _FORMAT,
         "active": _dump_authority(state.active),
+        "pluggedIn": state.plugged_in,
+        "overlapSeconds": state.overlap.total_seconds(),
         "bound": state.bound.isoformat(),
         "requestedBound": state.requested_bound.isoformat(),
         "next": None if state.next is None else _dump_authority(state.next),
@@ -49,6 +51,8 @@ def load(data: bytes) -> Rotation:
             raise DocumentError(f"the CA's state has format {document['format']!r}, this version reads {_FORMAT}")
         return Rotation(
             active=_load_authority(document["active"]),
+            plugged_in=bool(document["pluggedIn"]),
+            overlap=timedelta(seconds=document["overlapSeconds"]),
             bound=datetime.fromisoformat(document["bound"]),
             requested_bound=datetime.fromisoformat(document["requestedBound"]),
             next=None if document["next"] is None else _load_authority(document["next"]),

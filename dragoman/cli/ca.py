@@ -1,0 +1,189 @@
+"""`dragoman ca`: the state of the CA, its trust bundle, and its rotation.
+
+The commands read and write the state itself, which running control planes follow: there is no port that could be asked
+to change the CA.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ca import rotation_document
+from ca.authority import AuthorityError, pem
+from ca.rotation import Phase, Rotation, name_of, signs_under
+from ca.store import FileStore, update
+from dragoman.cli.ca_state import new_self_signed, state_file
+from dragoman.cli.output import TableFormat, fail, write, write_table
+from dragoman.cli.problems import tell
+from dragoman.cli.state import default_state_folder
+
+app = typer.Typer(
+    name="ca",
+    help="Show and rotate the certificate authority.\n\nExit codes: 0 done, 1 it cannot be done, 2 wrong usage.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", help="Where the CA is kept.", show_default="$XDG_STATE_HOME/dragoman", file_okay=False),
+]
+Output = Annotated[TableFormat, typer.Option("-o", "--output", help="How to print it.")]
+
+_LOOK_SECONDS: Final = 0.5
+
+
+@app.command()
+def status(state_dir: StateDir = None, output: Output = TableFormat.table) -> None:
+    """Show what signs, what is trusted, and what a rotation waits for.
+
+    \b
+    Examples:
+      dragoman ca status
+      dragoman ca status -o json
+    \b
+    Exit codes: 0 done, 1 there is no CA or it cannot be read, 2 wrong usage.
+    """
+    _print(_read(state_dir), output)
+
+
+@app.command()
+def root(state_dir: StateDir = None) -> None:
+    """Print the trust bundle as PEM: every root that peers accept now.
+
+    \b
+    Examples:
+      dragoman ca root > root-cert.pem
+    \b
+    Exit codes: 0 done, 1 there is no CA or it cannot be read, 2 wrong usage.
+    """
+    typer.echo(pem(_read(state_dir).roots).decode(), nl=False)
+
+
+@app.command()
+def rotate(
+    state_dir: StateDir = None,
+    proceed: Annotated[
+        bool,
+        typer.Option("--proceed", help="Do not wait any longer for what the rotation that is going on waits for."),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the progress, and return when it is done.")] = False,
+    output: Output = TableFormat.table,
+) -> None:
+    """Replace the root of a self-signed CA, without a failed connection.
+
+    The control planes that run do the work: they have every proxy trust the new root, then sign with it and issue every
+    certificate anew, and drop the old root when the last certificate under it has expired. With --proceed they end the
+    present phase at once: proxies that are not ready then fail until they connect again.
+
+    \b
+    Examples:
+      dragoman ca rotate --wait
+      dragoman ca rotate --proceed
+    \b
+    Exit codes: 0 done (or begun), 1 it cannot be done, 2 wrong usage.
+    """
+    now = datetime.now(UTC)
+
+    def change(state: Rotation | None) -> Rotation:
+        if state is None:
+            raise AuthorityError("there is no CA yet: start `dragoman serve` first")
+        if proceed:
+            return state.hurry()
+        if state.plugged_in:
+            raise AuthorityError("this CA was plugged in: replace the files in the folder that --ca-dir names")
+        if state.phase is Phase.distributing:
+            raise AuthorityError("a rotation is going on: wait for it, or say --proceed")
+        return state.begin(new_self_signed(now), now)
+
+    try:
+        state, _ = asyncio.run(update(FileStore(_file(state_dir)), change))
+    except AuthorityError as error:
+        raise fail(str(error)) from None
+    if wait:
+        state = asyncio.run(_finished(FileStore(_file(state_dir))))
+    _print(state, output)
+
+
+async def _finished(store: FileStore) -> Rotation:
+    """Wait for the end of a rotation, and tell of its progress on standard error."""
+    told: tuple[str, ...] | None = None
+    while True:
+        state = await _load(store)
+        waits_for = (state.phase, *state.waits_for(datetime.now(UTC)))
+        if waits_for != told:
+            tell(f"{state.phase}" + "".join(f"\n  waits for {each}" for each in waits_for[1:]))
+            told = waits_for
+        if state.phase is Phase.steady:
+            return state
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _file(state_dir: Path | None) -> Path:
+    return state_file(state_dir or default_state_folder())
+
+
+def _read(state_dir: Path | None) -> Rotation:
+    return asyncio.run(_load(FileStore(_file(state_dir))))
+
+
+async def _load(store: FileStore) -> Rotation:
+    try:
+        document, _ = await store.read()
+        if document is None:
+            raise AuthorityError(f"no CA is kept in {store.path}: start `dragoman serve`, or name its --state-dir")
+        return rotation_document.load(document)
+    except AuthorityError as error:
+        raise fail(str(error)) from None
+
+
+def _print(state: Rotation, output: TableFormat) -> None:
+    now = datetime.now(UTC)
+    document = _document(state, now)
+    if output is not TableFormat.table:
+        write(document, output)
+        return
+    rows = [(each["root"], each["role"], each["notAfter"], each.get("trustedUntil", "")) for each in document["roots"]]
+    write_table(("root", "role", "not after", "trusted until"), rows)
+    tell(f"phase: {state.phase}")
+    for each in document["waitsFor"]:
+        tell(f"  waits for {each}")
+
+
+def _document(state: Rotation, now: datetime) -> dict[str, Any]:
+    signing = signs_under(state.active)
+    following = signs_under(state.next) if state.next is not None else None
+    until = {each.root: each.until.isoformat() for each in state.retiring}
+    roots = []
+    for each in state.roots:
+        role = (
+            "signs" if each == signing else "next" if each == following else "retiring" if each in until else "trusted"
+        )
+        entry = {"root": name_of(each), "role": role, "notAfter": each.not_valid_after_utc.isoformat()}
+        roots.append(entry | ({"trustedUntil": until[each]} if each in until else {}))
+    return {
+        "phase": str(state.phase),
+        "since": state.since.isoformat(),
+        "pluggedIn": state.plugged_in,
+        "signingCertificate": {
+            "subject": name_of(state.active.certificate),
+            "notAfter": state.active.not_after.isoformat(),
+        },
+        "roots": roots,
+        "waitsFor": list(state.waits_for(now)),
+        "controlPlanes": [
+            {
+                "name": name,
+                "seen": report.at.isoformat(),
+                "trustsAll": report.bundle == state.bundle,
+                "waiting": list(report.waiting),
+            }
+            for name, report in sorted(state.reports.items())
+        ],
+    }
