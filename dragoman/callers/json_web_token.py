@@ -15,6 +15,9 @@ from dragoman.callers.service_account import binding, identity
 LEEWAY: Final = timedelta(seconds=30)
 """How far the issuer's clock may be from ours."""
 
+_FOR_EVER: Final = 250_000_000_000
+"""Seconds since the epoch, in the year 9892: about the last that a datetime can hold."""
+
 _ALGORITHMS: Final[Mapping[str, frozenset[str]]] = {
     "RSA": frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
     "P-256": frozenset(("ES256",)),
@@ -67,7 +70,7 @@ class JsonWebToken:
             return None
         claims = await self._verify(credentials.token, unverified["header"])
         who = identity(claims["sub"], self._trust_domain())
-        expires = datetime.fromtimestamp(claims["exp"], UTC) + LEEWAY
+        expires = datetime.fromtimestamp(min(int(claims["exp"]), _FOR_EVER), UTC) + LEEWAY
         return Caller((who,), self.name, binding(claims, who), expires)
 
     async def _verify(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:
