@@ -22,9 +22,11 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiConfigSource,
     ApiConfigSourceApiType,
     ApiVersion,
+    BackoffStrategy,
     ConfigSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
+    RetryPolicy,
 )
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
@@ -41,6 +43,15 @@ _RUNTIME: Final[Mapping[str, Json]] = {
     "re2.max_program_size.error_level": 32768,  # else a long but legal regex of a route is refused
     "envoy.reloadable_features.http_reject_path_with_fragment": False,
 }
+
+_RECONNECT: Final = RetryPolicy(
+    retry_back_off=BackoffStrategy(base_interval=timedelta(milliseconds=500), max_interval=timedelta(seconds=5))
+)
+"""When a lost stream is opened again: after a random part of an interval that doubles from the first to the second.
+
+Envoy's own maximum is 30 s (EnvoyGrpc.retry_policy), and for as long a mesh would lag behind a control plane that is
+back after some seconds. An agent, that Istio has in every pod, reconnects at once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,7 @@ def _ads_config(parameters: Bootstrap) -> ApiConfigSource:
     service = (
         GrpcService(google_grpc=google_grpc(parameters.control_plane))
         if parameters.control_plane.by_google_grpc
-        else GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER))
+        else GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER, retry_policy=_RECONNECT))
     )
     return ApiConfigSource(
         api_type=ApiConfigSourceApiType.DELTA_GRPC if delta else ApiConfigSourceApiType.GRPC,

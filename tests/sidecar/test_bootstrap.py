@@ -98,6 +98,13 @@ def test_envoy_accepts_every_variant(parameters, tmp_path, protocol, way):
     assert "deprecated" not in result.stderr.lower()
 
 
+def test_a_lost_stream_is_opened_again_within_seconds(parameters):
+    """Envoy's own longest interval is 30 s: a mesh would lag behind its control plane for as long."""
+    ads = render(parameters())["dynamicResources"]["adsConfig"]
+    retry = ads["grpcServices"][0]["envoyGrpc"]["retryPolicy"]
+    assert retry["retryBackOff"] == {"baseInterval": "0.500s", "maxInterval": "5s"}
+
+
 @pytest.mark.envoy
 @pytest.mark.parametrize("protocol", ["delta", "sotw"])
 async def test_live_over_a_unix_socket(parameters, serve_ads, start_envoy, tmp_path, protocol):
