@@ -8,7 +8,7 @@ from xds.quarantine import Blocked, Rejection
 from xds.request import DeltaRequest, Node, SotwRequest
 from xds.resource import Resource
 from xds.server import Limits, XdsServer
-from xds.session import Authenticate, Connect, Peer, Refused, Session
+from xds.session import Authenticate, Authorize, Connect, Peer, Refused, Session
 from xds.sotw import SotwStream
 from xds.status import ConnectionStatus, Lingering, Observer, TypeStatus, Unobserved, Waiting
 from xds.stream import Stream
@@ -18,6 +18,7 @@ from xds.view import View
 __all__ = [
     "Acked",
     "Authenticate",
+    "Authorize",
     "Blocked",
     "Connect",
     "ConnectionStatus",

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -12,12 +12,14 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from xds.budget import ByteBudget, Share
+from xds.client_status import ResourceStatus
+from xds.csds import SYNCZ, syncz
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
 from xds.order import Patience
 from xds.pace import Pace
 from xds.request import Node, Request
 from xds.services import Method
-from xds.session import Authenticate, Connect, Peer, Refused, Session
+from xds.session import Authenticate, Authorize, Connect, Peer, Refused, Session
 from xds.status import ConnectionStatus, Observer
 from xds.stream import Stream
 from xds.subscription import LimitExceededError
@@ -48,7 +50,9 @@ class Connection:
         method: Method,
         *,
         authenticate: Authenticate,
+        authorize: Authorize,
         connect: Connect,
+        connections: Callable[[], Iterable[ConnectionStatus]],
         observer: Observer,
         budget: ByteBudget,
         pace: Pace,
@@ -60,7 +64,9 @@ class Connection:
         self._context = context
         self._method = method
         self._authenticate = authenticate
+        self._authorize = authorize
         self._connect = connect
+        self._connections = connections
         self._observer = observer
         self._share = Share(budget, self._stuck)
         self._pace = pace
@@ -87,6 +93,9 @@ class Connection:
             self._peer = replace(self._peer, caller=await self._ask(self._authenticate(self._peer)))
             first = await self._introduction()
             if first is None:
+                return
+            if first.type_url == SYNCZ:
+                await self._show(first)
                 return
             await self._pace.turn()
             session = self._session = await self._admit(first)
@@ -119,6 +128,15 @@ class Connection:
                 "--service-node)",
             )
         return first
+
+    async def _show(self, request: Request | None) -> None:
+        """Serve a tool that asks for the state of all clients instead of for resources."""
+        while request is not None:
+            await self._ask(self._authorize(self._peer))
+            # What answers an answer is no question.
+            if not request.nonce:
+                await self._context.write(syncz(self._connections(), f"{time.time_ns():x}"))
+            request = await self._read()
 
     async def _admit(self, first: Request) -> Session:
         assert first.node is not None  # noqa: S101 - `_introduction` saw to it
@@ -229,6 +247,12 @@ class Connection:
             views=tuple(view.name for view in self._session.views),
             types=self._stream.status(),
         )
+
+    def resources(self) -> tuple[Node, Iterator[ResourceStatus]] | None:
+        """Return who the client is and the state of its resources; None before it was authenticated."""
+        if self._stream is None or self._node is None:
+            return None
+        return self._node, self._stream.resources(time.monotonic(), time.time())
 
     def _views_changed(self) -> None:
         if self._stream is not None and self._session is not None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -11,12 +11,15 @@ from typing import Any
 import grpc
 
 from xds.budget import ByteBudget
+from xds.client_status import ResourceStatus
 from xds.connection import Connection, Context
+from xds.csds import ClientStatusService
 from xds.order import Patience
 from xds.pace import Pace
+from xds.request import Node
 from xds.secure_ports import AnyContext, SecurePorts
 from xds.services import Method, services
-from xds.session import Authenticate, Connect, Peer
+from xds.session import Authenticate, Authorize, Connect, Peer, only_from_here
 from xds.status import ConnectionStatus, Observer, Unobserved
 from xds.tls_listener import TlsLimits
 
@@ -80,7 +83,7 @@ class XdsServer:
     """Serves views to Envoys.
 
     `authenticate` is called once per stream with the peer it came from, then `connect` with the node that the client
-    claims to be and that peer.
+    claims to be and that peer. `authorize` is asked before a peer is shown the state of all clients.
     """
 
     def __init__(
@@ -88,10 +91,12 @@ class XdsServer:
         connect: Connect,
         *,
         authenticate: Authenticate | None = None,
+        authorize: Authorize = only_from_here,
         observer: Observer | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._authenticate = authenticate or _nobody
+        self._authorize = authorize
         self._connect = connect
         self._observer: Observer = observer or Unobserved()
         self._limits = limits or Limits()
@@ -118,6 +123,7 @@ class XdsServer:
                 for service, methods in services().items()
             )
         )
+        self.add_service(ClientStatusService(self._clients, self._authorize_call).handler())
 
     def listen(self, address: str) -> int:
         """Listen on "host:port" or "unix:path" in plaintext; return the port.
@@ -200,6 +206,16 @@ class XdsServer:
         found = (connection.status() for connection in list(self._connections.values()))
         return tuple(status for status in found if status is not None)
 
+    def _clients(self) -> Iterator[tuple[Node, Iterator[ResourceStatus]]]:
+        for connection in list(self._connections.values()):
+            found = connection.resources()
+            if found is not None:
+                yield found
+
+    async def _authorize_call(self, context: Context) -> None:
+        peer = self.peer(context)
+        await self._authorize(replace(peer, caller=await self._known(context)(peer)))
+
     async def wait(self) -> None:
         """Wait until the server was stopped."""
         await self._server.wait_for_termination()
@@ -227,6 +243,8 @@ class XdsServer:
             self.peer(context),
             method,
             authenticate=self._known(context),
+            authorize=self._authorize,
+            connections=self.connections,
             connect=self._connect,
             observer=self._observer,
             budget=self._budget,

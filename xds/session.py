@@ -52,6 +52,9 @@ Authenticate = Callable[[Peer], Awaitable[Any]]
 Connect = Callable[[Node, Peer], Awaitable[Session]]
 """Says what a client gets, if it may be who it claims to be; raises `Refused` to turn it away."""
 
+Authorize = Callable[[Peer], Awaitable[None]]
+"""Says whether a peer may see the state of all clients; raises `Refused` if not."""
+
 
 class Refused(Exception):  # noqa: N818 - says what happens to the client; nothing went wrong here
     """The client is not to be served: the stream ends with this gRPC status."""
@@ -60,3 +63,9 @@ class Refused(Exception):  # noqa: N818 - says what happens to the client; nothi
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+async def only_from_here(peer: Peer) -> None:
+    """Let peers on this machine see the state of all clients, and nobody else."""
+    if not peer.local:
+        raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the state of all clients is for callers on this machine only")

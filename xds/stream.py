@@ -6,11 +6,12 @@ sent, and when, is decided by `due`; a protocol adds its requests and how a resp
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final, Generic, TypeVar
 
 from xds.client import Client
+from xds.client_status import ResourceStatus, statuses
 from xds.delivery import Delivery, Held
 from xds.due import Due, due
 from xds.event import Acked, Event, Nacked, Response, Stale
@@ -210,6 +211,10 @@ class Stream(ABC, Generic[R]):
         """Encode what is due, if that is anything; the view is the one whose streams share it, None for several."""
 
     # -- to be looked at --------------------------------------------------------------------------------------------
+
+    def resources(self, clock: float, now: float) -> Iterator[ResourceStatus]:
+        """Yield the state of every resource that was asked for; `clock` is the stream's time, `now` the wall's."""
+        return statuses(self._client, clock=clock, now=now)
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Return the state of delivery of each type."""

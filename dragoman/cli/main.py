@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "bootstrap": "bootstrap:bootstrap",
     "proxy-status": "proxies:proxy_status",
     "proxy-config": "proxies:proxy_config",
+    "xds": "xds:group",
     "version": "version:version",
 }
 _ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config"}

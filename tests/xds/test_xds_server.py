@@ -14,6 +14,7 @@ from xds_samples import changes
 
 from dragoman.codec import CLUSTER, ENDPOINT, Encoded, decode, encode
 from xds import Limits, Node, Peer, Refused, View, XdsServer
+from xds.session import only_from_here
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
@@ -26,9 +27,11 @@ def request(node: str | None = None, **fields: object) -> bytes:
 
 
 @asynccontextmanager
-async def serving(runtime, address="127.0.0.1:0", **limits) -> AsyncIterator[tuple[XdsServer, Recorder, str]]:
+async def serving(
+    runtime, address="127.0.0.1:0", authorize=only_from_here, **limits
+) -> AsyncIterator[tuple[XdsServer, Recorder, str]]:
     recorder = Recorder()
-    server = XdsServer(runtime.connect, observer=recorder, limits=Limits(**limits))
+    server = XdsServer(runtime.connect, authorize=authorize, observer=recorder, limits=Limits(**limits))
     port = server.listen(address)
     await server.start()
     try:

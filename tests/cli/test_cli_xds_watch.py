@@ -1,0 +1,147 @@
+"""`dragoman xds watch` against `dragoman serve`: what it prints, when it ends, and with what."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.cli_runs import Serving, run, serving
+from tests.debug.running_plane import CLUSTER_OF_WEB, MESH
+
+
+@asynccontextmanager
+async def watching(*arguments: str | Path) -> AsyncIterator[Serving]:
+    """The command as a process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from dragoman.cli.main import main; main()", "xds", "watch"),
+        *map(str, arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
+        limit=1 << 22,
+    )
+    running = Serving(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await running.ended()
+
+
+@pytest.fixture
+async def control_plane(tmp_path: Path) -> AsyncIterator[tuple[Path, str]]:
+    """Its folder and the address of its xDS server."""
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    (folder / "mesh.yaml").write_text(MESH)
+    async with serving("--config", folder, state=tmp_path) as running:
+        yield folder, f"127.0.0.1:{await running.xds_port()}"
+
+
+def responses(watch: Serving) -> list[dict]:
+    return [event for line in watch.logged if (event := json.loads(line))["event"] == "response"]
+
+
+@pytest.mark.parametrize("variant", [(), ("--sotw",)], ids=["delta", "sotw"])
+async def test_once_ends_in_sync_with_all_that_a_proxy_gets(control_plane, variant: tuple[str, ...]) -> None:
+    _, address = control_plane
+    async with watching("--node", "web-1.shop", "--server", address, "--once", "-o", "json", *variant) as watch:
+        assert await watch.ended() == 0
+    types = {event["type"] for event in responses(watch)}
+    assert types == {"cds", "eds", "lds", "rds", "sds"}
+    clusters = {each["name"] for event in responses(watch) if event["type"] == "cds" for each in event["added"]}
+    assert CLUSTER_OF_WEB in clusters
+    secrets = [each["resource"] for event in responses(watch) if event["type"] == "sds" for each in event["added"]]
+    assert {secret["name"] for secret in secrets} == {"default", "ROOTCA"}
+    assert "PRIVATE" not in "".join(watch.logged)
+    assert {value for secret in secrets for key, value in secret.items() if key != "name"} == {"[redacted]"}
+    assert json.loads(watch.logged[-1])["event"] == "in-sync"
+
+
+async def test_follows_changes_with_their_difference_until_a_signal(control_plane) -> None:
+    folder, address = control_plane
+    options = ("--type", "cds", "--name", "outbound*web*", "--diff")
+    async with watching("--node", "web-1.shop", "--server", address, *options) as watch:
+        await watch.hear("in sync")
+        (folder / "mesh.yaml").write_text(MESH.replace("connectTimeout: 3s", "connectTimeout: 7s"))
+        async with asyncio.timeout(15), watch._news:
+            await watch._news.wait_for(lambda: any("+connectTimeout: 7s" in line for line in watch.logged))
+        assert await watch.end(signal.SIGINT) == 0
+    assert [line.split()[:2] for line in watch.logged if line[:3] in ("  +", "  ~")] == [
+        ["+", CLUSTER_OF_WEB],
+        ["~", CLUSTER_OF_WEB],
+    ]
+    assert any("-connectTimeout: 3s" in line for line in watch.logged)
+
+
+async def test_connects_anew_and_says_what_it_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    (folder / "mesh.yaml").write_text(MESH)
+    async with serving("--config", folder, state=tmp_path) as first:
+        address = f"127.0.0.1:{await first.xds_port()}"
+        watch_options = ("--node", "web-1.shop", "--server", address, "--type", "cds,eds")
+        async with watching(*watch_options) as watch:
+            await watch.hear("in sync")
+            held = len(watch.logged)
+            await first.end()
+            await watch.hear(r"disconnected from .*; again in \d")
+            async with serving("--config", folder, "--xds-address", address, state=tmp_path) as second:
+                await second.xds_port()
+                async with asyncio.timeout(15), watch._news:
+                    await watch._news.wait_for(lambda: watch.told.count("in sync") == 2)
+            assert [line for line in watch.logged[held:] if line[:3] in ("  +", "  ~", "  -")] == []
+
+
+async def test_rejects_on_purpose(control_plane) -> None:
+    _, address = control_plane
+    options = ("--type", "cds", "--nack", "outbound*web*", "--nack-message", "I will not", "-o", "json")
+    async with (
+        watching("--node", "web-1.shop", "--server", address, *options) as watch,
+        asyncio.timeout(15),
+        watch._news,
+    ):
+        await watch._news.wait_for(lambda: any(event["rejected"] for event in responses(watch)))
+    (event,) = (event for event in responses(watch) if event["rejected"])
+    assert [each["name"] for each in event["rejected"]] == [CLUSTER_OF_WEB]
+    assert "I will not" in event["error"]
+
+
+async def test_refusal_ends_it_with_1(control_plane) -> None:
+    _, address = control_plane
+    async with watching("--node", "ghost.shop", "--server", address) as watch:
+        assert await watch.ended() == 1
+    assert any("refused: NOT_FOUND: no pod shop/ghost" in line for line in watch.told)
+
+
+def test_not_in_sync_in_time_ends_with_1(tmp_path: Path) -> None:
+    nowhere = f"unix://{tmp_path}/nobody"
+    result = run("xds", "watch", "--node", "a.b", "--server", nowhere, "--once", "--timeout", "0.5")
+    assert result.exit_code == 1
+    assert "UNAVAILABLE" in result.stderr
+    assert "not in sync within 0.5 s" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--node", "web"), "POD.NAMESPACE"),
+        (("--node", "sidecar~nowhere~a.b~c"), "no IP address"),
+        (("--node", "a.b", "--type", "xds"), "cds"),
+        (("--node", "a.b", "--name", "~("), "regular expression"),
+        (("--node", "a.b", "--server", "unix:there"), "absolute"),
+        (("--node", "a.b", "--server", "192.0.2.1:1", "--token-file", __file__), "plaintext"),
+        (("--node", "a.b", "--cert", __file__), "--key"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], complaint: str) -> None:
+    result = run("xds", "watch", *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
