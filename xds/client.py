@@ -3,7 +3,7 @@
 Wire formats are the business of the stream machines: this is the state they share.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
@@ -141,6 +141,17 @@ class Client:
             self._owed.discard(name)
             delivery.resend.add(name)
 
+    def want_new(self, delivery: Delivery, names: Collection[str]) -> None:
+        """The client newly wants names, and holds nothing under any of them."""
+        if delivery.kept or (delivery.type_url == ENDPOINT and self._owed):
+            for name in names:
+                self.want(delivery, name, None)
+        elif delivery.behind:
+            for name in names:
+                delivery.behind.setdefault(name, None)
+        else:
+            delivery.behind = dict.fromkeys(names)
+
     def again(self, delivery: Delivery, name: str) -> None:
         """The client asks for a name it should hold: it is sent once more."""
         delivery.fall_behind(name, self.served(delivery.type_url, name))
@@ -190,17 +201,27 @@ class Client:
     def sent(self, delivery: Delivery, push: Push, view: View | None, probe: tuple[str, ...], now: float) -> None:
         """A response was handed to the client."""
         delivery.inflight, delivery.inflight_view, delivery.probe = push, view, probe
+        delivery.inflight_head = -1 if view is None else view.head(delivery.type_url)
         if probe:
             delivery.suspects.remove(probe)
         delivery.sent_at, delivery.sent_nonce = now, push.nonce
         delivery.counters.sent += 1
         delivery.answer_due = False
         delivery.resend.difference_update(push.removed)
-        for resource in push.resources:
-            delivery.resend.discard(resource.name)
-            delivery.waits.pop(resource.name, None)
-        if delivery.type_url == CLUSTER:
+        if delivery.resend or delivery.waits:
+            for name in push.names:
+                delivery.resend.discard(name)
+                delivery.waits.pop(name, None)
+        if delivery.type_url == CLUSTER and not self._all_new(delivery, push):
             self._owe_endpoints(delivery, push)
+
+    def _all_new(self, delivery: Delivery, push: Push) -> bool:
+        """Whether the client has none of these clusters, nor asks for their endpoints already."""
+        endpoints = self.types.get(ENDPOINT)
+        asked = endpoints is not None and (
+            endpoints.subscription.wildcard or not push.endpoints.isdisjoint(endpoints.subscription.names.values)
+        )
+        return not (asked or push.state or any(map(delivery.behind.get, push.names)))
 
     def _owe_endpoints(self, delivery: Delivery, push: Push) -> None:
         """Send the endpoints of these clusters once more, even if unchanged.
@@ -223,15 +244,11 @@ class Client:
         push = self._landed(delivery, taken=True)
         delivery.counters.acked += 1
         delivery.acked_at, delivery.acked_nonce = now, push.nonce
-        for resource in push.resources:
-            if resource.name not in delivery.subscription:
-                continue
-            if delivery.type_url == LISTENER:
-                self._warms(delivery, resource)
-            if self.served(delivery.type_url, resource.name) is resource and resource.name not in delivery.resend:
-                delivery.in_sync(resource.name)
-            else:
-                delivery.behind[resource.name] = resource
+        if delivery.type_url != LISTENER and self._all_current(delivery, push):
+            delivery.all_in_sync(push.names)
+        else:
+            for resource in push.resources:
+                self._took(delivery, resource)
         if delivery.type_url == ROUTE:
             self._warmed()
         if delivery.type_url != LISTENER:
@@ -239,8 +256,32 @@ class Client:
         delivery.shrink(len(push.resources))
         return push
 
+    def _all_current(self, delivery: Delivery, push: Push) -> bool:
+        """Whether the response carries what is served still, and what the client still wants."""
+        view, subscription = delivery.inflight_view, delivery.subscription
+        return (
+            view is not None
+            and view in self.views
+            and view.head(delivery.type_url) == delivery.inflight_head
+            and not delivery.resend
+            and (subscription.wildcard or subscription.names.values.issuperset(push.names))
+        )
+
+    def _took(self, delivery: Delivery, resource: Resource) -> None:
+        if resource.name not in delivery.subscription:
+            return
+        if delivery.type_url == LISTENER:
+            self._warms(delivery, resource)
+        if self.served(delivery.type_url, resource.name) is resource and resource.name not in delivery.resend:
+            delivery.in_sync(resource.name)
+        else:
+            delivery.behind[resource.name] = resource
+
     def _vouch_for(self, delivery: Delivery, push: Push) -> None:
         """What was ACKed is good, but for names that the client had let go of by then: those it did not look at."""
+        if self._all_current(delivery, push) and delivery.inflight_view is not None and not self.onlooker:
+            delivery.inflight_view.accept(push)
+            return
         names, resend = delivery.subscription, delivery.resend
         taken = [resource for resource in push.resources if resource.name in names and resource.name not in resend]
         if delivery.inflight_view is not None and len(taken) == len(push.resources) and not self.onlooker:

@@ -106,6 +106,8 @@ class Delivery:
     """A request must be answered even if there is nothing to send."""
     inflight: Push | None = None
     inflight_view: View | None = None
+    inflight_head: int = -1
+    """Where the log of `inflight_view` ended when the response was made."""
     probe: tuple[str, ...] = ()
     """The group of suspects that is in flight."""
     sent_at: float | None = None
@@ -146,6 +148,15 @@ class Delivery:
         """The client holds what is served under this name."""
         for names in (self.behind, self.removals, self.waits):
             names.pop(name, None)
+
+    def all_in_sync(self, names: tuple[str, ...]) -> None:
+        """The same for many names at once."""
+        if self.removals or self.waits:
+            for name in names:
+                self.in_sync(name)
+        else:
+            for name in names:
+                self.behind.pop(name, None)
 
     def shrink(self, landed: int) -> None:
         """Give back the room that `landed` names took: emptied dicts and sets keep it, and iterating costs as much."""

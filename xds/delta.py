@@ -39,8 +39,7 @@ class DeltaStream(Stream[DeltaRequest]):
         # Of one view at a time, so that all streams of that view share the bytes.
         removed = tuple(sorted(sendable.removed + sendable.absent))
         for view, resources in sendable.updates.items():
-            resources.sort(key=lambda resource: resource.name)
-            return view, view.push(delivery.type_url, tuple(resources), removed)
+            return view, view.push(delivery.type_url, resources, removed)
         if removed or (delivery.answer_due and not delivery.behind):
             return None, encode_push(delivery.type_url, (), removed)
         return None, None

@@ -5,6 +5,7 @@ The order of types and the waits are the tables of `xds.order`; here they are ap
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Ref
@@ -18,11 +19,15 @@ WARMING: Final = 1.0
 """Seconds after which a cluster response without ACK is taken to warm. One that waits for nothing takes some ms."""
 
 
+_BY_NAME: Final = attrgetter("name")
+
+
 @dataclass(slots=True)
 class Due:
     """What a client may be sent of one type now."""
 
-    updates: dict[View, list[Resource]] = field(default_factory=dict)
+    updates: dict[View, tuple[Resource, ...]] = field(default_factory=dict)
+    """In the order of names."""
     removed: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     """Names that were asked for and that nothing is behind: an answer is owed."""
@@ -61,6 +66,8 @@ class Uses:
 
 def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
     """Return what of this type the client may be sent now, of about `limit` bytes."""
+    if _plain(client, delivery):
+        return _fresh(client, delivery, limit) or _remembered(client, delivery, now, limit)
     suspected: set[str] = set()
     waiting: list[Due] = []
     for group in list(delivery.suspects):
@@ -83,8 +90,30 @@ def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
     return due
 
 
+def _plain(client: Client, delivery: Delivery) -> bool:
+    """Whether nothing but what the client holds decides what it is sent."""
+    exceptions = delivery.suspects or delivery.resend or delivery.refused or delivery.removals or delivery.waits
+    return not (exceptions or client.state_of_the_world or _gated(client, delivery.type_url))
+
+
+def _fresh(client: Client, delivery: Delivery, limit: int) -> Due | None:
+    for view in client.views:
+        batch = view.fresh.find(delivery.type_url, delivery.behind, limit)
+        if batch is not None:
+            return Due({view: batch.resources})
+    return None
+
+
+def _remembered(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
+    due = _collect(client, delivery, list(delivery.behind), now, limit)
+    for view, resources in due.updates.items():
+        view.fresh.keep(delivery.type_url, delivery.behind, limit, resources)
+    return due
+
+
 def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: float, limit: int) -> Due:
     due = Due()
+    updates: dict[View, list[Resource]] = {}
     gone: list[str] = []
     size = 0
     gated = _gated(client, delivery.type_url)
@@ -119,7 +148,8 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
         if size and (size + resource.size > limit or delivery.type_url in ALONE):
             break
         size += resource.size
-        due.updates.setdefault(view, []).append(resource)
+        updates.setdefault(view, []).append(resource)
+    due.updates = {view: tuple(sorted(found, key=_BY_NAME)) for view, found in updates.items()}
     if gone:
         _collect_gone(client, delivery, gone, now, due)
     return due
@@ -191,14 +221,8 @@ def _gated(client: Client, type_url: str) -> bool:
 
 
 def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float, due: Due) -> bool:
-    awaited = AWAITS[delivery.type_url]
     held = delivery.behind[resource.name]
-    blocker = None
-    for ref in resource.refs:
-        if ref[0] not in awaited or (ref[0] == ROUTE and not _begins_with_old(client, held, ref)):
-            continue
-        if _undelivered(client, ref):
-            blocker = ref
+    blocker = _blocker(client, held, resource, AWAITS[delivery.type_url])
     if blocker is None:
         delivery.waits.pop(resource.name, None)
         return True
@@ -210,6 +234,24 @@ def _may_come(client: Client, delivery: Delivery, resource: Resource, now: float
     due.not_before(since + client.patience.wait)
     due.later.append(resource.name)
     return False
+
+
+def _blocker(client: Client, held: Held, resource: Resource, awaited: tuple[str, ...]) -> Ref | None:
+    """Return something that a resource refers to and that the client has yet to ACK."""
+    for type_url in awaited:
+        other = client.types.get(type_url)
+        if other is None or not other.behind:
+            continue
+        behind, refs = other.behind, resource.refs
+        # A route configuration may refer to thousands of clusters, and thousands may be behind: look at the fewer.
+        if len(behind) < len(refs):
+            candidates = [ref for name in behind if (ref := (type_url, name)) in refs]
+        else:
+            candidates = [ref for ref in refs if ref[0] == type_url and ref[1] in behind]
+        for ref in candidates:
+            if (type_url != ROUTE or _begins_with_old(client, held, ref)) and _undelivered(client, ref):
+                return ref
+    return None
 
 
 def _begins_with_old(client: Client, listener: Held, route: Ref) -> bool:

@@ -1,13 +1,13 @@
 """Encoded responses, shared: streams that need the same resources get the same bytes object."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
 from typing import Final
 from weakref import WeakValueDictionary
 
-from dragoman.codec import ENDPOINT, ROUTE, Encoded, frame
+from dragoman.codec import CLUSTER, ENDPOINT, ROUTE, Encoded, frame
 from xds.resource import Resource
 
 # Nonces only have to be unlike each other within a stream; one sequence for the process lets streams share the bytes.
@@ -33,6 +33,15 @@ class Push:
     """State of the world: `version_info`, a hash of `state`."""
     accepted: bool = False
     """Whether some stream has ACKed it: the view learns from the first ACK only."""
+    names: tuple[str, ...] = field(init=False)
+    """Of `resources`."""
+    endpoints: frozenset[str] = field(init=False)
+    """Names of the endpoints that they take."""
+
+    def __post_init__(self) -> None:
+        self.names = tuple(resource.name for resource in self.resources)
+        needed = (resource.refs for resource in self.resources) if self.type_url == CLUSTER else ()
+        self.endpoints = frozenset(name for refs in needed for type_url, name in refs if type_url == ENDPOINT)
 
 
 def encode_push(type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...]) -> Push:

@@ -108,9 +108,7 @@ class SotwStream(Stream[SotwRequest]):
                 )
             return None, None
         for view, resources in sendable.updates.items():
-            resources.sort(key=lambda resource: resource.name)
-            state = tuple(resources)
-            return view, view.push_state(delivery.type_url, state, state, removed)
+            return view, view.push_state(delivery.type_url, resources, resources, removed)
         if removed or answer:
             return None, encode_state(delivery.type_url, (), (), removed)
         return None, None

@@ -110,12 +110,16 @@ class Stream(ABC, Generic[R]):
         """Take over a change of subscriptions; `known` is what the client holds already (reconnect)."""
         subscription = delivery.subscription
         names = [name for name in subscribe if name != WILDCARD]
-        already = [name for name in names if name in subscription]
-        new = [name for name in names if name not in subscription]
+        before = subscription.names.values
+        already = names if subscription.wildcard else [name for name in names if name in before]
+        new = [] if subscription.wildcard else [name for name in names if name not in before]
         if names:
             subscription.names = subscription.names.changed(add=names)
-        for name in new:
-            self._client.want(delivery, name, known.get(name))
+        if known:
+            for name in new:
+                self._client.want(delivery, name, known.get(name))
+        else:
+            self._client.want_new(delivery, new)
         for name in already:
             # Sent even if the client should have it: it may have dropped it and asked again before either was seen here
             # (xDS protocol, "Unsubscribing from resources").
@@ -129,7 +133,11 @@ class Stream(ABC, Generic[R]):
     def _want_everything(self, delivery: Delivery, known: Mapping[str, Held], *, first: bool) -> None:
         names = delivery.subscription.names.values
         for view in self._client.views:
-            for name in view.table(delivery.type_url):
+            table = view.table(delivery.type_url)
+            if not known and not names:
+                self._client.want_new(delivery, table)
+                continue
+            for name in table:
                 if name not in names:
                     self._client.want(delivery, name, known.get(name))
                 elif not first:

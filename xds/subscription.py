@@ -28,12 +28,12 @@ class Names:
 
     def changed(self, add: Iterable[str] = (), drop: Iterable[str] = ()) -> "Names":
         """Return this set with some names more and some less."""
-        added, dropped = frozenset(add), frozenset(drop)
-        # One new cluster makes every stream of a view subscribe the same name: the set is computed once for all.
-        return (_changed if len(added) + len(dropped) <= 16 else _changed.__wrapped__)(self, added, dropped)
+        # One new cluster makes every stream of a view subscribe the same name, and a fleet that connects subscribes all
+        # of them in the same steps: each set is computed once for all.
+        return _changed(self, frozenset(add), frozenset(drop))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _changed(names: Names, added: frozenset[str], dropped: frozenset[str]) -> Names:
     return Names.of((names.values | added) - dropped)
 

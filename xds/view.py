@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from dragoman.codec import Encoded, Ref
+from xds.fresh import FreshBatches
 from xds.memory import Memory
 from xds.push import Push, PushCache
 from xds.quarantine import Blocked, Quarantine, Rejection, Trials
@@ -56,6 +57,8 @@ class View:
         self._quarantine = Quarantine()
         self._followers: dict[Follower, None] = {}
         self._pushes = PushCache()
+        self.fresh = FreshBatches()
+        """What clients that hold nothing were sent."""
         self._memory = Memory()
         self._filling = False
         self._on_memory = on_memory
@@ -324,6 +327,7 @@ class View:
         else:
             table.served[name] = resource
         table.log.append((name, old))
+        self.fresh.forget(type_url)
 
     def _notify(self) -> None:
         if self._on_memory is not None and not self._filling and (self._blocked or self._memory):
