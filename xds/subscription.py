@@ -7,6 +7,19 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 WILDCARD: Final = "*"
+
+MAX_TYPES: Final = 64
+"""Types per stream. Envoy uses about ten."""
+MAX_NAMES: Final = 200_000
+"""Names per stream, all types together: more than Envoy has clusters and endpoints in the largest meshes."""
+MAX_LENGTH: Final = 4096
+"""Characters of a name or type URL."""
+
+
+class LimitExceededError(ValueError):
+    """A client subscribes more than a stream may: what it makes the server remember must be bounded."""
+
+
 _NONE: Final[frozenset[str]] = frozenset()
 _shared: "WeakValueDictionary[int, Names]" = WeakValueDictionary()
 
