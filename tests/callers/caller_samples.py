@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,7 +39,9 @@ def token(**changes: Any) -> str:
 
 
 def signed(claims: dict[str, Any], **header: Any) -> str:
-    return jwt.encode(claims, ISSUED_BY.key, algorithm="ES256", headers={"kid": ISSUED_BY.key_id, **header})
+    """Any claims, those that an honest library would not sign included."""
+    payload = json.dumps(claims).encode()
+    return jwt.PyJWS().encode(payload, ISSUED_BY.key, algorithm="ES256", headers={"kid": ISSUED_BY.key_id, **header})
 
 
 def claims() -> dict[str, Any]:
