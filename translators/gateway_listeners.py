@@ -74,7 +74,7 @@ def gateway_listener(g: Graph, view: GatewayView, place: Place) -> Encoded | Non
             name=name,
             address=_address(place),
             traffic_direction=TrafficDirection.OUTBOUND,
-            listener_filters=filters,
+            listener_filters=[*telemetry.listener_filters(), *filters],
         )
     )
     tail = joined(_FILTER_CHAINS, chains)

@@ -83,7 +83,7 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
         traffic_direction=TrafficDirection.INBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         transparent=True if view.mode is Interception.TPROXY else None,
-        listener_filters=filters,
+        listener_filters=[*telemetry.listener_filters(), *filters],
         listener_filters_timeout=mesh.protocol_detection_timeout,
         continue_on_listener_filters_timeout=True,
     )
@@ -106,7 +106,7 @@ def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
         address=tcp_address(written.bind, written.number),
         traffic_direction=TrafficDirection.INBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
-        listener_filters=filters,
+        listener_filters=[*telemetry.listener_filters(), *filters],
         listener_filters_timeout=mesh.protocol_detection_timeout if filters else None,
         continue_on_listener_filters_timeout=bool(filters),
     )

@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource, SubstitutionFormatString
-from envoy_data_plane.envoy.config.listener.v3 import Filter
+from envoy_data_plane.envoy.config.listener.v3 import Filter, ListenerFilter
 from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import FilterStateValue
+from envoy_data_plane.envoy.extensions.filters.listener.set_filter_state.v3 import Config as ListenerConfig
 from envoy_data_plane.envoy.extensions.filters.network.set_filter_state.v3 import Config
 
 from dragoman.codec import pack
 from translators.coalesce import UNKNOWN, UNKNOWN_STATE, Operator, cel, first_of, state
 
 FILTER = "envoy.filters.network.set_filter_state"
+LISTENER_FILTER = "envoy.filters.listener.set_filter_state"
 
 _FACTORY = "envoy.string"
 
@@ -120,12 +122,13 @@ _AT_FIRST = [_value(UNKNOWN_STATE, UNKNOWN), *_values("local", _LOCAL)]
 _NOBODY = [_value(_key("peer", attribute), UNKNOWN) for attribute in Attribute]
 
 LOCAL_FILTER = Filter(name=FILTER, typed_config=pack(Config(on_new_connection=_AT_FIRST)))
-"""Reads the proxy's own attributes."""
+"""Reads the proxy's own attributes, in a filter chain: for listeners that have one or two."""
+
+LOCAL_LISTENER_FILTER = ListenerFilter(name=LISTENER_FILTER, typed_config=pack(ListenerConfig(on_accept=_AT_FIRST)))
+"""Reads the same for all filter chains of a listener: each of its expressions is compiled once, not once a chain."""
 
 PEER_FILTER = Filter(
     name=FILTER,
-    typed_config=pack(
-        Config(on_new_connection=[*_AT_FIRST, *_NOBODY], on_downstream_tls_handshake=_values("peer", _PEER))
-    ),
+    typed_config=pack(Config(on_new_connection=_NOBODY, on_downstream_tls_handshake=_values("peer", _PEER))),
 )
-"""Reads the proxy's own attributes, and the client's when the mesh's handshake has verified its certificate."""
+"""Reads the client's attributes, when the mesh's handshake has verified its certificate."""

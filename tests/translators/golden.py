@@ -29,7 +29,11 @@ from translators.sidecars import inbound, outbound
 FOLDER = Path(__file__).parent.parent / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 
-_FOLDED = {"envoy.access_loggers.stats", "envoy.filters.network.set_filter_state"}
+_FOLDED = {
+    "envoy.access_loggers.stats",
+    "envoy.filters.listener.set_filter_state",
+    "envoy.filters.network.set_filter_state",
+}
 
 KINDS = {"listeners": LISTENER, "clusters": CLUSTER, "routes": ROUTE, "endpoints": ENDPOINT}
 

@@ -11,7 +11,7 @@ from crds.meshconfig import AccessLogEncoding, MeshConfig
 from dragoman.codec import encode, to_json
 from translators import telemetry
 from translators.metric_labels import Traffic
-from translators.workload_state import LOCAL_FILTER, PEER_FILTER
+from translators.workload_state import PEER_FILTER
 
 # Istio: testdata/metric of istio/proxy, "Istio Standard Metrics". Dashboards take them by name, tools by order.
 STANDARD = [
@@ -100,7 +100,7 @@ def test_no_label_but_the_service_and_the_protocol_comes_from_a_request(traffic:
 def test_nothing_is_read_from_the_peer_of_a_plaintext_connection() -> None:
     labels = metrics(telemetry.http_access_logs(MeshConfig(), Traffic.INBOUND_PLAIN))["istio_requests_total"]
     assert {value for name, value in labels.items() if name.startswith("source_")} == {"unknown"}
-    assert telemetry.network_filters(Traffic.INBOUND_PLAIN) == (LOCAL_FILTER,)
+    assert telemetry.network_filters(Traffic.INBOUND_PLAIN) == ()
     assert telemetry.network_filters(Traffic.INBOUND_MTLS) == (PEER_FILTER,)
 
 
