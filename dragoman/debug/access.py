@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-OPEN_PATHS: Final = frozenset(("/ready", "/healthz", "/metrics", "/version"))
+OPEN_PATHS: Final = frozenset(("/ready", "/healthz", "/metrics", "/version", "/.well-known/spiffe-bundle"))
 
 _LOCAL_NAMES: Final = frozenset(("localhost", "ip6-localhost"))
 

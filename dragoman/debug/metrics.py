@@ -81,6 +81,9 @@ class PlaneCollector(Collector):
             connected.add_metric((version,), count)
         yield connected
         yield GaugeMetricFamily("dragoman_streams", "Streams open.", len(streams))
+        quota = self._plane.server.quota
+        if quota is not None:
+            yield GaugeMetricFamily("dragoman_streams_quota", "Streams served at most.", quota)
         behind = GaugeMetricFamily(
             "dragoman_streams_behind", "Streams that have not accepted all that is served, by type.", labels=("type",)
         )
@@ -122,7 +125,7 @@ class PlaneCollector(Collector):
         yield GaugeMetricFamily("dragoman_identities", "Workload identities with a certificate.", len(identities))
         authority = self._plane.authority
         expiries = (
-            ("root_cert", "root certificate", min(root.not_valid_after_utc for root in authority.roots)),
+            ("root_cert", "root certificate", min(root.not_valid_after_utc for root in self._plane.identities.roots)),
             ("cert_chain", "certificate chain", authority.not_after),
         )
         for name, what, expiry in expiries:
