@@ -29,6 +29,7 @@ from dragoman.runtime import ControlPlane
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
 from dragoman.sources.files import FileSource
+from xds import Limits
 
 _INSECURE = (
     "warning: {address} is plaintext and not only for this machine: whoever reaches it can read the configuration of "
@@ -49,6 +50,7 @@ class _Settings(NamedTuple):
     certificate_lifetime: timedelta
     ca_overlap: timedelta
     trusted_node_accounts: frozenset[tuple[str, str]]
+    limits: Limits
 
 
 def serve(
@@ -159,6 +161,25 @@ def serve(
             help="Service account of node agents (ztunnel), which get certificates for the pods of their node.",
         ),
     ] = None,
+    max_streams: Annotated[
+        int | None,
+        typer.Option(
+            "--max-streams",
+            metavar="N",
+            min=1,
+            help="Serve at most so many streams; others are sent away, to another replica.",
+            show_default="any number",
+        ),
+    ] = None,
+    max_connects_per_second: Annotated[
+        float,
+        typer.Option(
+            "--max-connects-per-second",
+            metavar="N",
+            min=0,
+            help="Let at most so many streams begin in a second; others wait. 0 for any number.",
+        ),
+    ] = 0,
     allow_core_dumps: Annotated[
         bool, typer.Option("--allow-core-dumps", help="Let a core dump, which holds private keys, be written.")
     ] = False,
@@ -207,6 +228,7 @@ def serve(
         lifetime,
         duration(ca_overlap),
         frozenset(map(_account, trusted_node_account or ())),
+        Limits(max_streams=max_streams, connects_per_second=max_connects_per_second),
     )
     configure(log_format, log_level)
     if not allow_core_dumps:
@@ -244,6 +266,7 @@ async def _serve(settings: _Settings) -> None:
         opened.keeper.authority,
         certificate_lifetime=settings.certificate_lifetime,
         keeper=opened.keeper,
+        limits=settings.limits,
         quarantine=QuarantineStore(settings.state / "quarantine.json"),
         plugged_in=opened.plugged_in,
         trusted_node_accounts=settings.trusted_node_accounts,

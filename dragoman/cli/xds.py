@@ -6,16 +6,19 @@ import typer
 
 from dragoman.cli.xds_watch import watch
 
-group = typer.Typer(
-    name="xds",
-    help="The discovery services as a client sees them.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+_HELP = """See the discovery services as a client does.
+
+\b
+Examples:
+  dragoman xds watch --node web-1.shop
+\b
+Exit codes: 0 done, 1 refused, or not in sync in time, 2 wrong usage.
+"""
+
+group = typer.Typer(name="xds", help=_HELP, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 group.command("watch")(watch)
 
 
 @group.callback()
 def _group() -> None:
-    """The discovery services as a client sees them."""
+    pass

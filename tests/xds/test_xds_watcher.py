@@ -151,3 +151,36 @@ def test_secrets_are_not_kept(sotw):
     seen = wire.watcher.held(SECRET)["cert"]
     assert seen.content == {"name": "cert", "tlsCertificate": "[redacted]"}
     assert "PRIVATE" not in repr(seen)
+
+
+@both
+def test_what_an_onlooker_accepts_is_no_proof(sotw):
+    """An Envoy that rejects it afterwards has it quarantined for all, as if nobody had accepted it."""
+    view = mesh()
+    onlooker = (SotwStream if sotw else DeltaStream)((view,), patience=PATIENT, onlooker=True)
+    watcher = Watcher(Node(id="onlooker"), state_of_the_world=sotw)
+    envoy = wired(view, sotw=sotw, rejects=lambda _, name: name == "b")
+    view.apply(changes(cluster("b"), endpoints("b", 2)))
+    waiting = watcher.connect()
+    while waiting:
+        for data in waiting:
+            onlooker.receive((SotwRequest if sotw else DeltaRequest).parse(data), 0)
+        response = onlooker.next_response(0)
+        waiting = [] if response is None else watcher.receive(response.data)[1]
+    assert "b" in watcher.held(CLUSTER)
+    envoy.run()
+    assert (CLUSTER, "b") in view.blocked()
+
+
+@both
+def test_what_an_onlooker_rejects_is_kept_from_nobody_else(sotw):
+    view = mesh()
+    stream = (SotwStream if sotw else DeltaStream)((view,), patience=PATIENT, onlooker=True)
+    watcher = Watcher(Node(id="onlooker"), state_of_the_world=sotw, rejects=lambda _, name: name == "a")
+    for data in watcher.connect():
+        stream.receive((SotwRequest if sotw else DeltaRequest).parse(data), 0)
+    update, answers = watcher.receive(stream.next_response(0).data)
+    assert [seen.name for seen in update.rejected] == ["a"]
+    for data in answers:
+        stream.receive((SotwRequest if sotw else DeltaRequest).parse(data), 0)
+    assert not view.blocked()
