@@ -23,8 +23,19 @@ def binary() -> Path:
     return Path(spec.origin).parent / "_bin" / "envoy"
 
 
-def bootstrap(xds_port: int, protocol: Protocol) -> dict[str, Any]:
-    source = {"ads": {}, "resourceApiVersion": "V3"}
+def own_stream(protocol: Protocol) -> dict[str, Any]:
+    """A source of configuration that is not ADS: the service of the type, over a stream of its own."""
+    service = {
+        "apiType": protocol,
+        "transportApiVersion": "V3",
+        "grpcServices": [{"envoyGrpc": {"clusterName": "xds"}}],
+    }
+    return {"apiConfigSource": service, "resourceApiVersion": "V3", "initialFetchTimeout": "0s"}
+
+
+def bootstrap(xds_port: int, protocol: Protocol, source: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What Envoy starts with; `source` is where clusters and listeners come from, ADS by default."""
+    source = source or {"ads": {}, "resourceApiVersion": "V3"}
     http2 = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicitHttpConfig": {"http2ProtocolOptions": {}},
@@ -89,10 +100,12 @@ class RealEnvoy:
 
 
 @asynccontextmanager
-async def real_envoy(xds_port: int, folder: Path, protocol: Protocol = "DELTA_GRPC") -> AsyncIterator[RealEnvoy]:
+async def real_envoy(
+    xds_port: int, folder: Path, protocol: Protocol = "DELTA_GRPC", source: dict[str, Any] | None = None
+) -> AsyncIterator[RealEnvoy]:
     """Start Envoy and end it. It dies with the thread that started it, so this must run in the main thread."""
     config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(xds_port, protocol)))
+    config.write_text(json.dumps(bootstrap(xds_port, protocol, source)))
     admin = folder / "admin"
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
