@@ -1,9 +1,19 @@
 """What every Kubernetes object carries: metadata, its key, its age, and the resource its kind is served as."""
 
 import datetime
+import sys
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+
+_NOTHING: dict[str, str] = {}
+"""One for all objects without labels or annotations; nobody writes to what was decoded."""
+
+
+def share(struct: msgspec.Struct, *fields: str) -> None:
+    """Hold texts that thousands of objects have in common once: each document brings its own copy of them."""
+    for field in fields:
+        msgspec.structs.force_setattr(struct, field, sys.intern(getattr(struct, field)))
 
 
 class OwnerReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -29,6 +39,13 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     generation: int = 0
     resource_version: str = ""
     owner_references: tuple[OwnerReference, ...] = ()
+
+    def __post_init__(self) -> None:
+        share(self, "namespace")
+        for field in ("labels", "annotations"):
+            written: dict[str, str] = getattr(self, field)
+            held = {sys.intern(key): value for key, value in written.items()} if written else _NOTHING
+            msgspec.structs.force_setattr(self, field, held)
 
 
 class ObjectKey(NamedTuple):

@@ -1,9 +1,12 @@
 """EndpointSlice (discovery.k8s.io/v1)."""
 
+from functools import cache
 from typing import ClassVar
 
+from msgspec.structs import force_setattr
+
 from crds.kubernetes.part import Part
-from crds.meta import KubernetesObject, Resource
+from crds.meta import KubernetesObject, Resource, share
 
 
 class ObjectReference(Part, frozen=True):
@@ -38,6 +41,15 @@ class Endpoint(Part, frozen=True):
     zone: str | None = None
     hints: EndpointHints | None = None
 
+    def __post_init__(self) -> None:
+        force_setattr(self, "conditions", _shared(self.conditions))
+
+
+@cache
+def _shared(conditions: EndpointConditions) -> EndpointConditions:
+    """There are 27 of them, and as many uses as there are endpoints."""
+    return conditions
+
 
 class EndpointPort(Part, frozen=True):
     """`port` unset means all ports: only useful to those who route by address."""
@@ -47,6 +59,9 @@ class EndpointPort(Part, frozen=True):
     port: int | None = None
     app_protocol: str | None = None
 
+    def __post_init__(self) -> None:
+        share(self, "name", "protocol")
+
 
 class EndpointSlice(KubernetesObject, frozen=True, kw_only=True):
     """Belongs to the Service named by the label `kubernetes.io/service-name`."""
@@ -55,3 +70,6 @@ class EndpointSlice(KubernetesObject, frozen=True, kw_only=True):
     address_type: str = "IPv4"
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
+
+    def __post_init__(self) -> None:
+        share(self, "address_type")

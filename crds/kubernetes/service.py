@@ -5,7 +5,7 @@ from typing import ClassVar
 from msgspec import field
 
 from crds.kubernetes.part import Part
-from crds.meta import KubernetesObject, Resource
+from crds.meta import KubernetesObject, Resource, share
 
 
 class ServicePort(Part, frozen=True):
@@ -17,6 +17,9 @@ class ServicePort(Part, frozen=True):
     target_port: int | str | None = None
     app_protocol: str | None = None
     node_port: int | None = None
+
+    def __post_init__(self) -> None:
+        share(self, "name", "protocol")
 
 
 class ServiceSpec(Part, frozen=True):
@@ -35,6 +38,9 @@ class ServiceSpec(Part, frozen=True):
     traffic_distribution: str | None = None
     ip_families: tuple[str, ...] = ()
     ip_family_policy: str | None = None
+
+    def __post_init__(self) -> None:
+        share(self, "type")
 
 
 class LoadBalancerIngress(Part, frozen=True):
