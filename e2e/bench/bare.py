@@ -6,14 +6,13 @@ Speaks with the benchmark as `server` does. What it sends is a DeltaDiscoveryRes
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from typing import Any
 
 import grpc
 
 from dragoman.codec import ENDPOINT, frame
+from e2e.bench.lines import answer, commands, obey
 from xds import Limits
 
 
@@ -65,18 +64,11 @@ class Bare:
 
 
 async def _main() -> None:
-    loop = asyncio.get_running_loop()
-    lines = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await commands()
     bare = Bare()
     await lines.readline()
-    sys.stdout.write(json.dumps(await bare.start()) + "\n")
-    sys.stdout.flush()
-    while line := await lines.readline():
-        command = json.loads(line)
-        answer = await getattr(bare, command.pop("command"))(**command)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    answer(await bare.start())
+    await obey(lines, bare)
 
 
 if __name__ == "__main__":

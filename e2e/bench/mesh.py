@@ -52,6 +52,27 @@ def objects(size: Size) -> Iterator[bytes]:
                 yield _pod(space, account, replica)
 
 
+def small(services: int, addresses: list[str], http_proxy_port: int) -> dict[str, bytes]:
+    """file name → YAML of a mesh whose sidecars are on these addresses of this machine, where nothing is captured."""
+    settings = f"trustDomain: cluster.local\nproxyHttpPort: {http_proxy_port}\n"
+    files = {
+        "mesh.yaml": [
+            _json("v1", "ConfigMap", "istio", "istio-system", data={"mesh": settings}),
+            *(_json("v1", "Namespace", f"ns-{number}", "") for number in range(NAMESPACES)),
+            *(
+                _pod(0, 0, replica, address, {"sidecar.istio.io/interceptionMode": "NONE"})
+                for replica, address in enumerate(addresses)
+            ),
+            *(service(number) for number in range(services)),
+            *(endpoints(number) for number in range(1, services)),
+            *(virtual_service(number) for number in range(1, services // 10)),
+        ],
+        "endpoint.yaml": [endpoints(0)],
+        "route.yaml": [virtual_service(0)],
+    }
+    return {name: b"\n---\n".join(documents) for name, documents in files.items()}
+
+
 def node_ids(size: Size) -> list[str]:
     """The node id of every proxy."""
     return [
@@ -151,8 +172,8 @@ def _pod_address(space: int, account: int, replica: int) -> str:
     return f"10.{200 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-def _pod(space: int, account: int, replica: int) -> bytes:
-    address = _pod_address(space, account, replica)
+def _pod(space: int, account: int, replica: int, address: str = "", annotations: dict[str, str] | None = None) -> bytes:
+    address = address or _pod_address(space, account, replica)
     return _json(
         "v1",
         "Pod",
@@ -160,9 +181,10 @@ def _pod(space: int, account: int, replica: int) -> bytes:
         f"ns-{space}",
         labels={"app": f"client-{account}", "security.istio.io/tlsMode": "istio"},
         metadata={
+            "annotations": annotations or {},
             "ownerReferences": [
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"client-{account}-5d8f7c", "controller": True}
-            ]
+            ],
         },
         spec={
             "serviceAccountName": f"account-{account}",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from e2e.bench import envoys
 from e2e.bench.measure import median, percentile
 from e2e.bench.mesh import Size
 from e2e.bench.processes import BenchError, Fleet, ServerProcess, cold, fleet, server
@@ -60,6 +61,7 @@ async def _connected(bench: Bench, size: Size) -> AsyncIterator[tuple[ServerProc
         last = max(ack.at for ack in clients.acks)
         metrics = await _statistics(process)
         metrics["connect_s"] = (last - started) / 1e9
+        metrics["reconnects"] = clients.reconnects
         yield process, clients, metrics
 
 
@@ -241,6 +243,11 @@ ROWS: Mapping[str, Row] = {
         "300 endpoint changes a second for 20 s, 100 streams",
         _storm,
         {"cpu_share": 0.6, "staleness_p99_ms": 250, **_LAG},
+    ),
+    "envoy_10": Row(
+        "10 real Envoys, 200 services in a folder: close of a file → last ACK, against a pump of the same bytes",
+        lambda bench: envoys.measure(bench.changes // 5),
+        {"ratio": 2.0, **_LAG},
     ),
 }
 QUICK = ("endpoint_1k_100", "route_1k_100")

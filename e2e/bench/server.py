@@ -14,70 +14,22 @@ import os
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import xds.server
 from ca.authority import new_root
 from crds.decode import decode_json
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.codec import ENDPOINT, decode
 from dragoman.runtime import ControlPlane
 from e2e.bench import mesh
+from e2e.bench.lines import answer, commands, obey
 from e2e.bench.measure import LoopLag, memory_mb
+from e2e.bench.meter import METER, install
 from e2e.bench.source import MemorySource
-from xds.connection import Connection
 
 _RESPONSE = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryResponse"
-
-
-class Meter:
-    """What goes out, seen where it is handed to gRPC."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self.bytes = 0
-        self.first_write = asyncio.Event()
-        self.first_write_cpu = 0.0
-        """CPU seconds of the process (all threads) when the first response since `arm` was handed over."""
-        self.recorded: dict[int, bytes] | None = None
-        """Every distinct response by identity, while they are recorded."""
-
-    def arm(self) -> None:
-        self.first_write.clear()
-
-    def wrote(self, data: bytes) -> None:
-        if not self.first_write.is_set():
-            self.first_write_cpu = time.process_time()
-            self.first_write.set()
-        self.messages += 1
-        self.bytes += len(data)
-        if self.recorded is not None:
-            self.recorded[id(data)] = data
-
-
-METER = Meter()
-
-
-class _MeteredContext:
-    """gRPC's context, whose writes are counted."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def write(self, data: bytes) -> Awaitable[None]:
-        METER.wrote(data)
-        return self._context.write(data)  # type: ignore[no-any-return]
-
-
-class _MeteredConnection(Connection):
-    def __init__(self, number: int, context: Any, *arguments: Any, **options: Any) -> None:
-        super().__init__(number, _MeteredContext(context), *arguments, **options)  # type: ignore[arg-type]
 
 
 class Server:
@@ -184,33 +136,22 @@ def _carried(data: bytes) -> tuple[str, list[int]]:
 
 
 async def _serve(profiler: cProfile.Profile | None) -> None:
-    loop = asyncio.get_running_loop()
-    lines = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await commands()
     server = Server(mesh.Size(**json.loads(await lines.readline())))
-    _answer(await server.start())
+    answer(await server.start())
     if profiler is not None:
         profiler.enable()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(server.plane.run()), tasks.create_task(server.lag.run())]
-        while line := await lines.readline():
-            command = json.loads(line)
-            method: Callable[..., Any] = getattr(server, command.pop("command"))
-            answer = method(**command)
-            _answer(await answer if asyncio.iscoroutine(answer) else answer)
+        await obey(lines, server)
         for task in running:
             task.cancel()
-
-
-def _answer(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     # As `dragoman serve` logs, but standard output is taken.
     configure(LogFormat.json, LogLevel.info, sys.stderr)
-    xds.server.Connection = _MeteredConnection  # type: ignore[misc]
+    install()
     profile = os.environ.get("BENCH_PROFILE")
     profiler = cProfile.Profile() if profile else None
     with suppress(asyncio.CancelledError):
