@@ -18,9 +18,11 @@ _COMMANDS: Final = {
     "translate": "translate:translate",
     "validate": "validate:validate",
     "bootstrap": "bootstrap:bootstrap",
+    "token": "token:token",
     "proxy-status": "proxies:proxy_status",
     "proxy-config": "proxies:proxy_config",
     "xds": "xds:group",
+    "ca": "ca:app",
     "version": "version:version",
 }
 _ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config"}

@@ -1,8 +1,8 @@
 """`dragoman bootstrap`: what an Envoy starts with."""
 
 import json
-import stat
 import shlex
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any

@@ -6,7 +6,19 @@ import pytest
 
 from tests.cli.cli_runs import run
 
-COMMANDS = ["serve", "demo", "translate", "validate", "bootstrap", "proxy-status", "proxy-config", "version"]
+COMMANDS = [
+    "serve",
+    "demo",
+    "translate",
+    "validate",
+    "bootstrap",
+    "token",
+    "proxy-status",
+    "proxy-config",
+    "xds",
+    "ca",
+    "version",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

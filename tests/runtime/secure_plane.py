@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,8 +157,9 @@ class SecurePlane:
             finally:
                 call.cancel()
 
-    async def until(self, condition: Callable[[], Awaitable[bool] | bool]) -> None:
-        async with asyncio.timeout(10):
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds; fails after some seconds."""
+        async with asyncio.timeout(20):
             while not condition():  # noqa: ASYNC110 - counters have no event of their own
                 await asyncio.sleep(0.01)
 
