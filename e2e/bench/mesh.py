@@ -117,6 +117,23 @@ def change_of(address: str) -> int | None:
     return (high - _MOVED) << 16 | middle << 8 | low if high >= _MOVED else None
 
 
+def passing_service(number: int) -> tuple[bytes, bytes]:
+    """A service beside the numbered ones, and its endpoints: one that comes and goes."""
+    name, space = f"extra-{number:06}", _namespace(number)
+    address = f"10.112.{number >> 8 & 255}.{number & 255}"
+    slice_ = _json(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        f"{name}-x",
+        space,
+        labels={"kubernetes.io/service-name": name},
+        addressType="IPv4",
+        endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
+        ports=[{"name": "http", "port": 8080, "protocol": "TCP"}],
+    )
+    return _service(name, space, address, {"app": name}), slice_
+
+
 def virtual_service(number: int, weight: int = 90) -> bytes:
     """A canary by header and by weight, with timeout and retries."""
     name, other = f"svc-{number:05}", f"svc-{number + 1:05}.{_namespace(number + 1)}.svc.cluster.local"

@@ -14,12 +14,15 @@ import os
 import random
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from ca.authority import new_root
 from crds.decode import decode_json
+from crds.meta import ObjectKey
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.codec import ENDPOINT, decode
 from dragoman.runtime import ControlPlane
@@ -30,6 +33,13 @@ from e2e.bench.meter import METER, install
 from e2e.bench.source import MemorySource
 
 _RESPONSE = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryResponse"
+
+
+_CHANGES = 1 << 21
+"""After so many changes endpoints are where they were before: addresses have that much room."""
+_EXTRAS = 30
+"""Services that are there beside the others, while some come and go."""
+_PROBE_SECONDS = 1.0
 
 
 class Server:
@@ -44,6 +54,7 @@ class Server:
         self.lag = LoopLag()
         self.cpu_at_reset = time.process_time()
         self.changes = 0
+        self.background: list[asyncio.Task[None]] = []
 
     async def start(self) -> dict[str, Any]:
         await self.plane.load()
@@ -119,6 +130,41 @@ class Server:
         recorded, METER.recorded = METER.recorded, None
         return {"changes": changes, "carried": dict(map(_carried, recorded.values())), "statistics": measured}
 
+    def churn(self, per_second: int) -> dict[str, Any]:
+        """Change things from now on: endpoints move, weights change, services come and go."""
+        self.background.append(asyncio.create_task(self._churn(per_second)))
+        return {}
+
+    async def _churn(self, per_second: int) -> None:
+        pick = random.Random(2)  # noqa: S311 - which object changes
+        extras: deque[tuple[ObjectKey, ...]] = deque()
+        for number in count():
+            await asyncio.sleep(1 / per_second)
+            self.changes = self.changes % _CHANGES + 1
+            # The first service is the probe's.
+            service = pick.randrange(1, self.size.services)
+            self.source.put(decode_json(mesh.endpoints(service, self.changes)))
+            if number % 10 == 0:
+                route = pick.randrange(self.size.virtual_services)
+                self.source.put(decode_json(mesh.virtual_service(route, pick.randrange(90))))
+            if number % per_second == 0:
+                new = [decode_json(document) for document in mesh.passing_service(number // per_second)]
+                self.source.put(*new)
+                extras.append(tuple(obj.key for obj in new))
+                if len(extras) > _EXTRAS:
+                    self.source.remove(*extras.popleft())
+
+    async def probe(self) -> dict[str, Any]:
+        """One endpoint moves; when, and the nonces of the responses that said so."""
+        self.changes = self.changes % _CHANGES + 1
+        change, at = self.changes, time.monotonic_ns()
+        METER.recorded = {}
+        self.source.put(decode_json(mesh.endpoints(0, change)))
+        await asyncio.sleep(_PROBE_SECONDS)
+        recorded, METER.recorded = METER.recorded, None
+        carried = map(_carried, recorded.values())
+        return {"at": at, "nonces": [nonce for nonce, changes in carried if change in changes]}
+
 
 def _carried(data: bytes) -> tuple[str, list[int]]:
     """The nonce of a response, and the changes that its endpoints come from."""
@@ -144,7 +190,7 @@ async def _serve(profiler: cProfile.Profile | None) -> None:
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(server.plane.run()), tasks.create_task(server.lag.run())]
         await obey(lines, server)
-        for task in running:
+        for task in (*running, *server.background):
             task.cancel()
 
 
