@@ -6,7 +6,6 @@
 import os
 import secrets
 from collections.abc import AsyncIterator
-from typing import Literal
 
 import pytest
 import pytest_asyncio
@@ -26,8 +25,7 @@ LEAST_PER_SECOND = 200
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["delta", "sotw"])
 async def players(request: pytest.FixtureRequest) -> AsyncIterator[Cast]:
-    protocol: Literal["delta", "sotw"] = request.param
-    async with cast(protocol) as made:
+    async with cast(request.param) as made:
         yield made
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -15,7 +15,10 @@ from e2e.churn.state import GATEWAY, GATEWAY_PORTS, SERVICES, Document, Extra, S
 from e2e.churn.verdict import Timeline
 from e2e.harness import Client, EchoApp, Mesh, Pod, Port, mesh_settings, served_mesh
 from e2e.harness.control_plane import ControlPlane
+from e2e.harness.pods import BootstrapOf
 from e2e.harness.sidecars import sidecars
+
+Protocol = Literal["delta", "sotw"]
 
 DRAIN_SECONDS = 10
 """Drain time of the Envoys: short enough that many listeners come to its end under the load."""
@@ -31,8 +34,8 @@ _ACCESS_LOG = (
 SUBSCRIBED = frozenset(("cds", "eds", "lds", "sds"))
 """Types that every proxy of this mesh asks for."""
 
-LONGEST_DELIVERY = 30.0
-"""Seconds within which a change has to be in force at all proxies."""
+LONGEST_DELIVERY = 60.0
+"""Seconds within which a change has to be in force at all proxies, a restart of the control plane in between."""
 
 _FLUSH = ("--file-flush-interval-msec", "200")
 
@@ -45,7 +48,8 @@ class Cast:
     """Every pod by what it is, and what the mesh was told until now."""
 
     mesh: Mesh
-    gateways: Any
+    protocol: Protocol
+    gateways: BootstrapOf
     clients: dict[str, Pod] = field(default_factory=dict)
     servers: dict[tuple[str, int], Pod] = field(default_factory=dict)
     timeline: Timeline = field(default_factory=Timeline)
@@ -224,7 +228,7 @@ class Cast:
                 await self._progress.wait_for(lambda: self.timeline.underway <= most)
         except TimeoutError:
             late = self.timeline.changes[len(self.timeline.in_force)]
-            streams = {stream["proxy"]: stream["types"] for stream in await self.control_plane.debug("/debug/syncz")}
+            streams = await self.control_plane.debug("/debug/syncz")
             raise AssertionError(f"{late} is not in force after {LONGEST_DELIVERY:.0f} s: {streams}") from None
 
     async def reset(self) -> None:
@@ -254,12 +258,19 @@ class Cast:
             )
         )
 
-    async def in_sync(self, *, seconds: float = 30) -> None:
+    async def in_sync(self) -> None:
         """Wait until every proxy is connected and has all it is to have, and nothing else. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
+        await self._until(lambda: self._all_streams(lambda kind: bool(kind["inSync"])))
+
+    async def delivered(self) -> None:
+        """The same, but what a proxy is not to have any more may linger."""
+        await self._until(self.quiet)
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(LONGEST_DELIVERY):
             while True:
-                with contextlib.suppress(ConnectionError):
-                    if await self._all_streams(lambda kind: bool(kind["inSync"])):
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    if await condition():
                         return
                 await asyncio.sleep(0.02)
 
@@ -277,7 +288,7 @@ class Cast:
 
 
 @contextlib.asynccontextmanager
-async def cast(protocol: Literal["delta", "sotw"]) -> AsyncIterator[Cast]:
+async def cast(protocol: Protocol) -> AsyncIterator[Cast]:
     """A mesh with all its pods, whose Envoys speak this variant of ADS."""
     async with served_mesh() as mesh:
         assert mesh.control_plane is not None
@@ -285,5 +296,5 @@ async def cast(protocol: Literal["delta", "sotw"]) -> AsyncIterator[Cast]:
         mesh.sidecars = sidecars(socket, protocol=protocol)
         mesh.drain_seconds = DRAIN_SECONDS
         mesh.envoy_arguments = _FLUSH
-        async with Cast(mesh, sidecars(socket, protocol=protocol, kind=ProxyType.ROUTER)) as made:
+        async with Cast(mesh, protocol, sidecars(socket, protocol=protocol, kind=ProxyType.ROUTER)) as made:
             yield made

@@ -1,0 +1,121 @@
+"""The control plane and the Envoys end and come back under the load of the churn, and no request fails of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from e2e.churn import report
+from e2e.churn.cast import DRAIN_SECONDS, Cast, cast
+from e2e.churn.load import Load
+from e2e.churn.run import churn, followed
+from e2e.churn.state import LONGEST_DELAY, SERVICES, Service
+from e2e.churn.verdict import wrong
+from e2e.harness import Pod
+
+pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
+
+SEED = 3
+DOWN_SECONDS = 1.0
+BOTH = pytest.mark.parametrize("players", ["delta", "sotw"], indirect=True, scope="module")
+DELTA = pytest.mark.parametrize("players", ["delta"], indirect=True, scope="module")
+
+TYPES = ("cds", "eds", "lds", "rds", "sds")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def players(request: pytest.FixtureRequest) -> AsyncIterator[Cast]:
+    """A mesh in a state that some changes have led to."""
+    async with cast(request.param) as made:
+        await no_request_fails(made, await churn(made, SEED, 25))
+        yield made
+
+
+async def no_request_fails(players: Cast, load: Load) -> None:
+    failed = list(wrong(load.requests, players.timeline, DRAIN_SECONDS))
+    assert not failed, await report.describe(players, SEED, failed)
+
+
+async def sent(players: Cast) -> dict[str, float]:
+    """Resources and removals that the control plane has sent since its start, by type."""
+    return {kind: await players.control_plane.metric("dragoman_xds_resources_total", type=kind) for kind in TYPES}
+
+
+@BOTH
+async def test_a_control_plane_that_is_killed_and_started(players: Cast, capsys: pytest.CaptureFixture[str]) -> None:
+    await players.in_sync()
+    loop = asyncio.get_running_loop()
+    async with players.load() as load:
+        await asyncio.sleep(1)
+        await players.control_plane.kill()
+        await asyncio.sleep(DOWN_SECONDS)
+        began = loop.time()
+        await players.control_plane.start()
+        ready = loop.time() - began
+        await players.in_sync()
+        seconds = loop.time() - began
+        await asyncio.sleep(2)
+    with capsys.disabled():
+        storm = f"ready {ready:.2f} s after its start, {len(players.pods)} Envoys in sync after {seconds:.2f} s"
+        print(f"\nthe control plane is {storm}")  # noqa: T201 - asked for
+    await no_request_fails(players, load)
+    # Private keys are kept nowhere: every workload gets a new one, and its certificate. Nothing else has changed.
+    again = await sent(players)
+    if players.protocol == "sotw":
+        # Of these types a response carries some, and a reconnecting client tells the version of the last response only.
+        again |= {"eds": 0, "rds": 0, "sds": len(players.pods)}
+    assert again == {"cds": 0, "eds": 0, "lds": 0, "rds": 0, "sds": len(players.pods)}
+
+
+@DELTA
+async def test_a_control_plane_that_is_killed_amid_changes(players: Cast) -> None:
+    """What changes while it is down is told to clients that hold more than it knows of.
+
+    In the state of the world it could not leave a cluster alone that has gone meanwhile: not to mention it is to remove
+    it (xDS protocol, "Deleting Resources"), which the routes of the client that still name it notice for a moment.
+    """
+
+    async def kill() -> None:
+        for _ in range(2):
+            await asyncio.sleep(2)
+            await players.control_plane.kill()
+            await asyncio.sleep(DOWN_SECONDS)
+            await players.control_plane.start()
+            await players.delivered()
+
+    killing = asyncio.create_task(kill())
+    load = await churn(players, SEED + 1, 60)
+    await killing
+    await no_request_fails(players, load)
+
+
+@BOTH
+async def test_envoys_are_restarted_one_by_one(players: Cast) -> None:
+    async def restart(pod: Pod) -> None:
+        await pod.envoy.stop()
+        await pod.envoy.start()
+        await pod.envoy.ready()
+
+    async def restart_servers(service: Service) -> None:
+        for slot in players.state.ready(service):
+            pod = players.servers[service.name, slot]
+            await players.leave(pod)
+            await restart(pod)
+            await players.mesh.set_ready(pod, True)
+            await asyncio.sleep(0.5)
+
+    async with followed(players):
+        await players.reset()
+    async with players.load() as load:
+        await asyncio.sleep(1)
+        async with asyncio.TaskGroup() as services:
+            for service in SERVICES:
+                services.create_task(restart_servers(service))
+        for workload, pod in {**players.clients, "": players.gateway}.items():
+            load.paused.add(workload)  # the application of a pod without an Envoy makes no calls
+            await asyncio.sleep(LONGEST_DELAY + 0.5)
+            await restart(pod)
+            load.paused.discard(workload)
+        await asyncio.sleep(1)
+    await no_request_fails(players, load)
