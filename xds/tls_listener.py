@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import secrets
 import socket
 import ssl
@@ -35,7 +36,8 @@ class TlsLimits:
     prove_within: float = 15.0
     """Seconds from the first packet to an authenticated call: handshake and credentials included."""
     strangers: int = 4096
-    """Connections that have proved nothing yet; one more, and the oldest of them goes."""
+    """Connections that have proved nothing yet; one more, and the oldest of them goes. Never more than an eighth of the
+    files that the process may have open: each may come to need three."""
 
 
 def modern(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -61,6 +63,7 @@ class TlsListener:
         self._target = target
         self._context = context
         self._limits = limits or TlsLimits()
+        self._most_strangers = min(self._limits.strangers, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
         self._prefix = f"dragoman-{secrets.token_hex(8)}"
         self._numbers = count(1)
         self._connections: dict[str, _Connection] = {}
@@ -133,7 +136,7 @@ class _Connection(asyncio.Protocol):
         listener = self._listener
         strangers = listener._strangers
         strangers[self] = None
-        if len(strangers) > listener._limits.strangers:
+        if len(strangers) > listener._most_strangers:
             next(iter(strangers)).refuse("crowded out")
         self._deadline = asyncio.get_running_loop().call_later(listener._limits.prove_within, self.refuse, "too slow")
 

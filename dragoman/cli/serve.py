@@ -18,6 +18,7 @@ from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
 from dragoman.cli.ca_state import Opened, open_ca
 from dragoman.cli.callers import TrustedCallers, authenticators, ip_address, keep_root_file, trusted_callers
 from dragoman.cli.durations import duration
+from dragoman.cli.file_limit import raise_file_limit
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
 from dragoman.cli.problems import summary, tell, tell_reports
@@ -256,6 +257,7 @@ async def _open_ca(settings: _Settings) -> Opened:
 
 
 async def _serve(settings: _Settings) -> None:
+    raise_file_limit()
     opened = await _open_ca(settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

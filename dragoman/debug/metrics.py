@@ -91,6 +91,14 @@ class PlaneCollector(Collector):
         for type_url in sorted({type_.type_url for stream in streams for type_ in stream.types}):
             behind.add_metric((discovery_service(type_url),), late[type_url])
         yield behind
+        refused = CounterMetricFamily(
+            "dragoman_tls_connections_refused",
+            "TLS connections closed by the control plane, by reason.",
+            labels=("reason",),
+        )
+        for reason, count in sorted(self._plane.server.refused_connections.items()):
+            refused.add_metric((reason,), count)
+        yield refused
 
     def _views(self) -> Iterator[Metric]:
         mounted = tuple(self._plane.mounted)
