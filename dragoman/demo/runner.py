@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from ca.caller import PodBinding
 from ca.root_store import load_or_create
+from dragoman.callers.json_web_token import JsonWebToken
+from dragoman.callers.token_issuer import AUDIENCE, ISSUER, TokenIssuer
 from dragoman.debug.server import DebugServer
 from dragoman.demo.addresses import Block, free_ports, reserve
 from dragoman.demo.files import MeshFolder, placed, shipped
 from dragoman.demo.programs import Program
 from dragoman.demo.workloads import Workload, workloads
 from dragoman.runtime import ControlPlane
-from dragoman.sidecar import Bootstrap, EnvoyProcess, SocketAddress, StaticAddresses, argv, find_envoy, render
+from dragoman.runtime.serving_certificate import ServingCertificate
+from dragoman.sidecar import (
+    Bootstrap,
+    EnvoyProcess,
+    SocketAddress,
+    StaticAddresses,
+    Tls,
+    Token,
+    argv,
+    find_envoy,
+    render,
+    token_secret,
+)
 from dragoman.sidecar import ControlPlane as ControlPlaneAddress
 from dragoman.sources.files import FileSource
 
@@ -31,6 +47,7 @@ visitor wait."""
 
 _HTTP_PROXY, _ADMIN, _LIFECYCLE, _READINESS, _PROMETHEUS = 15080, 15000, 15020, 15021, 15090
 _LIVE_SECONDS = 30
+_TOKEN_LIFETIME = timedelta(days=30)
 
 
 class Demo:
@@ -110,13 +127,21 @@ class Demo:
 
     async def _start_control_plane(self) -> None:
         authority = load_or_create(self.state / "ca", "cluster.local", now=datetime.now(UTC))
-        self.control_plane = ControlPlane(FileSource(self.folder.path), authority)
+        self.tokens = TokenIssuer.load_or_create(self.state / "tokens")
+        keys = self.tokens.keys()
+        self.control_plane = ControlPlane(
+            FileSource(self.folder.path),
+            authority,
+            authenticators=lambda trust: [JsonWebToken(ISSUER, (AUDIENCE,), keys, trust.own, name="token")],
+        )
         debug = DebugServer(self.control_plane)
         self._stack.push_async_callback(debug.stop)
         own = self.block.address(1)
         self.debug_url = f"http://{own}:{await debug.start(own, 0)}"
         await self.control_plane.load()
-        self.xds_port = self.control_plane.server.listen(f"{own}:0")
+        certificate = ServingCertificate(lambda: authority, lambda: authority.roots)
+        self.xds_port = await self.control_plane.server.listen_securely(own, 0, certificate.context)
+        (self.state / "root-cert.pem").write_bytes(authority.roots_pem)
         self._stack.push_async_callback(self.control_plane.server.stop, 0.1)
         await self.control_plane.start()
         self._background(self._run_control_plane())
@@ -157,7 +182,7 @@ class Demo:
         addresses = self.static_addresses(workload)
         bootstrap = Bootstrap(
             workload.node(self.ports[_HTTP_PROXY]),
-            ControlPlaneAddress(SocketAddress(self.block.address(1), self.xds_port)),
+            ControlPlaneAddress(SocketAddress(self.block.address(1), self.xds_port), *self._proof(workload)),
             addresses,
         )
         return EnvoyProcess(
@@ -166,6 +191,21 @@ class Demo:
             self.state / workload.proxy_id,
             addresses.admin,
         )
+
+    def _proof(self, workload: Workload) -> tuple[Tls, Token]:
+        """How an Envoy knows the control plane, and the control plane the Envoy: what a kubelet would mount."""
+        folder = self.state / workload.proxy_id / "secrets"
+        folder.mkdir(mode=0o700, parents=True)
+        token = Token(f"{folder}/token", f"{folder}/token.json")
+        issued = self.tokens.issue(
+            PodBinding(workload.namespace, workload.pod),
+            workload.service_account,
+            now=datetime.now(UTC),
+            lifetime=_TOKEN_LIFETIME,
+        )
+        Path(token.token_file).write_text(issued)
+        Path(f"{folder}/token.json").write_text(json.dumps(token_secret(token)))
+        return Tls(f"{self.state}/root-cert.pem"), token
 
     @property
     def metrics_port(self) -> int:
