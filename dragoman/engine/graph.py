@@ -14,6 +14,10 @@ in the order of the reads and the first that changed ends the search: later read
 happen again, so they must not be run. A node that has to run again and yields an equal value has not changed (early
 cutoff), and keeps the old object. Verifying keeps its own stack; only computing nests Python calls.
 
+*Slices.* A transaction evaluates for some milliseconds at a time. What is computed when the time is up is abandoned,
+with all that waits for it (`Preempted` unwinds the stack), and runs again in the next slice: what it had read by then
+is memoised and costs next to nothing. Only nodes on the stack are concerned, and they stay dirty as before.
+
 *Reading is always consistent*: a read refreshes what it needs, so it never shows a mixture of old and new. What mounts
 show is the end of the last transaction, and changes at once when the running one ends.
 
