@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TypedExtensionConfig,
     WatchedDirectory,
 )
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonHttpOptions
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy_data_plane.envoy.config.grpc_credential.v3 import FileBasedMetadataConfig
 from envoy_data_plane.envoy.extensions.filters.http.credential_injector.v3 import CredentialInjector
@@ -128,6 +129,9 @@ def xds_cluster(control_plane: ControlPlane) -> Cluster:
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(
                 HttpProtocolOptions(
+                    # A stream that is sent away, or has come of age, begins anew on another connection: a load balancer
+                    # in front of replicas decides by connection where it leads.
+                    common_http_protocol_options=CommonHttpOptions(max_requests_per_connection=1),
                     explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
                         http2_protocol_options=Http2ProtocolOptions(
                             connection_keepalive=KeepaliveSettings(

@@ -105,6 +105,13 @@ def test_a_lost_stream_is_opened_again_within_seconds(parameters):
     assert retry["retryBackOff"] == {"baseInterval": "0.500s", "maxInterval": "5s"}
 
 
+def test_each_stream_takes_a_connection_of_its_own(parameters):
+    """Else a stream that a replica sends away would come back to it: load balancers decide by connection."""
+    (xds,) = (each for each in render(parameters())["staticResources"]["clusters"] if each["name"] == "xds-grpc")
+    (options,) = xds["typedExtensionProtocolOptions"].values()
+    assert options["commonHttpProtocolOptions"] == {"maxRequestsPerConnection": 1}
+
+
 @pytest.mark.envoy
 @pytest.mark.parametrize("protocol", ["delta", "sotw"])
 async def test_live_over_a_unix_socket(parameters, serve_ads, start_envoy, tmp_path, protocol):
