@@ -9,6 +9,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -253,7 +254,7 @@ async def test_what_envoy_rejects_displaces_nothing_good(cast: Cast, case: Case)
         await cast.latecomer.envoy.start()
         await cast.latecomer.envoy.ready()
         assert await case.in_force(cast, cast.latecomer, "good")
-        assert await companions_in_force(cast, cast.latecomer, "after")
+        await eventually(lambda: companions_in_force(cast, cast.latecomer, "after"), bool, steady=1)
         assert await rejects() == rejected_by_now
         await traffic.more(10)
 
@@ -263,6 +264,45 @@ async def test_what_envoy_rejects_displaces_nothing_good(cast: Cast, case: Case)
             await eventually(partial(case.in_force, cast, pod, "repaired"), bool, steady=0)
         assert await held_back(cast) == {}
         assert await plane.metric("dragoman_resources_held_back") == 0
+        await cast.latecomer.envoy.stop()
+    assert not traffic.errors
+    assert traffic.statuses.keys() == {200}
+
+
+async def test_a_control_plane_that_comes_back_knows_what_was_rejected(cast: Cast) -> None:
+    """The bad objects are still there: nobody must be sent again what is made of them, and all get the last good."""
+    plane, together = cast.control_plane, cast.mesh.configuration.together
+    kinds = {case.type_: case for case in CASES}.values()
+    together(*(case.write("good") for case in kinds), *companions("before"))
+    for case in kinds:
+        await eventually(partial(case.in_force, cast, case.early(cast), "good"), bool, steady=0)
+    async with cast.client.traffic(f"{SERVER}/", keep_alive=False) as traffic:
+        together(*(case.write("bad", poison=f"poison-{case.poison}") for case in kinds), *companions("after"))
+        names = {(case.type_, case.resource) for case in kinds}
+        rejected = await eventually(lambda: held_back(cast), lambda held: names <= held.keys(), steady=0)
+        await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=0)
+        restarted = datetime.now(UTC)
+        await plane.stop()
+        await plane.start()
+        for case in kinds:
+            assert await case.in_force(cast, case.early(cast), "good")
+        await cast.latecomer.envoy.start()
+        await cast.latecomer.envoy.ready()
+        await cast.mesh.settled()
+        for case in kinds:
+            assert await case.in_force(cast, cast.latecomer, "good")
+        await eventually(lambda: companions_in_force(cast, cast.latecomer, "after"), bool, steady=1)
+        assert await plane.metric("pilot_total_xds_rejects") == 0
+        told = await held_back(cast)
+        for name in names:
+            for field in ("version", "because", "servedInstead", "madeFrom"):
+                assert told[name][field] == rejected[name][field]
+            assert datetime.fromisoformat(told[name]["since"]) < restarted
+        together(*(case.write("repaired") for case in kinds), *companions("after"))
+        for case in kinds:
+            for pod in (case.early(cast), cast.latecomer):
+                await eventually(partial(case.in_force, cast, pod, "repaired"), bool, steady=0)
+        assert await held_back(cast) == {}
         await cast.latecomer.envoy.stop()
     assert not traffic.errors
     assert traffic.statuses.keys() == {200}
