@@ -12,7 +12,7 @@ from e2e.churn.load import Load
 PER_SECOND = 10
 """Changes, at most: that and `changes.HELD` say for how long a subset that lost its traffic keeps an endpoint."""
 
-UNDERWAY = 3
+UNDERWAY = 5
 """Changes that may be on their way when the next is written."""
 
 AFTERMATH = 3.0
