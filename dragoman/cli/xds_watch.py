@@ -33,6 +33,10 @@ _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 """Seconds between attempts to connect, as Envoy's (Envoy: grpc_stream.h)."""
 
+_QUIET: Final = 0.3
+"""Seconds without a response after which a client is in sync: everything of a type may come in several responses, and
+nothing says which of them is the last."""
+
 _FINAL: Final = frozenset(
     (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -238,17 +242,26 @@ class _Watch:
             while True:
                 for request in requests:
                     await stream.write(request)
-                if self._in_sync():
+                reading = asyncio.ensure_future(stream.read())
+                if await self._settles(reading):
                     return True
-                data = await stream.read()
+                data = await reading
                 if not isinstance(data, bytes):
                     return False
                 update, requests = self._watcher.receive(data)
                 self._printer.update(update)
 
-    def _in_sync(self) -> bool:
-        if self._watcher.in_sync and not self._told:
-            self._told = True
-            tell("in sync")
-            self._printer.event("in-sync")
-        return self._once and self._told
+    async def _settles(self, reading: asyncio.Future[Any]) -> bool:
+        """Say so when the client has come to be in sync; returns whether that was all."""
+        if self._told or not self._watcher.in_sync:
+            return False
+        # A reader that is cancelled ends the stream: so it reads on, and is looked at after a while.
+        done, _ = await asyncio.wait((reading,), timeout=_QUIET)
+        if done:
+            return False
+        self._told = True
+        tell("in sync")
+        self._printer.event("in-sync")
+        if self._once:
+            reading.cancel()
+        return self._once
