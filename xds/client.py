@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
 from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, versions_of, without
-from xds.order import KEPT, Patience
+from xds.order import KEPT, WHOLE, Patience
 from xds.push import Push
 from xds.resource import Resource
 from xds.view import View
@@ -249,6 +249,10 @@ class Client:
         else:
             for resource in push.resources:
                 self._took(delivery, resource)
+        if self.state_of_the_world and delivery.type_url in WHOLE and delivery.behind:
+            said = {resource.name for resource in push.state}
+            # What could not be said, because its bytes are not known, is gone.
+            delivery.behind.update((name, None) for name in list(delivery.behind) if name not in said)
         if delivery.type_url == ROUTE:
             self._warmed()
         if delivery.type_url != LISTENER:

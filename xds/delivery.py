@@ -97,11 +97,15 @@ class Delivery:
     """Name → version and error: rejected by this client though good elsewhere; not sent to it again."""
     waits: dict[str, float] = field(default_factory=dict)
     """Names held back until what they refer to is ACKed, and since when."""
+    lacking: set[str] = field(default_factory=set)
+    """Those of them that need a secret that nobody serves: there is nothing better that the client could have."""
     waits_for: Ref | None = None
     """One of the resources waited for, to be shown."""
     removals: dict[str, Removal] = field(default_factory=dict)
     kept: dict[str, Held] = field(default_factory=dict)
     """Removed names that the client still has, because it ignores that (`xds.order.KEPT`)."""
+    unknown_since: float | None = None
+    """Since when it is not known which resources the client has: what a response leaves out could be in use."""
     answer_due: bool = False
     """A request must be answered even if there is nothing to send."""
     inflight: Push | None = None
@@ -143,11 +147,13 @@ class Delivery:
         for names in (self.behind, self.removals, self.waits, self.refused, self.kept):
             names.pop(name, None)
         self.resend.discard(name)
+        self.lacking.discard(name)
 
     def in_sync(self, name: str) -> None:
         """The client holds what is served under this name."""
         for names in (self.behind, self.removals, self.waits):
             names.pop(name, None)
+        self.lacking.discard(name)
 
     def all_in_sync(self, names: tuple[str, ...]) -> None:
         """The same for many names at once."""

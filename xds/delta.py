@@ -35,7 +35,7 @@ class DeltaStream(Stream[DeltaRequest]):
             events.append(Subscribed(request.type_url, request.subscribe, request.unsubscribe, len(known)))
         return events
 
-    def _push(self, delivery: Delivery, sendable: Due) -> tuple[View | None, Push | None]:
+    def _push(self, delivery: Delivery, sendable: Due, now: float) -> tuple[View | None, Push | None]:
         # Of one view at a time, so that all streams of that view share the bytes.
         removed = tuple(sorted(sendable.removed + sendable.absent))
         for view, resources in sendable.updates.items():

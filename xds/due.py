@@ -126,6 +126,7 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
         else:
             gone.append(name)
             delivery.waits.pop(name, None)
+            delivery.lacking.discard(name)
             continue
         if delivery.removals:
             delivery.removals.pop(name, None)
@@ -142,7 +143,10 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
             delivery.waits_for = missing
             # The time that it may wait for an ACK begins when the secret is there.
             delivery.waits[name] = now
+            delivery.lacking.add(name)
             continue
+        if delivery.lacking:
+            delivery.lacking.discard(name)
         if gated and not _may_come(client, delivery, resource, now, due):
             continue
         if size and (size + resource.size > limit or delivery.type_url in ALONE):
@@ -286,6 +290,8 @@ def _undelivered(client: Client, ref: Ref) -> bool:
     served = client.served(*ref)
     if served is None or (client.state_of_the_world and _missing_secret(client, served) is not None):
         return False
+    if other.unknown_since is not None:
+        return not _subscribes_endpoints(client, served)
     held = other.behind[ref[1]]
     refusal = other.refused.get(ref[1])
     if refusal is not None and refusal[0] == served.version:
@@ -295,6 +301,13 @@ def _undelivered(client: Client, ref: Ref) -> bool:
         # It came back while its removal was on its way.
         return True
     return ref[1] in other.resend or versions_of(held) != {served.version}
+
+
+def _subscribes_endpoints(client: Client, cluster: Resource) -> bool:
+    """Whether the client has some version of a cluster, to judge by the endpoints that it asked for."""
+    endpoints = client.types.get(ENDPOINT)
+    names = frozenset() if endpoints is None else endpoints.subscription.names.values
+    return all(name in names for kind, name in cluster.refs if kind == ENDPOINT)
 
 
 def _in_use(client: Client, type_url: str) -> Uses:

@@ -32,7 +32,7 @@ class Blocked:
     wanted: Resource
     reason: Rejection | Ref
     good: Resource | None
-    """The newest version that a proxy ACKed: served instead."""
+    """The newest version that a proxy ACKed: served instead, if all that it needs still is."""
 
 
 class Quarantine:

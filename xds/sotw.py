@@ -10,11 +10,12 @@ Source of the rules: Envoy, "xDS REST and gRPC protocol", section "The state of 
 
 import sys
 from collections.abc import Mapping
+from typing import Final
 
-from dragoman.codec import CLUSTER, ENDPOINT
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from xds.delivery import Delivery, Held, Unsure, at_hand
 from xds.due import Due
-from xds.event import Event, Stale, Subscribed
+from xds.event import Event, Response, Stale, Subscribed
 from xds.order import WHOLE, WILDCARD_BY_DEFAULT
 from xds.push import Push, encode_state, find_state
 from xds.request import SotwRequest
@@ -22,6 +23,9 @@ from xds.resource import Resource
 from xds.stream import Stream
 from xds.subscription import WILDCARD
 from xds.view import View
+
+ASKS_WITHIN: Final = 2.0
+"""Seconds in which a client that reconnects has asked for all that it has. Envoy does so at once."""
 
 
 class SotwStream(Stream[SotwRequest]):
@@ -34,7 +38,7 @@ class SotwStream(Stream[SotwRequest]):
         delivery, first = self._delivery(request.type_url)
         if first:
             # A nonce would be one of a former stream.
-            return [self._open(delivery, request)]
+            return [self._open(delivery, request, now)]
         events: list[Event] = []
         if request.nonce and request.nonce != delivery.sent_nonce:
             # Another request follows, to the latest response, and names what the client wants by then.
@@ -53,9 +57,11 @@ class SotwStream(Stream[SotwRequest]):
             events.append(Subscribed(request.type_url, subscribe, unsubscribe, 0))
         return events
 
-    def _open(self, delivery: Delivery, request: SotwRequest) -> Event:
+    def _open(self, delivery: Delivery, request: SotwRequest, now: float) -> Event:
         subscribe, _ = _difference(delivery, request)
         known = self._known(delivery.type_url, request)
+        if delivery.type_url == CLUSTER and any(isinstance(held, Unsure) for held in known.values()):
+            delivery.unknown_since = now
         self._subscribe(delivery, subscribe, (), known, first=True)
         if request.version and delivery.type_url == ENDPOINT:
             self._answer_missing_endpoints(delivery)
@@ -94,12 +100,34 @@ class SotwStream(Stream[SotwRequest]):
 
     # -- out --------------------------------------------------------------------------------------------------------
 
+    def next_response(self, now: float) -> Response | None:
+        """Return the next response to be written, or None if nothing may be sent now (see `deadline`)."""
+        response = super().next_response(now)
+        clusters = self._client.types.get(CLUSTER)
+        if response is not None or clusters is None or clusters.unknown_since is None or not self._stuck():
+            return response
+        clusters.unknown_since = None
+        return super().next_response(now)
+
+    def _stuck(self) -> bool:
+        """Whether what refers to clusters can be updated no further without them."""
+        users = [delivery for kind in (LISTENER, ROUTE) if (delivery := self._client.types.get(kind)) is not None]
+        return any(user.waits for user in users) and all(
+            user.inflight is None and user.waits.keys() >= user.behind.keys() for user in users
+        )
+
     def _limit(self, delivery: Delivery) -> int:
         return sys.maxsize if delivery.type_url in WHOLE else self._chunk
 
-    def _push(self, delivery: Delivery, sendable: Due) -> tuple[View | None, Push | None]:
+    def _push(self, delivery: Delivery, sendable: Due, now: float) -> tuple[View | None, Push | None]:
         removed = tuple(sorted(sendable.removed + sendable.absent))
         answer = delivery.answer_due and not sendable.later
+        if delivery.unknown_since is not None:
+            until = self._others_first(delivery.unknown_since)
+            if now < until:
+                sendable.not_before(until)
+                return None, None
+            delivery.unknown_since = None
         if delivery.type_url in WHOLE:
             if (sendable.updates or removed or answer) and self._complete(delivery, sendable):
                 updates = sorted((r for group in sendable.updates.values() for r in group), key=lambda r: r.name)
@@ -112,6 +140,22 @@ class SotwStream(Stream[SotwRequest]):
         if removed or answer:
             return None, encode_state(delivery.type_url, (), (), removed)
         return None, None
+
+    def _others_first(self, since: float) -> float:
+        """Return until when to say nothing of clusters, while what may refer to those that went is updated.
+
+        After a restart of the control plane the version of the client's state says nothing, and the bytes of what was
+        removed meanwhile are gone. But the endpoints that the client subscribes tell its clusters. Nobody waits for the
+        answer: a client that had one serves. Only what needs a new cluster cannot be updated before.
+        """
+        types = self._client.types
+        if not {ENDPOINT, LISTENER, ROUTE} <= types.keys():
+            return since + ASKS_WITHIN
+        served = (cluster for view in self._client.views for cluster in view.table(CLUSTER).values())
+        needed = {name for cluster in served for kind, name in cluster.refs if kind == ENDPOINT}
+        if types[ENDPOINT].subscription.names.values <= needed:
+            return since
+        return since + self._client.patience.lingers(CLUSTER)
 
     def _complete(self, delivery: Delivery, sendable: Due) -> bool:
         """Whether all that is to stay can be said. If not, that what cannot comes later by itself."""

@@ -34,7 +34,7 @@ class TypeStatus:
     names: int
     """How many names are subscribed one by one."""
     in_sync: bool
-    """The client has ACKed exactly what its views serve."""
+    """The client has ACKed exactly what its views serve, but for what would need a secret that is missing."""
     sent_nonce: str
     sent_at: float | None
     acked_nonce: str
@@ -129,7 +129,7 @@ def type_status(delivery: Delivery) -> TypeStatus:
         type_url=delivery.type_url,
         wildcard=delivery.subscription.wildcard,
         names=len(delivery.subscription.names.values),
-        in_sync=not delivery.behind and delivery.inflight is None,
+        in_sync=len(delivery.behind) == len(delivery.lacking) and delivery.inflight is None,
         sent_nonce=delivery.sent_nonce,
         sent_at=delivery.sent_at,
         acked_nonce=delivery.acked_nonce,

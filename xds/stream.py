@@ -20,7 +20,7 @@ from xds.order import UPDATES, Patience
 from xds.push import Push
 from xds.request import Request
 from xds.status import TypeStatus, type_status
-from xds.subscription import WILDCARD
+from xds.subscription import MAX_LENGTH, MAX_NAMES, MAX_TYPES, WILDCARD, LimitExceededError
 from xds.view import View
 
 CHUNK: Final = 512 << 10
@@ -78,6 +78,8 @@ class Stream(ABC, Generic[R]):
         delivery = self._client.types.get(type_url)
         first = delivery is None
         if delivery is None:
+            if len(self._client.types) >= MAX_TYPES or len(type_url) > MAX_LENGTH:
+                raise LimitExceededError(f"a stream may subscribe {MAX_TYPES} types of at most {MAX_LENGTH} characters")
             delivery = self._client.open(type_url)
         self._client.read_logs()
         return delivery, first
@@ -113,6 +115,8 @@ class Stream(ABC, Generic[R]):
         before = subscription.names.values
         already = names if subscription.wildcard else [name for name in names if name in before]
         new = [] if subscription.wildcard else [name for name in names if name not in before]
+        if new:
+            self._check_limits(new)
         if names:
             subscription.names = subscription.names.changed(add=names)
         if known:
@@ -129,6 +133,11 @@ class Stream(ABC, Generic[R]):
             self._want_everything(delivery, known, first=first)
         if unsubscribe:
             self._unsubscribe(delivery, unsubscribe)
+
+    def _check_limits(self, new: list[str]) -> None:
+        known = sum(len(delivery.subscription.names.values) for delivery in self._client.types.values())
+        if known + len(new) > MAX_NAMES or any(len(name) > MAX_LENGTH for name in new):
+            raise LimitExceededError(f"a stream may subscribe {MAX_NAMES} names of at most {MAX_LENGTH} characters")
 
     def _want_everything(self, delivery: Delivery, known: Mapping[str, Held], *, first: bool) -> None:
         names = delivery.subscription.names.values
@@ -195,7 +204,7 @@ class Stream(ABC, Generic[R]):
         return first + [types[type_url] for type_url in types if type_url not in UPDATES]
 
     def _respond(self, delivery: Delivery, sendable: Due, now: float) -> Response | None:
-        view, push = self._push(delivery, sendable)
+        view, push = self._push(delivery, sendable, now)
         if push is None:
             return None
         self._client.sent(delivery, push, view, sendable.probe, now)
@@ -215,7 +224,7 @@ class Stream(ABC, Generic[R]):
         return self._chunk
 
     @abstractmethod
-    def _push(self, delivery: Delivery, sendable: Due) -> tuple[View | None, Push | None]:
+    def _push(self, delivery: Delivery, sendable: Due, now: float) -> tuple[View | None, Push | None]:
         """Encode what is due, if that is anything; the view is the one whose streams share it, None for several."""
 
     # -- to be looked at --------------------------------------------------------------------------------------------

@@ -50,8 +50,9 @@ class View:
         self._tables: dict[str, _Table] = {}
         self._blocked: dict[Ref, Blocked] = {}
         self._absent: set[Ref] = set()
-        # Removed, but a last good version refers to it; and those of them that are served again for its sake.
-        self._retired: dict[Ref, Resource] = {}
+        # Removed, but a last good version refers to it (None: nothing of it was good, so that version is of no use);
+        # and those of them that are served again for its sake.
+        self._retired: dict[Ref, Resource | None] = {}
         self._restored: set[Ref] = set()
         self._trials = Trials()
         self._quarantine = Quarantine()
@@ -75,7 +76,7 @@ class View:
             touched = True
             good = self._last_good(ref)
             self._serve(ref, wanted)
-            if wanted is None and good is not None:
+            if wanted is None:
                 self._retired[ref] = good
             else:
                 self._retired.pop(ref, None)
@@ -217,8 +218,8 @@ class View:
         if self.secret:
             return Memory()
         blocked = self._blocked.values()
-        goods = {block.good for block in blocked if block.good is not None}
-        goods.update(self._retired[ref] for ref in self._restored)
+        goods = {block.good for block in blocked if block.good is not None and self._usable(block.good)}
+        goods.update(good for ref in self._restored if (good := self._retired[ref]) is not None)
         return Memory(
             tuple(block.reason for block in blocked if isinstance(block.reason, Rejection)),
             tuple(sorted(goods, key=lambda resource: resource.ref)),
@@ -241,7 +242,7 @@ class View:
         elif reason is not None:
             self._trials.forget(ref)
             self._blocked[ref] = Blocked(wanted, reason, good)
-            served = good
+            served = good if good is not None and self._usable(good) else None
         else:
             served = wanted
             if wanted is good:
@@ -289,7 +290,7 @@ class View:
     def _restore(self) -> None:
         """Bring back what was removed together with a change that was then rejected: its last good needs it."""
         goods = [blocked.good for blocked in self._blocked.values() if blocked.good is not None]
-        restored = self._retired_for(goods)
+        restored = self._retired_for(good for good in goods if self._usable(good))
         for ref in self._restored - restored:
             self._put(ref, None)
         for ref in restored - self._restored:
@@ -298,7 +299,7 @@ class View:
         if self._filling:
             return
         # What no version on trial, any of which may still be ACKed and be the last good, needs any more is let go.
-        needed = restored | self._retired_for(self._trials.versions())
+        needed = self._retired_for([*goods, *self._trials.versions()])
         self._retired = {ref: resource for ref, resource in self._retired.items() if ref in needed}
 
     def _retired_for(self, users: Iterable[Resource]) -> set[Ref]:
@@ -309,8 +310,13 @@ class View:
             for ref in pending.pop().refs:
                 if ref in self._retired and ref not in found:
                     found.add(ref)
-                    pending.append(self._retired[ref])
+                    if (retired := self._retired[ref]) is not None:
+                        pending.append(retired)
         return found
+
+    def _usable(self, good: Resource) -> bool:
+        """Whether all that it needs can still be served; if not, what proxies have of it stays with them."""
+        return not self._retired or all(self._retired[ref] is not None for ref in self._retired_for((good,)))
 
     def _put(self, ref: Ref, resource: Resource | None) -> None:
         type_url, name = ref

@@ -272,14 +272,46 @@ class TestReconnect:
         client = Client(view)
         client.ask(CLUSTER, version="of another process")
         client.ask(LISTENER, version="of another process")
+        assert client.next() is None
+        client.now = client.stream.deadline()
         assert client.next() == (CLUSTER, ["a"])
         assert client.next() is None
         client.ack(CLUSTER)
         assert client.take() == [(LISTENER, ["l", "m"])]
 
+    def restarted(self, view: View) -> Client:
+        """A client of a former process, which had the clusters "old" and "same"."""
+        client = Client(view)
+        client.ask(CLUSTER, version="of another process")
+        client.ask(ENDPOINT, "old", "same", version="of another process")
+        client.ask(LISTENER, version="of another process")
+        client.ask(ROUTE, "r", version="of another process")
+        return client
+
+    def test_after_a_restart_clusters_that_went_go_after_the_routes_that_name_them(self):
+        """Leaving them out removes them, and their bytes are gone with the former process."""
+        view = view_of(cluster("same"), endpoints("same"), listener("l", "r"), route("r", "same", revision=2))
+        client = self.restarted(view)
+        assert client.take() == [(ENDPOINT, ["same"]), (ROUTE, ["r"]), (LISTENER, ["l"])]
+        assert client.stream.deadline() == PATIENCE.lingers(CLUSTER)
+        client.now = client.stream.deadline()
+        assert client.take() == [(CLUSTER, ["same"]), (ENDPOINT, ["same"])]
+        assert client.in_sync()
+
+    def test_after_a_restart_nothing_waits_if_no_cluster_went(self):
+        view = view_of(cluster("old"), cluster("same", 2), endpoints("old"), endpoints("same"), listener("l"))
+        assert self.restarted(view).next() == (CLUSTER, ["old", "same"])
+
+    def test_after_a_restart_what_needs_a_new_cluster_cannot_come_before_it(self):
+        view = view_of(cluster("new"), cluster("same"), endpoints("same"), listener("l", "r"), route("r", "new"))
+        client = self.restarted(view)
+        came = client.take()
+        assert [type_url for type_url, _ in came if type_url != ENDPOINT] == [CLUSTER, ROUTE, LISTENER]
+
     def test_removed_endpoints_that_may_be_held_are_not_emptied(self):
         client = Client(view_of(cluster("warms")))
         client.ask(CLUSTER, version="former")
+        client.now = client.stream.deadline() if client.next() is None else client.now
         client.take()
         client.ask(ENDPOINT, "lingers", "warms", version="former")
         assert client.take() == [(ENDPOINT, ["-warms"])]
