@@ -13,7 +13,7 @@ from aiohttp import web
 
 from crds.hooks import encode_hook
 from crds.meta import IstioObject
-from dragoman.debug.plane import page, plane_of, without_empty
+from dragoman.debug.plane import long_page, plane_of, without_empty
 from dragoman.engine import Graph, QueryFailed
 from dragoman.mesh.endpoints import Endpoint, endpoints
 from dragoman.mesh.inputs import SERVICE_NAMES, SERVICE_NAMESPACES, SERVICES
@@ -26,32 +26,31 @@ routes = web.RouteTableDef()
 async def configz(request: web.Request) -> web.Response:
     """The objects of Istio's API in force, as Kubernetes has them."""
     objects = plane_of(request).world.objects
-    return page([_written(objects[key]) for key in sorted(objects) if isinstance(objects[key], IstioObject)])
+    found = [objects[key] for key in sorted(objects)]
+    return await long_page(_written(each) for each in found if isinstance(each, IstioObject))
 
 
 @routes.get("/debug/registryz")
 async def registryz(request: web.Request) -> web.Response:
     """The services."""
     graph = plane_of(request).graph
-    return page([_service(graph, found) for found in _services(graph)])
+    return await long_page(_service(graph, found) for found in _services(graph))
 
 
 @routes.get("/debug/endpointz")
 async def endpointz(request: web.Request) -> web.Response:
     """The endpoints of every port of every service."""
     graph = plane_of(request).graph
-    return page(
-        [
-            {
-                "svc": f"{found.host}:{port.name or port.number}",
-                "ep": [
-                    {"servicePort": _port(port), "endpoint": _endpoint(endpoint, port)}
-                    for endpoint in _endpoints(graph, found, port)
-                ],
-            }
-            for found in _services(graph)
-            for port in found.ports
-        ]
+    return await long_page(
+        {
+            "svc": f"{found.host}:{port.name or port.number}",
+            "ep": [
+                {"servicePort": _port(port), "endpoint": _endpoint(endpoint, port)}
+                for endpoint in _endpoints(graph, found, port)
+            ],
+        }
+        for found in _services(graph)
+        for port in found.ports
     )
 
 
