@@ -22,10 +22,10 @@ _LARGEST: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the folder holds: a CA, and what it revokes as PEM (empty for nothing)."""
+    """What the folder holds: a CA, and lists of what it revokes."""
 
     authority: Authority
-    crl_pem: bytes = b""
+    revoked: tuple[x509.CertificateRevocationList, ...] = ()
 
 
 class PluggedIn:
@@ -73,11 +73,10 @@ class PluggedIn:
         except OSError as error:
             raise RootStoreError(f"cannot read {path}: {error.strerror}") from error
         try:
-            for block in _blocks(crl):
-                x509.load_pem_x509_crl(block)
+            revoked = tuple(map(x509.load_pem_x509_crl, _blocks(crl)))
         except ValueError as error:
             raise RootStoreError(f"{path} holds no PEM revocation list: {error}") from error
-        return Given(authority, crl)
+        return Given(authority, revoked)
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from cryptography import x509
+
 from ca.authority import DEFAULT_LIFETIME, Authority, new_root
 from ca.keeper import Keeper
 from ca.plugged_in import PluggedIn
@@ -24,7 +26,7 @@ _PARTS: Final = ("ca-key.pem", "ca-cert.pem", "cert-chain.pem", "root-cert.pem")
 class Opened(NamedTuple):
     keeper: Keeper
     plugged_in: PluggedIn | None
-    crl_pem: bytes
+    revoked: tuple[x509.CertificateRevocationList, ...]
 
 
 def state_file(state: Path) -> Path:
@@ -51,13 +53,13 @@ async def open_ca(
         keeper = Keeper(store, replica, lifetime=lifetime, overlap=overlap, renew=new_self_signed)
         await keeper.open(lambda: _kept_before(state / "ca") or new_self_signed(now), now)
         _forget_parts(state / "ca")
-        return Opened(keeper, None, b"")
+        return Opened(keeper, None, ())
     folder = PluggedIn(plugged_in)
     given = folder.read()
     keeper = Keeper(store, replica, lifetime=lifetime, overlap=overlap)
     await keeper.open(lambda: given.authority, now)
     await keeper.offer(given.authority, now)
-    return Opened(keeper, folder, given.crl_pem)
+    return Opened(keeper, folder, given.revoked)
 
 
 def new_self_signed(now: datetime) -> Authority:

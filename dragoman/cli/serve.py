@@ -277,7 +277,7 @@ async def _serve(settings: _Settings) -> None:
         on_nack=tell_nack,
         on_failure=tell_failure,
     )
-    plane.identities.revoke(opened.crl_pem)
+    plane.identities.revoke(opened.revoked)
     debug = DebugServer(plane, token=settings.token)
     try:
         port = await debug.start(settings.http.host, settings.http.port)

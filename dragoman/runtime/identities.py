@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.audit import Audit
 from ca.authority import Authority, AuthorityError, pem
@@ -42,7 +43,7 @@ class Identities:
         self._views: dict[WorkloadIdentity, View] = {}
         self._changed = asyncio.Event()
         self._added: tuple[x509.Certificate, ...] = ()
-        self._crl = b""
+        self._revoked: dict[x509.Name, x509.CertificateRevocationList] = {}
         self._root = root_secret(certificates.roots_pem)
         self.on_roots_changed: Callable[[], None] = lambda: None
         """Called when another trust bundle, or other revocations, are in force."""
@@ -76,10 +77,23 @@ class Identities:
         self._added = tuple(roots)
         self._distribute()
 
-    def revoke(self, crl_pem: bytes) -> None:
-        """Have proxies refuse what these lists revoke; empty for none."""
-        self._crl = crl_pem
+    def revoke(self, lists: Sequence[x509.CertificateRevocationList]) -> None:
+        """Have proxies refuse what these lists revoke; none for nothing.
+
+        Earlier lists of other issuers stay: certificates of those may still live, and Envoy refuses a certificate whose
+        issuer has no list while there is any.
+        """
+        if not lists:
+            self._revoked.clear()
+        self._revoked |= {each.issuer: each for each in lists}
         self._distribute()
+
+    def _crl_pem(self) -> bytes:
+        signer = self.authority.certificate.subject
+        if self._revoked and signer not in self._revoked:
+            log.warning("revocation lists not used, the CA that signs has none", signer=signer.rfc4514_string())
+            return b""
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self._revoked.values())
 
     def trusted(self, identity: WorkloadIdentity) -> bool:
         """Whether the current trust bundle is what is served to a workload: a rejected one is held back."""
@@ -87,7 +101,7 @@ class Identities:
         return served is not None and served.version == self._root.version
 
     def _distribute(self) -> None:
-        root = root_secret(self.roots_pem, self._crl)
+        root = root_secret(self.roots_pem, self._crl_pem())
         if root.version != self._root.version:
             self._root = root
             for view in self._views.values():

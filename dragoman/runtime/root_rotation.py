@@ -86,7 +86,7 @@ class RootRotation:
             log.error("plugged-in CA not usable, the last good one stays", error=str(error))
         if given is not None:
             await self._keeper.offer(given.authority, datetime.now(UTC))
-            self._identities.revoke(given.crl_pem)
+            self._identities.revoke(given.revoked)
 
     def _warn(self, state: Rotation, now: datetime) -> None:
         """Say in time that a certificate of the CA ends; nothing signed lives longer than that."""

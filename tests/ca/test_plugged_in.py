@@ -106,18 +106,19 @@ def test_an_rsa_ca_signs(tmp_path, now):
     leaf.verify_directly_issued_by(authority.certificate)
 
 
-def revocations(authority: Authority) -> bytes:
+def revocations(authority: Authority) -> x509.CertificateRevocationList:
     entry = x509.RevokedCertificateBuilder().serial_number(7).revocation_date(NOW).build()
     builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
     builder = builder.last_update(NOW).next_update(NOW + timedelta(days=1)).add_revoked_certificate(entry)
-    return builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return builder.sign(authority.key, hashes.SHA256())
 
 
 def test_revocation_lists_come_along(tmp_path, root):
-    lists = revocations(root) + revocations(new_root("other", now=NOW))
-    put(tmp_path, {**cacerts(root), "ca-crl.pem": lists})
+    lists = (revocations(root), revocations(new_root("other", now=NOW)))
+    crl = b"".join(each.public_bytes(Encoding.PEM) for each in lists)
+    put(tmp_path, {**cacerts(root), "ca-crl.pem": crl})
     folder = PluggedIn(tmp_path)
-    assert folder.read().crl_pem == lists
+    assert folder.read().revoked == lists
     (tmp_path / "ca-crl.pem").write_text("nonsense")
     assert folder.changed() is None
     with pytest.raises(RootStoreError, match=r"ca-crl\.pem holds no PEM revocation list"):
@@ -125,4 +126,4 @@ def test_revocation_lists_come_along(tmp_path, root):
     (tmp_path / "ca-crl.pem").unlink()
     given = folder.changed()
     assert given is not None
-    assert given.crl_pem == b""
+    assert given.revoked == ()

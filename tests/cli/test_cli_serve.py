@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.cli.cli_runs import serving
+from tests.cli.cli_runs import run, serving
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import CLUSTER_OF_WEB, MESH, WEB
 
@@ -42,7 +42,7 @@ async def test_it_serves_until_a_signal_and_ends_with_0(tmp_path: Path, folder: 
     assert connected["proxy"] == "web-1.shop"
     assert {"timestamp", "level"} <= connected.keys()
     assert not any(event["level"] == "debug" for event in events)
-    key = tmp_path / "dragoman" / "ca" / "ca-key.pem"
+    key = tmp_path / "dragoman" / "ca" / "authority.json"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
@@ -52,7 +52,7 @@ async def test_the_root_outlives_the_process(tmp_path: Path, folder: Path) -> No
         async with serving("--config", folder, "--state-dir", tmp_path / "state", state=tmp_path) as running:
             await running.xds_port()
             assert await running.end() == 0
-        roots.append((tmp_path / "state" / "ca" / "root-cert.pem").read_bytes())
+        roots.append(run("ca", "root", "--state-dir", tmp_path / "state").stdout)
     assert roots[0] == roots[1]
 
 
