@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import ssl
+import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Final
 
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from ca.authority import Authority, AuthorityError, pem
 from xds import modern
@@ -43,7 +44,7 @@ class ServingCertificate:
 
     `context` is for `xds.XdsServer.listen_securely`: it is asked for each connection, and renews when that is due, so
     that a new certificate or trust bundle counts from the next connection on and no stream is dropped. The key is made
-    in memory and stays there.
+    in memory and is nowhere else in the clear.
     """
 
     def __init__(
@@ -90,11 +91,7 @@ class ServingCertificate:
             lifetime=self._lifetime,
         )
         context = modern(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-        _load(
-            context,
-            pem([certificate]) + authority.intermediates_pem,
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        )
+        _load(context, pem([certificate]) + authority.intermediates_pem, key)
         context.load_verify_locations(cadata=pem(roots).decode())
         # Asked for, and verified when given: who has none yet brings a token.
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -108,13 +105,12 @@ class ServingCertificate:
         return context
 
 
-def _load(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
-    """Python's ssl reads certificates from files only: these are in memory, and nobody else can open them."""
-    with ExitStack() as stack:
-        paths = []
-        for name, content in (("chain", chain), ("key", key)):
-            file = stack.enter_context(os.fdopen(os.memfd_create(name), "wb"))
-            file.write(content)
-            file.flush()
-            paths.append(f"/proc/self/fd/{file.fileno()}")
-        context.load_cert_chain(*paths)
+def _load(context: ssl.SSLContext, chain: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+    """Python's ssl reads keys from files only. This one is encrypted for the moment that it is there, with a password
+    that never leaves this function (a file in memory will not do: a process that refuses core dumps may not open those
+    under /proc unless it is root's, proc(5))."""
+    password = secrets.token_bytes(32).hex().encode()
+    sealed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    with tempfile.TemporaryDirectory(prefix="dragoman-") as folder:
+        (file := Path(folder) / "certificate.pem").write_bytes(chain + sealed)
+        context.load_cert_chain(file, password=password)
