@@ -7,10 +7,14 @@ asking a control plane for a table should not wait for all of Envoy's API to be 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
+
+# What strangers send is not repeated on our standard error: gRPC's C core logs malformed frames there, byte by byte.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS: Final = {
     "serve": "serve:serve",

@@ -39,7 +39,7 @@ class Serving:
             asyncio.create_task(self._read(process.stdout, self.logged)),
         )
 
-    async def hear(self, pattern: str, seconds: float = 15) -> re.Match[str]:
+    async def hear(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         """Wait until a line on standard error matches."""
         async with asyncio.timeout(seconds), self._news:
             while True:
@@ -65,7 +65,7 @@ class Serving:
         return await self.ended()
 
     async def ended(self) -> int:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             code = await self.process.wait()
         await asyncio.gather(*self._readers)
         return code
@@ -73,7 +73,7 @@ class Serving:
     async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
         async for line in stream:
             async with self._news:
-                lines.append(line.decode().rstrip("\n"))
+                lines.append(line.decode(errors="replace").rstrip("\n"))
                 self._news.notify_all()
         async with self._news:
             self._news.notify_all()
