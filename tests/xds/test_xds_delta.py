@@ -6,6 +6,7 @@ from xds_samples import blob, changes
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, decode
 from xds import Acked, DeltaRequest, DeltaStream, Nacked, Patience, Resource, Stale, View
+from xds.subscription import MAX_LENGTH, MAX_NAMES, MAX_TYPES, LimitExceededError
 
 PATIENCE = Patience(linger={CLUSTER: 10.0}, wait=15.0)
 
@@ -574,6 +575,102 @@ class TestRejection:
         client.ack(ENDPOINT)
         other.ack(ENDPOINT, "it is bad")
         assert view.get((ENDPOINT, "a")) is first
+
+
+class TestWhatClientsKeep:
+    def test_a_route_that_was_removed_is_updated_before_a_listener_begins_with_it(self):
+        """Envoy ignores the removal while it subscribes the name: a draining listener still does."""
+        view = view_of(cluster("a"), endpoints("a"), listener("l", "r"), route("r", "a"), route("s", "a"))
+        client = connected(view)
+        view.apply(changes(listener("l", "s", revision=2), gone=((ROUTE, "r"),)))
+        assert client.take() == [(LISTENER, ["l"], []), (ROUTE, [], ["r"])]
+        view.apply(changes(listener("l", "r", revision=3), route("r", "a", revision=2)))
+        assert client.next() == (ROUTE, ["r"], [])
+        assert client.next() is None
+        client.ack(ROUTE)
+        assert client.take() == [(LISTENER, ["l"], [])]
+
+    def test_what_comes_back_while_its_removal_is_on_the_way_is_not_there_yet(self):
+        view = view_of(cluster("a"), cluster("b"), route("r", "b"))
+        client = connected(view)
+        view.apply(changes(gone=((CLUSTER, "a"),)))
+        client.next()
+        client.now += 11.0
+        assert client.next() == (CLUSTER, [], ["a"])
+        view.apply(changes(cluster("a"), route("r", "a", revision=2)))
+        assert client.next() is None
+        client.ack(CLUSTER)
+        assert client.next() == (CLUSTER, ["a"], [])
+        client.ack(CLUSTER)
+        assert client.next() == (ROUTE, ["r"], [])
+
+    def test_a_rejected_response_may_have_removed_or_not(self):
+        view = view_of(cluster("a"), cluster("b"))
+        client = connected(view)
+        view.apply(changes(gone=((CLUSTER, "a"),)))
+        client.next()
+        client.now += 11.0
+        view.apply(changes(cluster("b", 2, bad="named")))
+        assert client.next() == (CLUSTER, ["b"], ["a"])
+        client.ack(CLUSTER, error="Error adding/updating cluster(s) b: it is bad")
+        view.apply(changes(cluster("a")))
+        assert client.next() == (CLUSTER, ["a"], [])
+
+    def test_a_refused_answer_that_there_is_nothing_is_given_again(self):
+        client = connected(view_of(endpoints("a")))
+        client.stream._client.views[0].apply(changes(endpoints("a", 2)))
+        client.ask(ENDPOINT, "missing")
+        assert client.next() == (ENDPOINT, ["a"], ["missing"])
+        client.ack(ENDPOINT, error="a: it is bad")
+        assert client.take() == [(ENDPOINT, [], ["missing"])]
+
+    def test_a_cluster_in_use_that_is_asked_for_once_more_stays_until_it_may_go(self):
+        view = view_of(cluster("a"), cluster("b"), endpoints("a"), endpoints("b"), listener("l", "r"), route("r", "a"))
+        client = connected(view)
+        view.apply(changes(route("r", "b", revision=2), gone=((CLUSTER, "a"),)))
+        client.ask(CLUSTER, "a")
+        assert client.take() == [(ROUTE, ["r"], [])]
+        client.now += 11.0
+        assert client.take() == [(CLUSTER, [], ["a"])]
+
+    def test_what_is_used_by_what_this_client_alone_rejects_stays(self):
+        view = view_of(cluster("a"), cluster("b"), endpoints("a"), endpoints("b"), listener("l", "r"), route("r", "a"))
+        client, other = connected(view), connected(view)
+        view.apply(changes(route("r", "b", revision=2), gone=((CLUSTER, "a"),)))
+        other.take()
+        client.next()
+        client.ack(ROUTE, error="an address is taken here")
+        client.now += 1000.0
+        assert client.take() == []
+
+    def test_an_ack_for_a_name_that_was_let_go_of_says_nothing(self):
+        view = view_of(endpoints("a"))
+        client = connected(view)
+        view.apply(changes(endpoints("a", 2)))
+        assert client.next() == (ENDPOINT, ["a"], [])
+        client.ask(ENDPOINT, drop=("a",))
+        client.ack(ENDPOINT)
+        assert view.reject(Resource.of(endpoints("a", 2)), "it is bad", "another")
+
+
+class TestLimits:
+    def test_types(self):
+        client = Client(view_of())
+        for number in range(MAX_TYPES):
+            client.ask(f"type{number}", "name")
+        with pytest.raises(LimitExceededError):
+            client.ask("one more", "name")
+
+    def test_names(self):
+        client = Client(view_of())
+        client.ask(ENDPOINT, *map(str, range(MAX_NAMES)))
+        with pytest.raises(LimitExceededError):
+            client.ask(ROUTE, "one more")
+
+    def test_length_of_names(self):
+        client = Client(view_of())
+        with pytest.raises(LimitExceededError):
+            client.ask(ROUTE, "n" * (MAX_LENGTH + 1))
 
 
 def test_payload_is_held_once_and_never_shown():
