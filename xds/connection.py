@@ -20,6 +20,7 @@ from xds.pace import Pace
 from xds.request import Node, Request
 from xds.services import Method
 from xds.session import Authenticate, Authorize, Connect, Peer, Refused, Session
+from xds.starts import Start, Starts
 from xds.status import ConnectionStatus, Observer
 from xds.stream import Stream
 from xds.subscription import LimitExceededError
@@ -56,6 +57,7 @@ class Connection:
         observer: Observer,
         budget: ByteBudget,
         pace: Pace,
+        starts: Starts,
         patience: Patience,
         max_age: float,
         first_request: float,
@@ -70,6 +72,8 @@ class Connection:
         self._observer = observer
         self._share = Share(budget, self._stuck)
         self._pace = pace
+        self._starts = starts
+        self._start: Start | None = None
         self._patience = patience
         # Clients that connected together shall not reconnect together.
         self._max_age = max_age * random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
@@ -89,6 +93,13 @@ class Connection:
     async def serve(self) -> None:
         """Serve the stream until the client or `end` closes it; never raises but for cancellation."""
         try:
+            await self._receive_client()
+        finally:
+            if self._start is not None:
+                self._start.end()
+
+    async def _receive_client(self) -> None:
+        try:
             # First of all: what a stranger sends may be large.
             self._peer = replace(self._peer, caller=await self._ask(self._authenticate(self._peer)))
             first = await self._introduction()
@@ -98,6 +109,7 @@ class Connection:
                 await self._show(first)
                 return
             await self._pace.turn()
+            self._start = await self._starts.begin()
             session = self._session = await self._admit(first)
         except Refused as refused:
             LOG.warning(
@@ -279,6 +291,8 @@ class Connection:
                 self._tell(event)
             if not stream.idle():
                 self._wake.set()
+            elif self._start is not None:
+                self._start.end()
             request = await self._read()
             if request is not None and request.node is not None:
                 self._require_same(request.node)

@@ -247,11 +247,13 @@ def _blocker(client: Client, held: Held, resource: Resource, awaited: tuple[str,
         if other is None or not other.behind:
             continue
         behind, refs = other.behind, resource.refs
-        # A route configuration may refer to thousands of clusters, and thousands may be behind: look at the fewer.
+        # A route configuration may refer to thousands of clusters, and thousands may be behind: look at the fewer, and
+        # no further than the first that is one.
+        candidates: Iterable[Ref]
         if len(behind) < len(refs):
-            candidates = [ref for name in behind if (ref := (type_url, name)) in refs]
+            candidates = (ref for name in behind if (ref := (type_url, name)) in refs)
         else:
-            candidates = [ref for ref in refs if ref[0] == type_url and ref[1] in behind]
+            candidates = (ref for ref in refs if ref[0] == type_url and ref[1] in behind)
         for ref in candidates:
             if (type_url != ROUTE or _begins_with_old(client, held, ref)) and _undelivered(client, ref):
                 return ref

@@ -31,8 +31,9 @@ class Push:
     """State of the world: all that the response carries, `resources` among them."""
     version: str = ""
     """State of the world: `version_info`, a hash of `state`."""
-    accepted: bool = False
-    """Whether some stream has ACKed it: the view learns from the first ACK only."""
+    accepted: int = -1
+    """How many doubts the view had had when a stream last ACKed it: it learns nothing from another ACK before the next
+    one; -1 if none has."""
     names: tuple[str, ...] = field(init=False)
     """Of `resources`."""
     endpoints: frozenset[str] = field(init=False)

@@ -20,6 +20,7 @@ from xds.request import Node
 from xds.secure_ports import AnyContext, SecurePorts
 from xds.services import Method, services
 from xds.session import Authenticate, Authorize, Connect, Peer, only_from_here
+from xds.starts import MANY, Starts
 from xds.status import ConnectionStatus, Observer, Unobserved
 from xds.tls_listener import TlsLimits
 
@@ -45,6 +46,8 @@ class Limits:
     """How many streams are ended in a second when there are more than the quota."""
     connects_per_second: float = 0.0
     """How many streams may begin in a second; those beyond wait for their turn. 0 for any."""
+    starts: int = MANY
+    """How many streams may be getting their first configuration at the same time; those beyond wait for their turn."""
     max_request: int = 32 << 20
     """Bytes of a request: on reconnect it lists every resource the client holds."""
     strangers: TlsLimits = field(default_factory=TlsLimits)
@@ -104,6 +107,7 @@ class XdsServer:
             self._limits.inflight_bytes, slow_after=self._limits.slow_write, stuck_after=self._limits.stuck_write
         )
         self._pace = Pace(self._limits.connects_per_second)
+        self._starts = Starts(self._limits.starts)
         self._quota = self._limits.max_streams
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
@@ -249,6 +253,7 @@ class XdsServer:
             observer=self._observer,
             budget=self._budget,
             pace=self._pace,
+            starts=self._starts,
             patience=self._limits.patience,
             max_age=self._limits.max_age,
             first_request=self._limits.first_request,

@@ -55,6 +55,8 @@ class View:
         self._retired: dict[Ref, Resource | None] = {}
         self._restored: set[Ref] = set()
         self._trials = Trials()
+        # How often it was in doubt what is good: a version went on trial, was rejected or blocked.
+        self._doubts = 0
         self._quarantine = Quarantine()
         self._followers: dict[Follower, None] = {}
         self._pushes = PushCache()
@@ -160,8 +162,8 @@ class View:
 
     def accept(self, push: Push) -> None:
         """Note that a proxy took all of this: they are good."""
-        if not push.accepted or self._blocked or self._trials:
-            push.accepted = True
+        if push.accepted != self._doubts:
+            push.accepted = self._doubts
             for resource in push.resources:
                 self.vouch(resource)
 
@@ -185,6 +187,7 @@ class View:
         if self._last_good(resource.ref) is resource:
             return False
         self._quarantine.add(Rejection(resource.type_url, resource.name, resource.version, message, proxy))
+        self._doubts += 1
         wanted = self.wanted(resource.ref)
         if wanted is not None:
             self._serve(resource.ref, wanted)
@@ -203,6 +206,7 @@ class View:
         self._filling = bool(memory)
         for rejection in memory.rejections:
             self._quarantine.add(rejection)
+            self._doubts += 1
         # As if all of it had just been removed: what comes back has its last good, what does not and is needed stays.
         self._retired.update((resource.ref, resource) for resource in memory.goods)
 
@@ -242,6 +246,7 @@ class View:
         elif reason is not None:
             self._trials.forget(ref)
             self._blocked[ref] = Blocked(wanted, reason, good)
+            self._doubts += 1
             served = good if good is not None and self._usable(good) else None
         else:
             served = wanted
@@ -249,6 +254,7 @@ class View:
                 self._trials.forget(ref)
             elif blocked is not None or wanted is not self.get(ref):
                 self._trials.begin(good, wanted)
+                self._doubts += 1
         if served is None and wanted is not None:
             self._absent.add(ref)
         else:
