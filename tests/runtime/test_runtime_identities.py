@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from structlog.testing import capture_logs
 
-from ca.authority import AuthorityError, new_root
+from ca.authority import Authority, AuthorityError, new_root
 from ca.identity import SpiffeId, WorkloadIdentity
 from ca.workload_certificates import WorkloadCertificates
-from dragoman.codec import SECRET
+from dragoman.codec import SECRET, decode
 from dragoman.runtime import identities as module
 from dragoman.runtime.identities import Identities
+from xds import View
 
 WEB = WorkloadIdentity(SpiffeId("cluster.local", "shop", "web"), "web")
 
@@ -59,7 +63,7 @@ async def test_an_authority_that_cannot_sign_is_asked_again_later(monkeypatch: p
             assert view.get((SECRET, "default")) is first
             await authority.refused.wait()
             authority.tired = False
-            while view.get((SECRET, "default")) is first:
+            while view.get((SECRET, "default")) is first:  # noqa: ASYNC110 - its own loop tells nobody
                 assert not renewing.done()
                 await asyncio.sleep(0.005)
         renewing.cancel()
@@ -67,3 +71,61 @@ async def test_an_authority_that_cannot_sign_is_asked_again_later(monkeypatch: p
     failed = next(entry for entry in logs if entry["event"] == "certificate not renewed")
     assert failed["identity"] == str(WEB)
     assert "expired" in failed["error"]
+
+
+def certificates_of(root: Authority) -> WorkloadCertificates:
+    return WorkloadCertificates(root, lambda: datetime.now(UTC), random.Random(0))  # noqa: S311 - jitter
+
+
+def trusted(view: View) -> list[x509.Certificate]:
+    secret = decode(SECRET, view.get((SECRET, "ROOTCA")).payload)
+    return x509.load_pem_x509_certificates(secret.validation_context.trusted_ca.inline_bytes)
+
+
+async def test_another_authority_is_trusted_at_once_and_issues_every_certificate_anew() -> None:
+    old, new = (new_root("cluster.local", now=datetime.now(UTC)) for _ in range(2))
+    identities = Identities(certificates_of(old))
+    view = identities.acquire(WEB, "holder")
+    first = view.get((SECRET, "default"))
+    both = (old.certificate, new.certificate)
+    renewing = asyncio.create_task(identities.renew())
+    try:
+        identities.use(dataclasses.replace(old, roots=both))
+        assert trusted(view) == list(both)
+        await asyncio.sleep(0)
+        assert view.get((SECRET, "default")) is first, "what signs has not changed"
+        identities.use(dataclasses.replace(new, roots=both))
+        async with asyncio.timeout(5):
+            while view.get((SECRET, "default")) is first:  # noqa: ASYNC110 - its own loop tells nobody
+                await asyncio.sleep(0.001)
+        secret = decode(SECRET, view.get((SECRET, "default")).payload)
+        leaf = x509.load_pem_x509_certificate(secret.tls_certificate.certificate_chain.inline_bytes)
+        leaf.verify_directly_issued_by(new.certificate)
+        identities.use(new)
+        assert trusted(view) == [new.certificate]
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+def revocations(authority: Authority) -> x509.CertificateRevocationList:
+    now = datetime.now(UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    builder = builder.last_update(now).next_update(now + timedelta(days=1))
+    return builder.sign(authority.key, hashes.SHA256())
+
+
+async def test_revocation_lists_are_served_where_the_signer_has_one() -> None:
+    ours, other = (new_root(name, now=datetime.now(UTC)) for name in ("ours", "other"))
+    identities = Identities(certificates_of(ours))
+    view = identities.acquire(WEB, "holder")
+
+    def served() -> bytes:
+        return decode(SECRET, view.get((SECRET, "ROOTCA")).payload).validation_context.crl.inline_bytes
+
+    identities.revoke([revocations(other)])
+    assert served() == b"", "Envoy would refuse every certificate of ours"
+    identities.revoke([revocations(ours)])
+    assert served().count(b"BEGIN X509 CRL") == 2, "certificates of the other may still live"
+    identities.revoke([])
+    assert served() == b""
