@@ -63,7 +63,7 @@ async def test_an_authority_that_cannot_sign_is_asked_again_later(monkeypatch: p
             assert view.get((SECRET, "default")) is first
             await authority.refused.wait()
             authority.tired = False
-            while view.get((SECRET, "default")) is first:  # noqa: ASYNC110 - its own loop tells nobody
+            while view.get((SECRET, "default")) is first:
                 assert not renewing.done()
                 await asyncio.sleep(0.005)
         renewing.cancel()
