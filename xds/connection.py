@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from xds.budget import ByteBudget, Share
 from xds.client_status import ResourceStatus
+from xds.convergence import Convergence
 from xds.csds import SYNCZ, syncz
 from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
 from xds.order import Patience
@@ -83,6 +84,7 @@ class Connection:
         self._ending = False
         self._refusal: BaseException | None = None
         self._writing: Response | None = None
+        self._convergence = Convergence()
         self._node: Node | None = None
         self._peer = peer
         self._session: Session | None = None
@@ -173,7 +175,7 @@ class Connection:
             session.views,
             proxy=session.proxy_id,
             patience=self._patience,
-            on_change=self._wake.set,
+            on_change=self._changed,
             onlooker=bool(first.node.metadata.get(ONLOOKER)),
         )
         session.on_views_changed = self._views_changed
@@ -266,6 +268,10 @@ class Connection:
             return None
         return self._node, self._stream.resources(time.monotonic(), time.time())
 
+    def _changed(self) -> None:
+        self._convergence.changed(time.monotonic())
+        self._wake.set()
+
     def _views_changed(self) -> None:
         if self._stream is not None and self._session is not None:
             self._stream.set_views(self._session.views)
@@ -289,7 +295,9 @@ class Connection:
                 raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
             for event in events:
                 self._tell(event)
-            if not stream.idle():
+            if stream.idle():
+                self._convergence.rest()
+            else:
                 self._wake.set()
             elif self._start is not None:
                 self._start.end()
@@ -312,8 +320,10 @@ class Connection:
             self._wake.clear()
             response = stream.next_response(time.monotonic())
             if response is None:
+                self._convergence.rest()
                 await self._sleep_until(stream.deadline())
             else:
+                self._convergence.sent(response.nonce)
                 await self._write(response)
 
     async def _sleep_until(self, deadline: float | None) -> None:
@@ -364,9 +374,12 @@ class Connection:
         proxy = self._session.proxy_id
         match event:
             case Acked():
-                self._observer.acked(proxy, event.type_url, event.seconds)
+                changed = self._convergence.answered(event.nonce)
+                seconds = event.seconds if changed is None else time.monotonic() - changed
+                self._observer.acked(proxy, event.type_url, seconds)
                 self._log.debug("acked", type=_short(event.type_url), nonce=event.nonce, resources=event.count)
             case Nacked():
+                self._convergence.answered(event.nonce)
                 names = tuple(name for name, _ in event.culprits)
                 self._observer.nacked(proxy, event.type_url, names, event.message)
                 self._log.warning(

@@ -91,7 +91,7 @@ class Observer(Protocol):
         """A response of `count` resources and removals and `size` bytes was written within `seconds`."""
 
     def acked(self, proxy: str, type_url: str, seconds: float) -> None:
-        """A response was ACKed `seconds` after it was sent."""
+        """A response was ACKed `seconds` after what it carries had changed, or after it was sent if nothing had."""
 
     def nacked(self, proxy: str, type_url: str, names: tuple[str, ...], message: str) -> None:
         """A response was rejected; `names` is empty while the culprit is being searched for."""

@@ -134,7 +134,7 @@ class StreamObserver:
         )
         self._convergence = Histogram(
             "pilot_proxy_convergence_time",
-            "Seconds from sending a response to the proxy's acceptance of it.",
+            "Seconds from a change, or from a first response, to the proxy's acceptance of it.",
             buckets=_SECONDS,
             registry=registry,
         )
