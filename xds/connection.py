@@ -295,12 +295,12 @@ class Connection:
                 raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
             for event in events:
                 self._tell(event)
-            if stream.idle():
-                self._convergence.rest()
-            else:
+            if not stream.idle():
                 self._wake.set()
-            elif self._start is not None:
-                self._start.end()
+            else:
+                self._convergence.rest()
+                if self._start is not None:
+                    self._start.end()
             request = await self._read()
             if request is not None and request.node is not None:
                 self._require_same(request.node)
