@@ -10,6 +10,12 @@ SLOWEST: Final = 64 << 10
 """Bytes a second: a client that reads faster is never taken for stuck while there is room."""
 
 
+BURST: Final = 4 << 20
+"""Bytes in one round of the event loop: some milliseconds."""
+MESSAGE: Final = 32 << 10
+"""What a message costs besides its bytes, as bytes: a hundred small ones are a burst, too."""
+
+
 class _Account:
     """Room for some bytes: first come, first served. A message may overdraw it, so that one larger than all of it is
     still sent."""
@@ -41,6 +47,39 @@ class _Account:
                 return
 
 
+class _Burst:
+    """What is handed to gRPC within one round of the event loop: it copies in the loop's thread, and whoever comes next
+    waits for all of it. The rest goes in the next rounds, in the order of coming."""
+
+    def __init__(self) -> None:
+        self._left = BURST
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._begun = False
+
+    async def turn(self, size: int) -> None:
+        cost = size + MESSAGE
+        if self._left <= 0:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((turn, cost))
+            await turn
+        else:
+            self._left -= cost
+        if not self._begun:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._next_round)
+
+    def _next_round(self) -> None:
+        self._left = BURST
+        while self._waiting and self._left > 0:
+            turn, cost = self._waiting.popleft()
+            if not turn.done():
+                self._left -= cost
+                turn.set_result(None)
+        self._begun = self._left < BURST
+        if self._begun:
+            asyncio.get_running_loop().call_soon(self._next_round)
+
+
 class ByteBudget:
     """Nobody waits for those who do not read.
 
@@ -59,6 +98,7 @@ class ByteBudget:
         self.free_below = free_below
         self.slow_after = slow_after
         self.stuck_after = stuck_after
+        self.burst = _Burst()
         self.quick = _Account(limit)
         self.others = _Account(limit)
 
@@ -86,6 +126,7 @@ class Share:
         """Wait for room and occupy it while the context lasts. Small messages need not wait for large ones."""
         budget, loop = self._budget, asyncio.get_running_loop()
         if size < budget.free_below:
+            await budget.burst.turn(size)
             stuck = loop.call_later(budget.stuck_after + size / SLOWEST, self._on_stuck)
             try:
                 yield
@@ -94,6 +135,11 @@ class Share:
             return
         self._account = budget.quick if self._quick else budget.others
         await self._account.take(size)
+        try:
+            await budget.burst.turn(size)
+        except asyncio.CancelledError:
+            self._account.give(size)
+            raise
         began = loop.time()
         watch = asyncio.create_task(self._watch(size))
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from xds.budget import ByteBudget, Share
+from xds.budget import BURST, ByteBudget, Share
 
 LARGE = 100 << 10
 
@@ -131,3 +131,45 @@ async def test_waiting_that_is_given_up_takes_no_room():
         await asyncio.gather(task, return_exceptions=True)
     async with last.writing() as begun:
         assert await soon(begun)
+
+
+async def test_a_round_of_the_event_loop_hands_over_a_burst_and_no_more():
+    """What else the loop has to do gets its turn between the bursts, and the order of coming is kept."""
+    budget = ByteBudget(1 << 30)
+    rounds: list[int] = []
+    order: list[int] = []
+
+    async def write(number: int) -> None:
+        async with Share(budget, lambda: None).spend(1 << 20):
+            rounds[-1] += 1
+            order.append(number)
+
+    async def count_rounds() -> None:
+        while True:
+            rounds.append(0)
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_rounds())
+    await asyncio.gather(*(write(number) for number in range(20)))
+    counting.cancel()
+    await asyncio.gather(counting, return_exceptions=True)
+    assert sum(rounds) == 20
+    assert max(rounds) <= -(-BURST // (1 << 20))
+    assert order == list(range(20))
+
+
+async def test_whoever_gives_up_its_turn_keeps_no_room():
+    budget = ByteBudget(1 << 30)
+    writers = [asyncio.create_task(_write_once(budget)) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for writer in writers:
+        writer.cancel()
+    await asyncio.gather(*writers, return_exceptions=True)
+    assert budget.quick.free == budget.others.free == 1 << 30
+    await asyncio.wait_for(_write_once(budget), 2)
+
+
+async def _write_once(budget: ByteBudget) -> None:
+    async with Share(budget, lambda: None).spend(1 << 20):
+        pass
