@@ -7,7 +7,7 @@ from itertools import count
 from typing import Final
 from weakref import WeakValueDictionary
 
-from dragoman.codec import CLUSTER, ENDPOINT, ROUTE, Encoded, frame
+from dragoman.codec import CLUSTER, ENDPOINT, ROUTE, Encoded, Ref, frame
 from xds.resource import Resource
 
 # Nonces only have to be unlike each other within a stream; one sequence for the process lets streams share the bytes.
@@ -89,12 +89,13 @@ def state_version(state: tuple[Resource, ...]) -> str:
     return found.hexdigest()
 
 
-_states: "WeakValueDictionary[tuple[str, str], Push]" = WeakValueDictionary()
+states: "WeakValueDictionary[tuple[str, str], Push]" = WeakValueDictionary()
+"""States of the world that were sent, by type and `version_info`, as long as some view remembers them."""
 
 
 def find_state(type_url: str, version: str) -> tuple[Resource, ...] | None:
     """Return what a response with this `version_info` carried, of whatever view, as long as it is remembered."""
-    push = _states.get((type_url, version))
+    push = states.get((type_url, version))
     return None if push is None else push.state
 
 
@@ -108,17 +109,24 @@ class PushCache:
     Resources are compared by identity, so a key of thousands costs microseconds.
     """
 
-    __slots__ = ("_bytes", "_limit", "_pushes")
+    __slots__ = ("_alone", "_bytes", "_limit", "_pushes")
 
     def __init__(self, limit: int = 32 << 20) -> None:
         self._limit = limit
         self._bytes = 0
         self._pushes: OrderedDict[_Key, Push] = OrderedDict()
+        # Pushes of one resource, by its type and name.
+        self._alone: dict[Ref, _Key] = {}
 
     def get(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
         """Return the incremental push of exactly these resources and removals, encoding it at first use."""
         key = (type_url, resources, removed, None)
-        return self._known(key) or self._keep(key, encode_push(type_url, resources, removed))
+        push = self._known(key)
+        if push is None:
+            if len(resources) == 1 and not removed:
+                self._replace(resources[0].ref, key)
+            push = self._keep(key, encode_push(type_url, resources, removed))
+        return push
 
     def get_state(
         self,
@@ -132,7 +140,7 @@ class PushCache:
         push = self._known(key)
         if push is None:
             push = self._keep(key, encode_state(type_url, state, resources, removed))
-            _states[type_url, push.version] = push
+            states[type_url, push.version] = push
         return push
 
     def _known(self, key: _Key) -> Push | None:
@@ -141,9 +149,23 @@ class PushCache:
             self._pushes.move_to_end(key)
         return push
 
+    def _replace(self, ref: Ref, key: _Key) -> None:
+        """Let go of the push of the version before, which nobody will need, while its memory is of use for the next: a
+        wide route configuration is megabytes, and fresh pages cost ten times what copying into them does."""
+        before = self._alone.get(ref)
+        if before is not None:
+            self._drop(before)
+        self._alone[ref] = key
+
     def _keep(self, key: _Key, push: Push) -> Push:
         self._pushes[key] = push
         self._bytes += len(push.data)
         while self._bytes > self._limit and len(self._pushes) > 1:
-            self._bytes -= len(self._pushes.popitem(last=False)[1].data)
+            self._drop(next(iter(self._pushes)))
         return push
+
+    def _drop(self, key: _Key) -> None:
+        self._bytes -= len(self._pushes.pop(key).data)
+        resources = key[1]
+        if len(resources) == 1 and self._alone.get(resources[0].ref) == key:
+            del self._alone[resources[0].ref]

@@ -12,7 +12,7 @@ from model_envoy import ModelEnvoy, SotwModelEnvoy, content, names_of_state, ver
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, Ref
 from xds import DeltaRequest, DeltaStream, Patience, Response, SotwStream, Stream, View
-from xds.push import _states
+from xds.push import states
 
 NAMES = st.integers(0, 3)
 BAD = st.sampled_from(["", "", "", "", "named", "unnamed", "picky"])
@@ -283,7 +283,7 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def restart_control_plane(self) -> None:
         """All that survives is what the views are worth to be remembered; the clients come with what they have."""
-        _states.clear()
+        states.clear()
         fresh = {}
         for view in (self.main, self.twin, self.extra):
             again = fresh[view] = View(view.name)
