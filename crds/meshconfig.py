@@ -102,12 +102,21 @@ class TLSConfig(Message, frozen=True):
     cipher_suites: tuple[str, ...] = ()
 
 
+class CertificateData(Message, frozen=True):
+    """Roots that are trusted beside the CA's own."""
+
+    pem: str = ""
+    cert_signers: tuple[str, ...] = ()
+    trust_domains: tuple[str, ...] = ()
+
+
 class MeshConfig(Message, frozen=True):
     """The settings in force; `MeshConfig()` are Istio's defaults."""
 
     access_log_encoding: AccessLogEncoding = AccessLogEncoding.TEXT
     access_log_file: str = ""  # "" logs nothing
     access_log_format: str = ""  # "" is Istio's format
+    ca_certificates: tuple[CertificateData, ...] = ()
     connect_timeout: Duration = Duration(seconds=10)
     default_config: MeshProxyConfig = MeshProxyConfig()
     default_destination_rule_export_to: tuple[str, ...] = ("*",)
@@ -147,7 +156,7 @@ class MeshConfig(Message, frozen=True):
 _OTHER_FIELDS = frozenset(
     (
         "ca",
-        "caCertificates",
+        "caCertificates[].spiffeBundleUrl",
         "certificates",
         "configSources",
         "defaultInboundHttpRetryPolicy",

@@ -285,6 +285,8 @@ MESH_CONFIG = Support(
     accessLogEncoding
     accessLogFile
     accessLogFormat
+    caCertificates[].pem
+    caCertificates[].trustDomains
     connectTimeout
     defaultConfig.gatewayTopology
     defaultConfig.interceptionMode

@@ -30,6 +30,7 @@ from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
 from dragoman.runtime import garbage
+from dragoman.runtime.added_roots import AddedRoots
 from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
 from dragoman.runtime.credentials import Credentials
@@ -133,6 +134,7 @@ class ControlPlane:
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
         self.observer = StreamObserver(self.registry, self.rejected, on_nack)
         self.trust_domains = TrustDomains(self.graph)
+        self._added_roots = AddedRoots(self.graph, self.identities)
         self._authenticators = Authenticators(authenticators(self.trust_domains), self.registry)
         self.server = XdsServer(self.connect, authenticate=self.authenticate, observer=self.observer, limits=limits)
         self.rotation = (
@@ -264,6 +266,7 @@ class ControlPlane:
                 else:
                     self._tell(*failed)
         self.credentials.publish(tx.changed, keys)
+        self._added_roots.follow()
 
     def _tell(self, mounted: Mounted, call: Call[Any], failure: Failure) -> None:
         """Tell of a resource that begins to fail."""

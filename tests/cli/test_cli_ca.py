@@ -62,6 +62,7 @@ async def test_a_rotation_is_begun_shown_and_hurried(folder: Path, state: Path) 
         begun = await asyncio.to_thread(run, "ca", "rotate", "--state-dir", state, "-o", "json")
         assert begun.exit_code == 0
         assert json.loads(begun.stdout)["phase"] == "distributing"
+        await until(lambda: json.loads(status(state))["controlPlanes"][0]["trustsAll"])
         assert old in await asyncio.to_thread(roots, state)
         again = await asyncio.to_thread(run, "ca", "rotate", "--state-dir", state)
         assert again.exit_code == 1
