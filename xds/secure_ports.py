@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from xds.session import Peer
+from xds.session import Peer, Refused
 from xds.tls_listener import TlsLimits, TlsListener
 
 AnyContext = grpc.aio.ServicerContext[Any, Any]
@@ -24,6 +24,8 @@ class SecurePorts:
     def __init__(self, limits: TlsLimits) -> None:
         self._limits = limits
         self._listeners: list[TlsListener] = []
+        self.plaintext_socket = False
+        """Whether there is a UNIX socket in plaintext for callers, too."""
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __len__(self) -> int:
@@ -59,13 +61,18 @@ class SecurePorts:
         return sum((listener.refused for listener in self._listeners), Counter())
 
     def peer(self, context: AnyContext) -> Peer:
-        """The other end of a call."""
+        """The other end of a call; raises `Refused` for whoever came to the inner socket other than through TLS.
+
+        Other processes of this user may enter its folder, and are not to be taken for local proxies.
+        """
         name = context.peer()
         metadata = dict(context.invocation_metadata() or ())
         for listener in self._listeners:
             found = listener.find(name)
             if found is not None:
                 return Peer(found.address, False, metadata, secure=True, certificate=found.certificate)
+        if name.startswith("unix-abstract:") or (name.startswith("unix:") and not self.plaintext_socket):
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "this socket is the control plane's own: use its TLS port")
         # gRPC percent-encodes the brackets of an IPv6 peer.
         local = unquote(name).startswith(("unix:", "ipv4:127.", "ipv6:[::1]:", "ipv6:[::ffff:127."))
         return Peer(name, local, metadata)

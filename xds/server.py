@@ -19,7 +19,7 @@ from xds.pace import Pace
 from xds.request import Node
 from xds.secure_ports import AnyContext, SecurePorts
 from xds.services import Method, services
-from xds.session import Authenticate, Authorize, Connect, Peer, only_from_here
+from xds.session import Authenticate, Authorize, Connect, Peer, Refused, only_from_here
 from xds.starts import MANY, Starts
 from xds.status import ConnectionStatus, Observer, Unobserved
 from xds.tls_listener import TlsLimits
@@ -134,6 +134,7 @@ class XdsServer:
 
         Port 0 takes a free one. Raises RuntimeError if the address cannot be bound. Before `start`.
         """
+        self._secure.plaintext_socket |= address.startswith("unix:")
         return self._server.add_insecure_port(address)
 
     async def listen_securely(self, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> int:
@@ -150,7 +151,7 @@ class XdsServer:
         self._server.add_generic_rpc_handlers((handler,))
 
     def peer(self, context: AnyContext) -> Peer:
-        """The other end of a call of such a service."""
+        """The other end of a call of such a service; raises `Refused` for one that came to no address of ours."""
         return self._secure.peer(context)
 
     def prove(self, context: AnyContext) -> None:
@@ -240,11 +241,16 @@ class XdsServer:
                 f"this replica serves its quota of {self._quota} streams: connect anew, through the load balancer to "
                 "another one; if all say so, add replicas or raise --max-streams",
             )
+        try:
+            peer = self.peer(context)
+        except Refused as refused:
+            self._observer.refused(refused.code.name)
+            await context.abort(refused.code, refused.message)
         number = next(self._numbers)
         connection = self._connections[number] = Connection(
             number,
             context,
-            self.peer(context),
+            peer,
             method,
             authenticate=self._known(context),
             authorize=self._authorize,

@@ -28,7 +28,7 @@ from dragoman.sources.files import FileSource
 from xds import Limits, TlsLimits
 
 SERVER_NAME = "istiod.istio-system.svc"
-_DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 
 def pod(name: str, account: str, address: str, namespace: str = "shop", uid: str = "") -> str:
@@ -143,7 +143,7 @@ class SecurePlane:
             credentials or self.credentials(),
             options=[("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", SERVER_NAME)],
         ) as channel:
-            call = channel.stream_stream(_DELTA)(metadata=headers)
+            call = channel.stream_stream(DELTA)(metadata=headers)
             first = DeltaDiscoveryRequest(
                 node=Node(id=node or node_id(), metadata=struct(metadata or {})),
                 type_url=type_url,

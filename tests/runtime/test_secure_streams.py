@@ -10,7 +10,7 @@ import pytest
 
 from ca.authority import new_root
 from ca.identity import SpiffeId
-from tests.runtime.secure_plane import MESH, SecurePlane, node_id, pod, secure_plane
+from tests.runtime.secure_plane import DELTA, MESH, SecurePlane, node_id, pod, secure_plane
 
 WEB = SpiffeId("cluster.local", "shop", "web")
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -170,3 +170,12 @@ async def test_many_streams_at_once_are_all_served(mesh: SecurePlane) -> None:
             assert (await stream.response()).resources
 
     await asyncio.gather(*(one() for _ in range(50)))
+
+
+async def test_the_socket_behind_tls_is_no_way_around_it(mesh: SecurePlane) -> None:
+    """Another process of this user may open it, and is nobody there."""
+    inside = mesh.plane.server._secure.socket
+    async with grpc.aio.insecure_channel(f"unix:{inside}") as channel:
+        call = channel.stream_stream(DELTA)()
+        assert await call.code() is UNKNOWN
+    assert len(mesh.plane.sessions) == 0
