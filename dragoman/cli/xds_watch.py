@@ -241,7 +241,9 @@ class _Watch:
             requests = self._watcher.connect()
             while True:
                 for request in requests:
-                    await stream.write(request)
+                    # When the stream has ended meanwhile, reading says how.
+                    with contextlib.suppress(asyncio.InvalidStateError):
+                        await stream.write(request)
                 reading = asyncio.ensure_future(stream.read())
                 if await self._settles(reading):
                     return True

@@ -53,7 +53,7 @@ def responses(watch: Serving) -> list[dict]:
 async def test_once_ends_in_sync_with_all_that_a_proxy_gets(control_plane, variant: tuple[str, ...]) -> None:
     _, address = control_plane
     async with watching("--node", "web-1.shop", "--server", address, "--once", "-o", "json", *variant) as watch:
-        assert await watch.ended() == 0
+        assert await watch.ended() == 0, watch.told
     types = {event["type"] for event in responses(watch)}
     assert types == {"cds", "eds", "lds", "rds", "sds"}
     clusters = {each["name"] for event in responses(watch) if event["type"] == "cds" for each in event["added"]}
