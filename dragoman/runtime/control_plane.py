@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import grpc
 import structlog
+from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from ca.audit import Audit
@@ -308,6 +309,8 @@ class ControlPlane:
         """
         if not peer.secure:
             return None
+        if peer.certificate is not None and self.identities.revoked(x509.load_der_x509_certificate(peer.certificate)):
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the client certificate is revoked")
         try:
             return await self._authenticators.authenticate(peer)
         except NotAuthenticatedError as error:

@@ -95,6 +95,14 @@ class Identities:
             return b""
         return b"".join(each.public_bytes(Encoding.PEM) for each in self._revoked.values())
 
+    def revoked(self, certificate: x509.Certificate) -> bool:
+        """Whether one of these lists revokes a certificate."""
+        listed = self._revoked.get(certificate.issuer)
+        return (
+            listed is not None
+            and listed.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+        )
+
     def trusted(self, identity: WorkloadIdentity) -> bool:
         """Whether the current trust bundle is what is served to a workload: a rejected one is held back."""
         served = self._views[identity].get((SECRET, ROOT_SECRET))

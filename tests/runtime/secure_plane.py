@@ -91,6 +91,8 @@ class SecurePlane:
         )
         self.certificate = ServingCertificate(lambda: self.plane.authority, lambda: self.plane.identities.roots)
         self.port = 0
+        self.last_serial = 0
+        """Of the last client certificate."""
 
     def token(
         self,
@@ -117,6 +119,7 @@ class SecurePlane:
         issued = (by or self.plane.authority).sign(
             key.public_key(), spiffe_ids=ids, now=datetime.now(UTC), lifetime=timedelta(seconds=seconds)
         )
+        self.last_serial = issued.serial_number
         return grpc.ssl_channel_credentials(roots, key_pem(key), pem([issued]))
 
     def context(self) -> ssl.SSLContext:

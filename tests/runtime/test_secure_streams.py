@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from ca.authority import new_root
 from ca.identity import SpiffeId
@@ -179,3 +181,21 @@ async def test_the_socket_behind_tls_is_no_way_around_it(mesh: SecurePlane) -> N
         call = channel.stream_stream(DELTA)()
         assert await call.code() is UNKNOWN
     assert len(mesh.plane.sessions) == 0
+
+
+async def test_a_revoked_certificate_is_nobody_from_the_next_call_on(mesh: SecurePlane) -> None:
+    credentials = mesh.credentials(WEB)
+    async with mesh.stream(credentials=credentials) as stream:
+        await stream.response()
+    root, now = mesh.plane.authority, datetime.now(UTC)
+    for serial in (1, mesh.last_serial):
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        crl = x509.CertificateRevocationListBuilder().issuer_name(root.certificate.subject).last_update(now)
+        signed = crl.next_update(now + timedelta(days=1)).add_revoked_certificate(entry).sign(root.key, SHA256())
+        mesh.plane.identities.revoke([signed])
+        async with mesh.stream(credentials=credentials) as stream:
+            if serial == 1:
+                await stream.response()
+            else:
+                code, details = await stream.end()
+                assert (code, details) == (UNKNOWN, "the client certificate is revoked")
