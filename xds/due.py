@@ -281,6 +281,12 @@ def _missing_secret(client: Client, resource: Resource) -> Ref | None:
     return None
 
 
+def recount_lacking(client: Client, delivery: Delivery) -> None:
+    """Forget that names lack a secret which is there by now, though nothing was sent since."""
+    names = ((name, client.served(delivery.type_url, name)) for name in delivery.lacking)
+    delivery.lacking = {name for name, served in names if served and _missing_secret(client, served) is not None}
+
+
 def _undelivered(client: Client, ref: Ref) -> bool:
     """Whether the client has yet to ACK what is served under `ref`.
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Generic, TypeVar
 from xds.client import Client
 from xds.client_status import ResourceStatus, statuses
 from xds.delivery import Delivery, Held
-from xds.due import Due, due
+from xds.due import Due, due, recount_lacking
 from xds.event import Acked, Event, Nacked, Response, Stale
 from xds.nack import culprits, words
 from xds.order import UPDATES, Patience
@@ -236,4 +236,7 @@ class Stream(ABC, Generic[R]):
     def status(self) -> tuple[TypeStatus, ...]:
         """Return the state of delivery of each type."""
         self._client.read_logs()
+        for delivery in self._client.types.values():
+            if delivery.lacking:
+                recount_lacking(self._client, delivery)
         return tuple(type_status(delivery) for delivery in self._in_order())

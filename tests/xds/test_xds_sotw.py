@@ -224,6 +224,17 @@ class TestAbsence:
         view.apply(changes(content(SECRET, "s", 1)))
         assert client.take() == [(type_url, ["a", "tls"])]
 
+    def test_what_lacks_a_secret_is_in_sync_until_that_is_there(self):
+        view = view_of(cluster("a", 1, "s"), endpoints("a"))
+        client = Client(view)
+        client.ask(CLUSTER)
+        client.take()
+        assert client.in_sync()
+        view.apply(changes(content(SECRET, "s", 1)))
+        assert not client.in_sync()
+        assert client.take() == [(CLUSTER, ["a"])]
+        assert client.in_sync()
+
     def test_what_comes_to_need_a_missing_secret_stays_as_it_was(self):
         view = view_of(cluster("a"), endpoints("a"))
         client = connected(view, CLUSTER, ENDPOINT)
