@@ -24,7 +24,16 @@ from dragoman.cli.state import default_state_folder
 
 app = typer.Typer(
     name="ca",
-    help="Show and rotate the certificate authority.\n\nExit codes: 0 done, 1 it cannot be done, 2 wrong usage.",
+    help="""Show and rotate the certificate authority.
+
+    \b
+    Examples:
+      dragoman ca status
+      dragoman ca rotate --wait
+      dragoman ca root > root-cert.pem
+    \b
+    Exit codes: 0 done, 1 it cannot be done, 2 wrong usage.
+    """,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
