@@ -55,7 +55,7 @@ class Load:
         self._began = asyncio.get_running_loop().time()
         web, rpc, slow = "client-web", "client-rpc", "client-slow"
         users = [
-            *(self._keep_alive(web, verdict.KEPT, 18) for _ in range(3)),
+            *(self._keep_alive(web, verdict.KEPT, 6) for _ in range(9)),
             *(
                 self._every(web, 1 / 8, lambda: self._fresh(web, verdict.FRESH, self._pods[web], "web", 8080))
                 for _ in range(3)
