@@ -87,6 +87,19 @@ class AuthorizationPolicySpec(Message, frozen=True):
     provider: AuthorizationProvider | None = None
 
 
+DRY_RUN = "istio.io/dry-run"
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+
+
 class AuthorizationPolicy(IstioObject, frozen=True, kw_only=True):
     resource: ClassVar = Resource("security.istio.io", "authorizationpolicies", ("v1", "v1beta1"), "v1", ("ap",))
     spec: AuthorizationPolicySpec
+
+    @property
+    def dry_run(self) -> bool | None:
+        """Whether the policy only notes what it would decide; None for an annotation that cannot be read, which Istio
+        takes as no (Istio: isDryRun, which reads Go's spellings of booleans)."""
+        return _BOOLEANS.get(self.metadata.annotations.get(DRY_RUN, "false"))

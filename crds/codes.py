@@ -60,6 +60,8 @@ CODES: Mapping[str, Code] = {
     "DRG0407": Code(_W, "weak or missing verification in TLS", "IST0128"),
     "DRG0408": Code(_W, "addresses are needed to tell TCP services apart", "IST0134"),
     "DRG0409": Code(_W, "TLS that cannot be had: connections are refused rather than opened in plaintext"),
+    "DRG0410": Code(_W, "on TCP ports decided at the client's first byte, after a server's greeting"),
+    "DRG0411": Code(_W, "an annotation that cannot be read"),
 }
 
 

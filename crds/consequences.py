@@ -6,11 +6,14 @@ only; what is said of one replaces what the table would say of everything below 
 
 from collections.abc import Iterator
 
+from crds.authorizationpolicy import AuthorizationPolicy
 from crds.clienttls import ClientTLSMode, ClientTLSSettings
 from crds.codes import problem
 from crds.destinationrule import DestinationRule
 from crds.meta import IstioObject
 from crds.problem import Problem
+from crds.requestauthentication import RequestAuthentication
+from crds.targetref import PolicyTargetReference
 from crds.trafficpolicy import TrafficPolicy
 from crds.virtualservice import TCPRoute, TLSRoute, VirtualService
 
@@ -32,6 +35,19 @@ def consequences(obj: IstioObject) -> Iterator[Problem]:
             for index, subset in enumerate(obj.spec.subsets):
                 if subset.traffic_policy is not None:
                     yield from _policy(subset.traffic_policy, f"spec.subsets[{index}].trafficPolicy")
+        case AuthorizationPolicy() | RequestAuthentication():
+            if obj.spec.target_ref is not None:
+                yield from _target(obj.spec.target_ref, "spec.targetRef")
+            for index, reference in enumerate(obj.spec.target_refs):
+                yield from _target(reference, f"spec.targetRefs[{index}]")
+
+
+def _target(reference: PolicyTargetReference, path: str) -> Iterator[Problem]:
+    message = (
+        f"{reference.kind}s are no targets of policies yet: this policy has no effect at all,"
+        " since one with targets holds for no sidecar (Istio: ShouldAttachPolicy)"
+    )
+    yield problem("DRG0206", path, message, "select the workloads by their labels: spec.selector")
 
 
 def _delegation(obj: VirtualService) -> Iterator[Problem]:

@@ -32,8 +32,6 @@ from translators.trust_domains import TrustDomains
 HTTP_FILTER = "envoy.filters.http.rbac"
 NETWORK_FILTER = "envoy.filters.network.rbac"
 
-DRY_RUN = "istio.io/dry-run"
-
 _ORDER = ((Action.AUDIT, RbacAction.LOG), (Action.DENY, RbacAction.DENY), (Action.ALLOW, RbacAction.ALLOW))
 _SHADOW_PREFIXES = {Action.DENY: "istio_dry_run_deny_", Action.ALLOW: "istio_dry_run_allow_"}
 
@@ -51,7 +49,7 @@ def policies_in_force(g: Graph, namespace: str, labels: Labels) -> tuple[Authori
     CUSTOM that cannot be asked denies what it matches: its provider or the provider's service is unknown, or the
     workload's policies name several (Istio: builder.go, getBadDenyRules).
     """
-    listed = tuple(p for p in authorization_policies(g, namespace, labels) if not _dry_run(p))
+    listed = tuple(p for p in authorization_policies(g, namespace, labels) if not p.dry_run)
     asked = _provider(listed)
     if asked is not None and authorizer(g, asked) is not None:
         return listed
@@ -70,10 +68,6 @@ def _provider(policies: Iterable[AuthorizationPolicy]) -> str | None:
 
 def _denying(policy: AuthorizationPolicy) -> AuthorizationPolicy:
     return msgspec.structs.replace(policy, spec=msgspec.structs.replace(policy.spec, action=Action.DENY))
-
-
-def _dry_run(policy: AuthorizationPolicy) -> bool:
-    return policy.metadata.annotations.get(DRY_RUN) == "true"
 
 
 def mesh_peers(g: Graph) -> PeerNames:
@@ -159,7 +153,7 @@ def _custom_rules(g: Graph, namespace: str, labels: Labels, *, http: bool) -> _R
 
 def _rules(g: Graph, namespace: str, labels: Labels, *, http: bool) -> list[_Rules]:
     enforced = policies_in_force(g, namespace, labels)
-    dry = tuple(policy for policy in authorization_policies(g, namespace, labels) if _dry_run(policy))
+    dry = tuple(policy for policy in authorization_policies(g, namespace, labels) if policy.dry_run)
     found = []
     for action, rbac_action in _ORDER:
         rules = _rbac(g, enforced, action, rbac_action, http=http)

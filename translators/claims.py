@@ -24,18 +24,11 @@ PAYLOAD = "payload"
 
 def claim_matcher(keys: Sequence[str], matcher: StringMatcher | None, *, invert: bool = False) -> MetadataMatcher:
     """A claim, at the end of the path `keys`, that is this text or a list with it; None: that is there at all."""
-    return metadata_matcher(JWT_FILTER, (PAYLOAD, *keys), matcher, invert=invert)
-
-
-def metadata_matcher(
-    filter_name: str, path: Sequence[str], matcher: StringMatcher | None, *, invert: bool = False
-) -> MetadataMatcher:
-    """The same of what any filter left in dynamic metadata."""
     if matcher is None:
         value = ValueMatcher(present_match=True)
     else:
         text = ValueMatcher(string_match=matcher)
         among = ValueMatcher(list_match=ListMatcher(one_of=text))
         value = ValueMatcher(or_match=OrMatcher(value_matchers=[text, among]))
-    segments = [MetadataMatcherPathSegment(key=key) for key in path]
-    return MetadataMatcher(filter=filter_name, path=segments, value=value, invert=invert)
+    segments = [MetadataMatcherPathSegment(key=key) for key in (PAYLOAD, *keys)]
+    return MetadataMatcher(filter=JWT_FILTER, path=segments, value=value, invert=invert)

@@ -20,6 +20,7 @@ from envoy_data_plane.envoy.config.rbac.v3 import (
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.path.match.uri_template.v3 import UriTemplateMatchConfig
 from envoy_data_plane.envoy.type.matcher.v3 import (
+    ListMatcher,
     MetadataMatcher,
     MetadataMatcherPathSegment,
     PathMatcher,
@@ -29,7 +30,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from dragoman.codec import pack
-from translators.claims import JWT_FILTER, PAYLOAD, metadata_matcher
+from translators.claims import JWT_FILTER, PAYLOAD, claim_matcher
 
 SPIFFE = "spiffe://"
 
@@ -93,12 +94,15 @@ def host(value: str) -> HeaderMatcher:
 
 def claim(names: Sequence[str], value: str) -> Principal:
     """A claim of the verified token."""
-    return _metadata(JWT_FILTER, (PAYLOAD, *names), string_matcher(value))
+    return Principal(sourced_metadata=SourcedMetadata(metadata_matcher=claim_matcher(names, string_matcher(value))))
 
 
 def filter_metadata(filter_name: str, key: str, value: str) -> Principal:
-    """What another filter left in dynamic metadata; a value in brackets is one of a list (Istio: the same syntax)."""
-    return _metadata(filter_name, (key,), string_matcher(value.removeprefix("[").removesuffix("]")))
+    """What another filter left in dynamic metadata: a text, or `[value]` among a list (Istio: envoyFilterGenerator)."""
+    if value.startswith("[") and value.endswith("]"):
+        among = ValueMatcher(string_match=string_matcher(value[1:-1]))
+        return _noted(filter_name, (key,), ValueMatcher(list_match=ListMatcher(one_of=among)))
+    return _noted(filter_name, (key,), ValueMatcher(string_match=string_matcher(value)))
 
 
 def request_principal(value: str) -> list[Principal]:
@@ -129,14 +133,13 @@ def _issued(issuer: str, subject: str) -> Principal:
 
 def _text(name: str, value: str) -> Principal:
     """A claim that is never a list (RFC 7519, sections 4.1.1 and 4.1.2)."""
-    wanted = ValueMatcher(string_match=string_matcher(value))
-    path = [MetadataMatcherPathSegment(key=key) for key in (PAYLOAD, name)]
-    matcher = MetadataMatcher(filter=JWT_FILTER, path=path, value=wanted)
+    return _noted(JWT_FILTER, (PAYLOAD, name), ValueMatcher(string_match=string_matcher(value)))
+
+
+def _noted(filter_name: str, keys: Sequence[str], value: ValueMatcher) -> Principal:
+    path = [MetadataMatcherPathSegment(key=key) for key in keys]
+    matcher = MetadataMatcher(filter=filter_name, path=path, value=value)
     return Principal(sourced_metadata=SourcedMetadata(metadata_matcher=matcher))
-
-
-def _metadata(filter_name: str, keys: Sequence[str], value: StringMatcher) -> Principal:
-    return Principal(sourced_metadata=SourcedMetadata(metadata_matcher=metadata_matcher(filter_name, keys, value)))
 
 
 def path(value: str) -> Permission:

@@ -125,11 +125,24 @@ def _condition(terms: _Terms, condition: Condition, scope: Scope) -> None:
                 lambda value: Permission(requested_server_name=matchers.string_matcher(value)),
             )
         case key:
-            make = _of_request(key)
-            if make is None or not scope.http:
+            made = _of_metadata(key)
+            make = made if made is not None or not scope.http else _of_request(key)
+            if make is None:
                 _untellable(scope)
             else:
                 _some(terms.principals, values, not_values, make)
+
+
+def _of_metadata(key: str) -> Callable[[str], Iterable[Principal]] | None:
+    """How a value of what another filter noted is matched: also filters of connections note things (MySQL's tables)."""
+    keyed = _KEYED.fullmatch(key)
+    if keyed is None or not keyed.group(1).startswith(_FILTERS):
+        return None
+    names = _BRACKETS.findall(keyed.group(2))
+    if len(names) != 1:
+        return None
+    filter_name = keyed.group(1).removeprefix(_EXPERIMENTAL)
+    return lambda value: [matchers.filter_metadata(filter_name, names[0], value)]
 
 
 def _of_request(key: str) -> Callable[[str], Iterable[Principal]] | None:
@@ -147,8 +160,6 @@ def _of_request(key: str) -> Callable[[str], Iterable[Principal]] | None:
             return lambda value: [Principal(header=matchers.header(names[0], value))]
         case "request.auth.claims":
             return lambda value: [matchers.claim(names, value)]
-        case prefix if prefix.startswith(_FILTERS) and len(names) == 1:
-            return lambda value: [matchers.filter_metadata(prefix.removeprefix(_EXPERIMENTAL), names[0], value)]
     return None
 
 

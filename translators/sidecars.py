@@ -5,9 +5,11 @@ A leaf is one xDS resource; the trees say which there are, so that a change cost
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from dragoman.engine import Call, Graph, Tree, query
+from dragoman.mesh.authorizers import asked_services
 from dragoman.mesh.inbound import InboundPort
 from dragoman.mesh.labels import Labels
 from dragoman.mesh.listeners import targets
@@ -33,12 +35,9 @@ from translators.routes import route_configuration
 def outbound(g: Graph, view: OutboundView) -> Tree:
     """Clusters and endpoints of all that a proxy may see, and for a sidecar the listeners and routes towards them."""
     calls: list[Call[Any]] = [black_hole_cluster.call(), passthrough_cluster.call()]
-    calls += (
-        services_of_namespace.call(
-            view.namespace, view.labels, view.egress, view.mode is not Interception.NONE, provider
-        )
-        for provider in provider_namespaces(g, view.egress)
-    )
+    scope = (view.namespace, view.labels, view.egress, view.mode is not Interception.NONE)
+    calls += (services_of_namespace.call(*scope, provider) for provider in provider_namespaces(g, view.egress))
+    calls.append(authorizers_out_of_sight.call(*scope))
     if view.type is ProxyType.SIDECAR:
         calls.append(sidecar_rules.call(view))
         calls.append(captured.call(view) if view.mode is not Interception.NONE else uncaptured.call(view))
@@ -52,21 +51,38 @@ def services_of_namespace(
     """Clusters and endpoints of the services of one provider namespace."""
     calls: list[Call[Any]] = []
     for name in visible_services(g, client, egress, provider):
-        found = service(g, provider, name)
-        if found is None or found.alias_of is not None:
-            continue
-        rules = destination_rules(g, client, labels, provider, found.host)
-        rule = merged_rule(g, rules)
-        subsets = ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",)
-        for port in found.ports:
-            if port.protocol is Protocol.UDP:
-                continue
-            for subset in subsets:
-                key = (provider, name, port.number, subset)
-                calls.append(outbound_cluster_of.call(*key, rules, dials_directly))
-                if not (found.headless and dials_directly):
-                    calls.append(load_assignment.call(*key, subset_labels(g, rules, subset)))
+        calls += _of_service(g, client, labels, dials_directly, provider, name)
     return Tree(calls)
+
+
+@query
+def authorizers_out_of_sight(g: Graph, client: str, labels: Labels, egress: Egress, dials_directly: bool) -> Tree:
+    """The same of external authorizers that a proxy's applications may not call: the proxy must ask them all the same,
+    and without their clusters every request would be denied."""
+    calls: list[Call[Any]] = []
+    for provider, name in asked_services(g):
+        if name not in visible_services(g, client, egress, provider):
+            calls += _of_service(g, client, labels, dials_directly, provider, name)
+    return Tree(calls)
+
+
+def _of_service(
+    g: Graph, client: str, labels: Labels, dials_directly: bool, provider: str, name: str
+) -> Iterator[Call[Any]]:
+    found = service(g, provider, name)
+    if found is None or found.alias_of is not None:
+        return
+    rules = destination_rules(g, client, labels, provider, found.host)
+    rule = merged_rule(g, rules)
+    subsets = ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",)
+    for port in found.ports:
+        if port.protocol is Protocol.UDP:
+            continue
+        for subset in subsets:
+            key = (provider, name, port.number, subset)
+            yield outbound_cluster_of.call(*key, rules, dials_directly)
+            if not (found.headless and dials_directly):
+                yield load_assignment.call(*key, subset_labels(g, rules, subset))
 
 
 @query

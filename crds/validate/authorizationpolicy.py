@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from crds.authorizationpolicy import Action, AuthorizationPolicy, Condition, Operation, Rule, Source
+from crds.authorizationpolicy import DRY_RUN, Action, AuthorizationPolicy, Condition, Operation, Rule, Source
 from crds.codes import problem
 from crds.problem import Problem
-from crds.validate import attachment, bounds
+from crds.validate import attachment, bounds, names
 
 # Istio: pkg/config/security/security.go ValidateAttribute
 _PLAIN_KEYS = frozenset(
@@ -28,6 +28,8 @@ _PLAIN_KEYS = frozenset(
 _KEYED = re.compile(
     r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters\.[\w.\-]+)((?:\[[^\[\]]+\])+)"
 )
+_LITERAL = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")  # Envoy: source/extensions/path/uri_template_lib
+_MAX_GLOBS = 5
 _HTTP_KEYS = ("request.",)
 _IP_KEYS = frozenset(("source.ip", "remote.ip", "destination.ip"))
 _IDENTITY_KEYS = frozenset(("source.namespace", "source.serviceAccount", "source.principal"))
@@ -42,25 +44,44 @@ _IDENTITY_SOURCES = (
     "not_service_accounts",
 )
 _HTTP_SOURCES = ("request_principals", "not_request_principals")
+_TOLD_BY_BYTES = ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks")
+_WHOLE, _NAMESPACE, _BEGINNING = re.compile(r"[^*]*"), re.compile(r"[^*]*\*?"), re.compile(r"\*|([^*].*)?")
+_TOLD_BY_HANDSHAKE = {
+    "principals": _BEGINNING,
+    "not_principals": _BEGINNING,
+    "namespaces": _NAMESPACE,
+    "not_namespaces": _NAMESPACE,
+    "trust_domains": _WHOLE,
+    "not_trust_domains": _WHOLE,
+}
+"""Values that can be names of a TLS context; what else is written, `*/x` say, cannot."""
 _HTTP_OPERATIONS = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
 
 
 def check(obj: AuthorizationPolicy) -> Iterator[Problem]:
     spec = obj.spec
+    if obj.dry_run is None:
+        remedy = 'write "true", or remove it'
+        yield problem("DRG0411", f"metadata.annotations[{DRY_RUN}]", "neither true nor false: it decides", remedy)
     yield from attachment.policy(spec.selector, spec.target_ref, spec.target_refs)
     yield from _action(obj)
     for index, rule in enumerate(spec.rules):
         path = f"spec.rules[{index}]"
-        for at, source in enumerate(rule.from_):
-            yield from _source(source.source, f"{path}.from[{at}].source")
-        for at, to in enumerate(rule.to):
-            yield from _operation(to.operation, f"{path}.to[{at}].operation")
-        for at, condition in enumerate(rule.when):
-            yield from _condition(condition, f"{path}.when[{at}]")
+        found = [*_rule(rule, path), *(_custom(rule, path) if spec.action is Action.CUSTOM else ())]
+        yield from found
         if spec.action is Action.DENY:
             yield from _layer_hint(rule, path)
-        if spec.action is Action.CUSTOM:
-            yield from _custom(rule, path)
+        if spec.action in (None, Action.ALLOW, Action.DENY) and not found and not _of_requests(rule):
+            yield from _greeting_hint(rule, path)
+
+
+def _rule(rule: Rule, path: str) -> Iterator[Problem]:
+    for at, source in enumerate(rule.from_):
+        yield from _source(source.source, f"{path}.from[{at}].source")
+    for at, to in enumerate(rule.to):
+        yield from _operation(to.operation, f"{path}.to[{at}].operation")
+    for at, condition in enumerate(rule.when):
+        yield from _condition(condition, f"{path}.when[{at}]")
 
 
 def _action(obj: AuthorizationPolicy) -> Iterator[Problem]:
@@ -135,14 +156,19 @@ def _path(text: str, path: str) -> Iterator[Problem]:
     """Path templates: `{*}` is one segment, `{**}` any number, at most once (Istio: CheckValidPathTemplate)."""
     if "{" not in text and "}" not in text:
         return
-    segments = text.split("/")
-    braced = [segment for segment in segments if "{" in segment or "}" in segment]
-    if any(segment not in ("{*}", "{**}") for segment in braced):
+    segments = text.split("/")[1:]
+    globs = [segment for segment in segments if segment in ("{*}", "{**}")]
+    literals = [segment for segment in segments if segment and segment not in globs]
+    if any("{" in segment or "}" in segment for segment in literals):
         yield problem("DRG0314", path, f"{text!r} is not a path template", "{*} or {**} fill a whole segment")
-    elif "{**}" in segments and segments.count("{**}") > 1:
-        yield problem("DRG0314", path, "{**} may stand once")
-    elif "*" in text.replace("{**}", "").replace("{*}", ""):
+    elif any("*" in segment for segment in literals):
         yield problem("DRG0311", path, "a template takes no * outside of braces")
+    elif "{**}" in globs[:-1]:
+        yield problem("DRG0314", path, "{**} may stand once, with no {*} behind it")
+    elif len(globs) > _MAX_GLOBS:
+        yield problem("DRG0314", path, f"more than {_MAX_GLOBS} of {{*}} and {{**}}", "write several paths")
+    elif not text.startswith("/") or not all(_LITERAL.fullmatch(segment) for segment in literals):
+        yield problem("DRG0314", path, f"{text!r} is not a path", "a path begins with /, other characters are %XX")
 
 
 def _condition(condition: Condition, path: str) -> Iterator[Problem]:
@@ -150,6 +176,8 @@ def _condition(condition: Condition, path: str) -> Iterator[Problem]:
     if condition.key not in _PLAIN_KEYS and keyed is None:
         remedy = "such as request.headers[name], source.ip, request.auth.claims[name], destination.port"
         yield problem("DRG0314", f"{path}.key", f"{condition.key!r} is not a key of conditions", remedy)
+    if condition.key.startswith("request.headers[") and keyed is not None:
+        yield from names.header(condition.key[len("request.headers[") : -1].removeprefix(":"), f"{path}.key")
     if not condition.values and not condition.not_values:
         yield problem("DRG0308", path, "the condition compares with nothing", "add values or notValues")
     for field, values in (("values", condition.values), ("notValues", condition.not_values)):
@@ -178,15 +206,31 @@ def _custom(rule: Rule, path: str) -> Iterator[Problem]:
 
 def _layer_hint(rule: Rule, path: str) -> Iterator[Problem]:
     """On ports that carry plain TCP a DENY rule keeps only what TCP knows (Istio: pilot/pkg/security/authz/model)."""
-    http = any(
-        any(getattr(source.source, name) for name in _HTTP_SOURCES)
-        for source in rule.from_
-        if source.source is not None
-    )
-    http = http or any(condition.key.startswith(_HTTP_KEYS) for condition in rule.when)
     operations = [to.operation for to in rule.to if to.operation is not None]
-    http = http or any(getattr(operation, name) for operation in operations for name in _HTTP_OPERATIONS)
     ports = any(operation.ports for operation in operations) or any(c.key == "destination.port" for c in rule.when)
-    if http and not ports:
+    if _of_requests(rule) and not ports:
         message = "on TCP ports the HTTP conditions fall away: what remains of the rule denies there"
         yield problem("DRG0404", path, message, "name the HTTP ports in to.operation.ports")
+
+
+def _of_requests(rule: Rule) -> bool:
+    """Whether the rule has conditions that only requests can meet."""
+    return (
+        any(getattr(each.source, name) for each in rule.from_ if each.source is not None for name in _HTTP_SOURCES)
+        or any(getattr(to.operation, name) for to in rule.to if to.operation is not None for name in _HTTP_OPERATIONS)
+        or any(condition.key.startswith(_HTTP_KEYS) for condition in rule.when)
+    )
+
+
+def _greeting_hint(rule: Rule, path: str) -> Iterator[Problem]:
+    """What the TLS handshake cannot decide is left to Envoy's RBAC, which runs when the client says something."""
+    where = [f"{path}.when[{at}]" for at in range(len(rule.when))]
+    for at, held in enumerate(rule.from_):
+        source = held.source or Source()
+        late = [name for name in _TOLD_BY_BYTES if getattr(source, name)]
+        late += (n for n, told in _TOLD_BY_HANDSHAKE.items() if not all(map(told.fullmatch, getattr(source, n))))
+        where += (f"{path}.from[{at}].source.{_json_name(name)}" for name in late)
+    for each in where:
+        message = "on TCP ports this is checked at the client's first byte: a server that speaks first has greeted it"
+        remedy = "where that matters name whole principals, namespaces or service accounts only"
+        yield problem("DRG0410", each, message, remedy)

@@ -6,18 +6,39 @@ from datetime import timedelta
 from crds.codes import problem
 from crds.extensionprovider import EnvoyExtAuthzGrpc, EnvoyExtAuthzHttp, ExtensionProvider
 from crds.problem import Problem
+from crds.validate import bounds, names
+
+# What Envoy answers with (Envoy: type/v3/http_status.proto), without the interim 100.
+_STATUSES = frozenset(
+    (
+        *range(200, 209),
+        226,
+        *range(300, 306),
+        307,
+        308,
+        *range(400, 418),
+        *range(421, 425),
+        426,
+        428,
+        429,
+        431,
+        *range(500, 509),
+        510,
+        511,
+    )
+)
 
 
 def problems(providers: Iterable[ExtensionProvider], path: str) -> Iterator[Problem]:
     """What cannot be meant so, each at its field below `path`."""
-    names: set[str] = set()
+    known: set[str] = set()
     for index, provider in enumerate(providers):
         where = f"{path}[{index}]"
         if not provider.name:
             yield problem("DRG0308", f"{where}.name", "a provider needs a name")
-        elif provider.name in names:
+        elif provider.name in known:
             yield problem("DRG0309", f"{where}.name", f"another provider is called {provider.name!r}")
-        names.add(provider.name)
+        known.add(provider.name)
         http, grpc = provider.envoy_ext_authz_http, provider.envoy_ext_authz_grpc
         if http is not None and grpc is not None:
             message = "envoyExtAuthzHttp and envoyExtAuthzGrpc exclude each other"
@@ -38,8 +59,8 @@ def _service(provider: EnvoyExtAuthzHttp | EnvoyExtAuthzGrpc, path: str) -> Iter
     if provider.timeout is not None and provider.timeout < timedelta(milliseconds=1):
         yield problem("DRG0303", f"{path}.timeout", "must be at least 1ms")
     status = provider.status_on_error
-    if status and not (status.isascii() and status.isdecimal() and 200 <= int(status) <= 599):
-        yield problem("DRG0314", f"{path}.statusOnError", f"{status!r} is not an HTTP status", "200 to 599")
+    if status and not (status.isascii() and status.isdecimal() and int(status) in _STATUSES):
+        yield problem("DRG0314", f"{path}.statusOnError", f"{status!r} is no status to answer with", "such as 503")
     body = provider.include_request_body_in_check
     if body is not None and not body.max_request_bytes:
         yield problem("DRG0314", f"{path}.includeRequestBodyInCheck.maxRequestBytes", "must be at least 1")
@@ -58,6 +79,10 @@ def _http(provider: EnvoyExtAuthzHttp, path: str) -> Iterator[Problem]:
         "headersToDownstreamOnDeny": provider.headers_to_downstream_on_deny,
         "headersToDownstreamOnAllow": provider.headers_to_downstream_on_allow,
     }
+    for name, value in provider.include_additional_headers_in_check.items():
+        where = f"{path}.includeAdditionalHeadersInCheck[{name}]"
+        yield from names.header(name, where)
+        yield from bounds.one_line(value, where)
     for name, headers in fields.items():
         for index, header in enumerate(headers):
             if not header.strip("*") or "*" in header[1:-1]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from crds.extensionprovider import EnvoyExtAuthzGrpc, EnvoyExtAuthzHttp
 from dragoman.engine import Graph, query
-from dragoman.mesh.hosts import service_of_host
-from dragoman.mesh.services import service_of
+from dragoman.mesh.protocol import Protocol
+from dragoman.mesh.services import Service, service_of
 from dragoman.mesh.settings import mesh_config
 
 
@@ -21,17 +21,25 @@ class Authorizer:
 
 @query
 def authorizer(g: Graph, name: str) -> Authorizer | None:
-    """The provider called `name`; None where there is none, or its service or port is not known.
-
-    A service is written `host`, or `namespace/host` (Istio: pkg/config/mesh, extension providers).
-    """
+    """The provider called `name`; None where there is none, or its service or port is not known."""
     provider = next((p.authorizer for p in mesh_config(g).extension_providers if p.name == name), None)
-    if provider is None:
-        return None
+    found = _service(g, provider) if provider is not None else None
+    return Authorizer(found.host, provider) if found is not None and provider is not None else None
+
+
+@query
+def asked_services(g: Graph) -> tuple[tuple[str, str], ...]:
+    """Namespace and name of every service that a provider names, which any proxy may have to ask."""
+    listed = (p.authorizer for p in mesh_config(g).extension_providers)
+    found = (_service(g, provider) for provider in listed if provider is not None)
+    return tuple(dict.fromkeys((service.namespace, service.name) for service in found if service is not None))
+
+
+def _service(g: Graph, provider: EnvoyExtAuthzHttp | EnvoyExtAuthzGrpc) -> Service | None:
+    """A service is written `host`, or `namespace/host` (Istio: pkg/config/mesh, extension providers)."""
     namespace, _, host = provider.service.rpartition("/")
     found = service_of(g, host)
-    if found is None or found.port(provider.port) is None:
+    if found is None or found.alias_of is not None or namespace not in ("", found.namespace):
         return None
-    if namespace and service_of_host(host) != (namespace, found.name):
-        return None
-    return Authorizer(host, provider)
+    port = found.port(provider.port)
+    return found if port is not None and port.protocol is not Protocol.UDP else None

@@ -76,6 +76,11 @@ def warnings(kind: str, spec: str) -> list[tuple[str, str]]:
         ("AuthorizationPolicy", "{action: AUDIT, rules: [{}]}", []),
         (
             "AuthorizationPolicy",
+            "{targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: a}], rules: [{}]}",
+            [("DRG0206", "spec.targetRefs[0]")],
+        ),
+        (
+            "AuthorizationPolicy",
             "{rules: [{when: [{key: 'request.headers[x]', values: [a]}, {key: request.auth.principal, values: [a]}]}]}",
             [],
         ),

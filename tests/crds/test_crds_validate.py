@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 from crds import decode
+from crds.authorizationpolicy import AuthorizationPolicy
 from crds.codes import CODES
 from crds.meta import IstioObject
 from crds.problem import Severity
@@ -29,6 +31,9 @@ def route(text: str) -> str:
 
 
 TO_A = "route: [{destination: {host: a}}]"
+
+_SOURCE = "spec.rules[0].from[0].source"
+_PATH = "spec.rules[0].to[0].operation.paths[0]"
 
 BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
     # VirtualService
@@ -501,6 +506,39 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
         "{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}",
         [("DRG0404", "spec.rules[0]")],
     ),
+    *(
+        ("AuthorizationPolicy", f"{{rules: [{{to: [{{operation: {{paths: ['{template}']}}}}]}}]}}", [(code, _PATH)])
+        for template, code in (
+            ("/a{*}", "DRG0314"),
+            ("/{**}/{*}", "DRG0314"),
+            ("/{*}*", "DRG0314"),
+            ("/a*/{*}", "DRG0311"),
+            ("/a b/{*}", "DRG0314"),
+            ("a/{*}", "DRG0314"),
+            ("/{*}/{*}/{*}/{*}/{*}/{*}", "DRG0314"),
+        )
+    ),
+    (
+        "AuthorizationPolicy",
+        "{rules: [{when: [{key: 'request.headers[a b]', values: [a]}]}]}",
+        [("DRG0313", "spec.rules[0].when[0].key")],
+    ),
+    # What the handshake of a TCP port cannot decide
+    *(
+        ("AuthorizationPolicy", f"{{rules: [{{from: [{{source: {{{source}}}}}]}}]}}", [("DRG0410", f"{_SOURCE}.{at}")])
+        for source, at in (
+            ("principals: [a, '*/b']", "principals"),
+            ("notNamespaces: [a, 'b*c']", "notNamespaces"),
+            ("trustDomains: ['*.org']", "trustDomains"),
+            ("namespaces: [a], ipBlocks: [10.0.0.1]", "ipBlocks"),
+            ("notRemoteIpBlocks: [10.0.0.1]", "notRemoteIpBlocks"),
+        )
+    ),
+    (
+        "AuthorizationPolicy",
+        "{action: DENY, rules: [{when: [{key: connection.sni, values: [a]}]}]}",
+        [("DRG0410", "spec.rules[0].when[0]")],
+    ),
     # ServiceEntry
     (
         "ServiceEntry",
@@ -955,6 +993,11 @@ GOOD: list[tuple[str, str]] = [
     ),
     ("VirtualService", route(f"{TO_A}, match: [{{uri: {{regex: '/[a*+]+[]x(?=]*\\++'}}}}]")),
     ("AuthorizationPolicy", "{rules: [{to: [{operation: {methods: [GET]}}]}]}"),
+    ("AuthorizationPolicy", "{rules: [{to: [{operation: {paths: ['/{*}/b%20/{*}/{**}', '/{**}/a', '/a*', '*']}}]}]}"),
+    ("AuthorizationPolicy", "{rules: [{from: [{source: {principals: ['*', 'a*', a], namespaces: [a, 'a*']}}]}]}"),
+    ("AuthorizationPolicy", "{rules: [{from: [{source: {ipBlocks: [10.0.0.1]}}], to: [{operation: {methods: [a]}}]}]}"),
+    ("AuthorizationPolicy", "{action: AUDIT, rules: [{from: [{source: {ipBlocks: [10.0.0.1]}}]}]}"),
+    ("AuthorizationPolicy", "{rules: [{when: [{key: 'request.headers[:method]', values: [GET]}]}]}"),
     ("VirtualService", "{hosts: ['*'], gateways: [shop/gate], http: [{route: [{destination: {host: a}}]}]}"),
     (
         "VirtualService",
@@ -1109,11 +1152,24 @@ def test_warnings_do_not_forbid() -> None:
     assert problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("written", "dry", "codes"), [("true", True, []), ("False", False, []), ("yes", None, ["DRG0411"])]
+)
+def test_the_annotation_of_a_dry_run(written: str, dry: bool | None, codes: list[str]) -> None:
+    policy = built("AuthorizationPolicy", "{rules: [{}]}")
+    noting = msgspec.structs.replace(
+        policy, metadata=msgspec.structs.replace(policy.metadata, annotations={"istio.io/dry-run": written})
+    )
+    assert isinstance(noting, AuthorizationPolicy)
+    assert noting.dry_run is dry
+    assert [each.code for each in validate(noting)] == codes
+
+
 def test_every_code_in_use_is_in_the_table() -> None:
     used = {code for _, _, expected in BAD for code, _ in expected}
     assert used <= set(CODES)
-    # The table holds nothing that no rule reports (DRG0409 is one of `crds.consequences`).
-    assert {code for code in CODES if code.startswith(("DRG03", "DRG04"))} - {"DRG0409"} <= used
+    # The table holds nothing that no rule reports (DRG0409 is one of `crds.consequences`, DRG0411 is about metadata).
+    assert {code for code in CODES if code.startswith(("DRG03", "DRG04"))} - {"DRG0409", "DRG0411"} <= used
 
 
 @pytest.mark.parametrize(

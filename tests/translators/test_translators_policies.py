@@ -105,7 +105,6 @@ _OF_REQUESTS = [
     "{when: [{key: request.auth.principal, values: [a/b]}]}",
     "{when: [{key: request.auth.audiences, notValues: [a]}]}",
     '{when: [{key: "request.auth.claims[a][b]", values: [a]}]}',
-    '{when: [{key: "experimental.envoy.filters.http.x[a]", values: [a]}]}',
 ]
 
 
@@ -116,6 +115,20 @@ def test_conditions_on_requests_close_where_only_bytes_are_seen(text: str) -> No
     assert denied.permissions[0].any, "a DENY rule matches on the rest: on everything"
     assert denied.principals[0].any
     assert policy(text, http=True, denies=False) is not None
+
+
+@pytest.mark.parametrize("http", [True, False])
+def test_what_a_filter_noted_is_told_of_requests_and_of_connections(http: bool) -> None:
+    """MySQL's filter notes the tables of a statement, each with the list of its operations."""
+    noted = policy(
+        '{when: [{key: "experimental.envoy.filters.network.mysql_proxy[db.table]", values: ["[insert]", "all"]}]}',
+        http=http,
+        denies=False,
+    )
+    of_list, of_text = [each.sourced_metadata.metadata_matcher for each in noted.principals[0].and_ids.ids[0].or_ids.ids]
+    assert (of_list.filter, of_list.path[0].key) == ("envoy.filters.network.mysql_proxy", "db.table")
+    assert of_list.value.list_match.one_of.string_match.exact == "insert"
+    assert of_text.value.string_match.exact == "all"
 
 
 @pytest.mark.parametrize("key", ["unheard.of", "request.headers[a][b]", "experimental.envoy.filters.a[b][c]"])
