@@ -59,6 +59,7 @@ class RootRotation:
         While the state cannot be read or written, what was known last is in force.
         """
         before: Rotation | None = None
+        told = ""
         try:
             while True:
                 try:
@@ -67,8 +68,11 @@ class RootRotation:
                     _tell(before, state)
                     before = state
                     self._warn(state, datetime.now(UTC))
+                    told = ""
                 except AuthorityError as error:
-                    log.error("state of the CA not followed", error=str(error))
+                    if str(error) != told:
+                        log.error("state of the CA not followed, what was known last is in force", error=str(error))
+                    told = str(error)
                 await asyncio.sleep(_POLL_SECONDS)
         finally:
             try:
