@@ -63,7 +63,7 @@ def _secrets(plane: ControlPlane, session: ProxySession) -> dict[str, Any]:
     if session.identity is not None:
         certificate = plane.identities.certificates.get(session.identity)
         chain = {"certificateChain": _inline(certificate.chain_pem), "privateKey": _inline(_REDACTED)}
-        roots = {"trustedCa": _inline(plane.identities.certificates.roots_pem)}
+        roots = {"trustedCa": _inline(plane.identities.roots_pem)}
         secrets.append(_secret(WORKLOAD_CERTIFICATE, {"tlsCertificate": chain}))
         secrets.append(_secret(ROOT_CERTIFICATES, {"validationContext": roots}))
     if session.gateway is not None:
