@@ -3,9 +3,9 @@
 import asyncio
 from typing import Final
 
-MANY: Final = 64
+MANY: Final = 32
 """Enough to keep the server busy while Envoys take in what they got, few enough for what they are owed to be small."""
-LONG: Final = 3.0
+LONG: Final = 2.0
 """Seconds after which a beginning no longer keeps others from theirs."""
 
 
