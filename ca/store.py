@@ -103,6 +103,7 @@ class FileStore:
                 file.write(document)
                 file.flush()
                 os.fsync(file.fileno())
+            self._keep_owner(staged)
             os.rename(staged, self.path)
         except BaseException:
             os.unlink(staged)
@@ -113,3 +114,9 @@ class FileStore:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _keep_owner(self, staged: str) -> None:
+        """What root writes with `dragoman ca` stays readable for the control plane, which runs as somebody else."""
+        if os.geteuid() == 0 and self.path.exists():
+            owner = self.path.stat()
+            os.chown(staged, owner.st_uid, owner.st_gid)

@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,14 @@ async def test_nobody_else_may_read_it(store):
     store.path.chmod(0o644)
     with pytest.raises(StoreError, match="chmod 600"):
         await store.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_writes_stays_its_owners(store):
+    version = await store.replace(b"one", (await store.read())[1])
+    os.chown(store.path, 65534, 65534)
+    await store.replace(b"two", version)
+    assert (store.path.stat().st_uid, store.path.stat().st_gid) == (65534, 65534)
 
 
 async def test_processes_that_write_at_once_lose_nothing(store, root):
