@@ -72,9 +72,9 @@ async def test_a_control_plane_that_is_killed_and_started(players: Cast, capsys:
 async def test_a_control_plane_that_is_killed_amid_changes(players: Cast) -> None:
     """What changes while it is down is told to clients that hold more than it knows of.
 
-    In the state of the world not to mention a cluster is to remove it (xDS protocol, "Deleting Resources"). One that went
-    while the control plane was down cannot be mentioned, so where its routes wait for a new cluster they lose the old one
-    for a moment, whatever the order.
+    In the state of the world not to mention a cluster is to remove it (xDS protocol, "Deleting Resources"). One that
+    went while the control plane was down cannot be mentioned, so where its routes wait for a new cluster they lose the
+    old one for a moment, whatever the order.
     """
 
     async def kill() -> None:
