@@ -8,11 +8,13 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
@@ -247,6 +249,47 @@ async def test_envoy_serves_the_certificates_we_issue(parameters, serve_ads, sta
     assert ads.errors == []
     counts = await envoy.admin.statistics("sds.default.update_")
     assert (counts["sds.default.update_success"], counts["sds.default.update_rejected"]) == (2, 0)
+
+
+@pytest.mark.envoy
+async def test_envoy_refuses_a_revoked_certificate(parameters, serve_ads, start_envoy, tmp_path):
+    """And takes the others of the same CA."""
+    now = datetime.now(UTC)
+    root = new_root("cluster.local", now=now)
+    certificates = WorkloadCertificates(root, lambda: now, random.Random(1))
+    server, good, revoked = (
+        certificates.acquire(WorkloadIdentity(SpiffeId("cluster.local", "shop", name), name), "test")
+        for name in ("server", "good", "revoked")
+    )
+    entry = x509.RevokedCertificateBuilder().serial_number(revoked.serial).revocation_date(now).build()
+    crl = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(root.certificate.subject)
+        .last_update(now - timedelta(hours=1))
+        .next_update(now + timedelta(hours=1))
+        .add_revoked_certificate(entry)
+        .sign(root.key, hashes.SHA256())
+    )
+    chosen = parameters()
+    port = SocketAddress(chosen.addresses.admin.host, 8443)
+    _, address = await serve_ads(
+        mutual_tls_listener(port),
+        workload_secret(server),
+        root_secret(root.roots_pem, crl.public_bytes(Encoding.PEM)),
+    )
+    envoy = await start_envoy(parameters(addresses=chosen.addresses, control_plane=ControlPlane(address)))
+    await envoy.wait_live()
+    for certificate in (good, revoked):
+        context = ssl.create_default_context(cadata=root.roots_pem.decode())
+        file = tmp_path / f"{certificate.serial}.pem"
+        file.write_bytes(certificate.key_pem + certificate.chain_pem)
+        context.load_cert_chain(file)
+        if certificate is good:
+            async with connection(port, context, server.identity.dns_name) as echo:
+                assert await echo(b"salaam") == b"salaam"
+        else:
+            with pytest.raises(ssl.SSLError, match="CERTIFICATE_REVOKED"):
+                await refusal(port, context, server.identity.dns_name)
 
 
 async def refusal(address: SocketAddress, context: ssl.SSLContext, name: str | None) -> None:
