@@ -16,7 +16,11 @@ import aiohttp
 import grpc
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import Node
-from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy_data_plane.envoy.service.discovery.v3 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+)
 from envoy_data_plane.google.rpc import Status
 
 from dragoman.cli.state import root_file
@@ -187,13 +191,23 @@ async def test_ten_thousand_connections_do_not_stop_an_honest_proxy(tmp_path: Pa
         assert after - before < 200 << 20
 
 
-def mutations(rng: random.Random, count: int) -> Iterator[bytes]:
-    """Requests that are nearly right, and bytes that are nothing."""
-    seeds = [
+def seeds(method: str) -> list[bytes]:
+    """Requests that are right, in the variant of a method."""
+    odd = Status(code=-1, message="\x00" * 50)
+    if method.startswith("Stream"):
+        me = Node(id=WEB)
+        return [
+            encode(DiscoveryRequest(node=me, type_url=SECRET, resource_names=["default"])),
+            encode(DiscoveryRequest(node=me, type_url=LISTENER)),
+            encode(DiscoveryRequest(node=Node(id="x" * 5_000), type_url=LISTENER)),
+            encode(DiscoveryRequest(node=me, type_url="type.googleapis.com/no.such.Type", resource_names=["", "*"])),
+            encode(DiscoveryRequest(node=me, type_url=CLUSTER, version_info="9", response_nonce="9", error_detail=odd)),
+        ]
+    return [
         request(),
         request(WEB, LISTENER, "*"),
-        request(WEB, "type.googleapis.com/no.such.Type"),
         request("x" * 5_000),
+        request(WEB, "type.googleapis.com/no.such.Type"),
         encode(
             DeltaDiscoveryRequest(
                 node=Node(id=WEB),
@@ -201,12 +215,40 @@ def mutations(rng: random.Random, count: int) -> Iterator[bytes]:
                 resource_names_unsubscribe=["*", "", "nobody"],
                 initial_resource_versions={"a": "b", "": ""},
                 response_nonce="9" * 100,
-                error_detail=Status(code=-1, message="\x00" * 50),
+                error_detail=odd,
             )
         ),
     ]
+
+
+def unexpected(rng: random.Random, method: str) -> bytes:
+    """A request that is well formed, and that no client would send."""
+    words = ["", "*", "default", "ROOTCA", "nobody", "outbound|80||x", "\u2028", "n" * 300]
+    some = [rng.choice(words) for _ in range(rng.randrange(6))]
+    shared: dict[str, Any] = {
+        "node": Node(id=WEB) if rng.randrange(2) else None,
+        "type_url": rng.choice([SECRET, CLUSTER, LISTENER, "", "type.googleapis.com/no.such.Type"]),
+        "response_nonce": rng.choice(["", "1", "2", "-1"]),
+        "error_detail": Status(code=rng.randrange(-3, 20), message=rng.choice(words)) if rng.randrange(2) else None,
+    }
+    if method.startswith("Stream"):
+        return encode(DiscoveryRequest(**shared, resource_names=some, version_info=rng.choice(words)))
+    gone = [rng.choice(words) for _ in range(rng.randrange(6))]
+    held = {name: rng.choice(words) for name in gone}
+    return encode(
+        DeltaDiscoveryRequest(
+            **shared,
+            resource_names_subscribe=some,
+            resource_names_unsubscribe=gone,
+            initial_resource_versions=held,
+        )
+    )
+
+
+def mutations(rng: random.Random, right: list[bytes], count: int) -> Iterator[bytes]:
+    """Requests that are nearly right, and bytes that are nothing."""
     for _ in range(count):
-        data = bytearray(rng.choice(seeds))
+        data = bytearray(rng.choice(right))
         match rng.randrange(4):
             case 0:
                 data = bytearray(rng.randbytes(rng.randrange(200)))
@@ -229,17 +271,19 @@ async def test_malformed_requests_hurt_nobody_else(tmp_path: Path, method: str) 
         async with server.call(token) as held:
             await held.write(request())
             assert isinstance(await held.read(), bytes)
-            for data in mutations(rng, 150):
+            right = seeds(method)
+            odd = [unexpected(rng, method) for _ in range(100)]
+            for data in [*mutations(rng, right, 100), *odd]:
                 async with server.call(token, method) as call:
                     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                         if rng.randrange(2):
-                            await call.write(request())
+                            await call.write(right[0])
                         await call.write(data)
                         await call.done_writing()
                         async with asyncio.timeout(10):
                             while isinstance(await call.read(), bytes):
                                 pass
-                    assert await call.code() is not grpc.StatusCode.INTERNAL
+                    assert await call.code() is not grpc.StatusCode.INTERNAL, await call.details()
             await held.write(request(WEB, CLUSTER, "*"))
             assert isinstance(await asyncio.wait_for(held.read(), 10), bytes)
         await server.served(token)
