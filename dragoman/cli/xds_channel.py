@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import grpc
 import typer
 
+from ca.caller import PodBinding
+from dragoman.callers.token_issuer import TokenIssuer, TokenKeyError
 from dragoman.cli.addresses import HostPort, host_port_or_socket
+from dragoman.cli.output import fail
+from dragoman.cli.state import root_file, token_folder
+from dragoman.mesh.proxy_id import ProxyId
+from dragoman.sidecar.control_plane import SERVER_NAME
+
+_TOKEN_LIFETIME: Final = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,28 @@ class Target:
             token_file.read_text().strip() if token_file else None,
             server_name,
         )
+
+    @classmethod
+    def of_this_machine(cls, server: str, state: Path, proxy: ProxyId, service_account: str) -> Target:
+        """A control plane that keeps its state here: its roots, and a token that this proxy would be given.
+
+        Exits with 1 where the state has none: whoever may read it may be any proxy.
+        """
+        try:
+            issuer = TokenIssuer.load_or_create(token_folder(state))
+            roots = root_file(state).read_bytes()
+        except (OSError, TokenKeyError) as error:
+            raise fail(
+                f"no control plane keeps its state in {state} ({error}): say --state-dir, or --server with --ca-file "
+                "and --token-file, or the --server of a plaintext port"
+            ) from None
+        token = issuer.issue(
+            PodBinding(proxy.namespace, proxy.name),
+            service_account,
+            now=datetime.now(UTC),
+            lifetime=_TOKEN_LIFETIME,
+        )
+        return cls(host_port_or_socket(server), roots, token=token, server_name=SERVER_NAME)
 
     def __str__(self) -> str:
         return f"unix://{self.address}" if isinstance(self.address, Path) else str(self.address)

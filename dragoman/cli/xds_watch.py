@@ -21,6 +21,7 @@ from dragoman.cli.addresses import host_port
 from dragoman.cli.debug_client import NoAnswerError, fetch
 from dragoman.cli.output import TableFormat, fail
 from dragoman.cli.problems import tell
+from dragoman.cli.state import default_state_folder
 from dragoman.cli.xds_channel import Target
 from dragoman.cli.xds_printer import Printer
 from dragoman.codec import struct
@@ -57,8 +58,14 @@ def watch(
         str, typer.Option("--node", metavar="ID", help="Whom to pretend to be: a node id, or POD.NAMESPACE.")
     ],
     server: Annotated[
-        str, typer.Option("--server", metavar="HOST:PORT", help="The xDS server; also unix:///PATH.")
-    ] = "127.0.0.1:15010",
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            help="The xDS server, in plaintext unless there are roots or a state directory; also unix:///PATH.",
+            show_default="127.0.0.1:15012, by the state directory",
+        ),
+    ] = None,
     type_: Annotated[
         str | None,
         typer.Option("--type", metavar="LIST", help="cds,eds,lds,rds,sds,ecds.", show_default="all, as an Envoy"),
@@ -89,6 +96,18 @@ def watch(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="File with a bearer token.", exists=True, dir_okay=False)
     ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--state-dir",
+            help="That of a control plane on this machine: TLS by its roots, and a token as the proxy has.",
+            show_default="$XDG_STATE_HOME/dragoman",
+            file_okay=False,
+        ),
+    ] = None,
+    service_account: Annotated[
+        str, typer.Option("--service-account", help="The service account that the pod runs as, for that token.")
+    ] = "default",
     http_address: Annotated[
         str,
         typer.Option("--http-address", metavar="HOST:PORT", help="Debug pages, which know a POD.NAMESPACE's node id."),
@@ -116,11 +135,19 @@ def watch(
     Exit codes: 0 in sync (--once), or ended by a signal or --timeout, 1 refused, or not in sync in time (--once),
     2 wrong usage.
     """
-    target = Target.of(server, ca_file=ca_file, cert=cert, key=key, token_file=token_file, server_name=server_name)
+    proxy = _proxy(node, http_address)
+    if server is None or state_dir is not None:
+        if any(given is not None for given in (ca_file, cert, key, token_file, server_name)):
+            raise typer.BadParameter("with --ca-file, --token-file and the like say --server, and no --state-dir")
+        target = Target.of_this_machine(
+            server or "127.0.0.1:15012", state_dir or default_state_folder(), proxy, service_account
+        )
+    else:
+        target = Target.of(server, ca_file=ca_file, cert=cert, key=key, token_file=token_file, server_name=server_name)
     rejects = _matcher(nack) if nack is not None else None
     watcher = Watcher(
         Node(
-            id=_node_id(node, http_address),
+            id=str(proxy),
             user_agent_name="dragoman-xds-watch",
             metadata=struct({ONLOOKER: rejects is None}),
         ),
@@ -151,11 +178,11 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
     return lambda name: found.search(name) is not None
 
 
-def _node_id(text: str, http_address: str) -> str:
-    """The node id, or that of the connected proxy of this name, or of a sidecar of that name that need not be there."""
+def _proxy(text: str, http_address: str) -> ProxyId:
+    """The proxy of a node id, the connected one of this name, or a sidecar of that name that need not be there."""
     try:
         if "~" in text:
-            return str(ProxyId.parse(text))
+            return ProxyId.parse(text)
         pod, dot, namespace = text.rpartition(".")
         if not (pod and dot and namespace):
             raise typer.BadParameter(f"{text!r} is neither a node id nor POD.NAMESPACE")
@@ -163,7 +190,7 @@ def _node_id(text: str, http_address: str) -> str:
         with contextlib.suppress(NoAnswerError):
             statuses = fetch(host_port(http_address), "/debug/syncz")
             kind = next((ProxyType(each["proxy_type"]) for each in statuses if each["proxy"] == text), kind)
-        return str(ProxyId.parse(f"{kind}~0.0.0.0~{text}~{namespace}.svc.cluster.local"))
+        return ProxyId.parse(f"{kind}~0.0.0.0~{text}~{namespace}.svc.cluster.local")
     except ProxyIdError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -145,3 +145,24 @@ def test_wrong_usage(arguments: tuple[str, ...], complaint: str) -> None:
     result = run("xds", "watch", *arguments)
     assert result.exit_code == 2
     assert complaint in result.stderr
+
+
+async def test_the_state_of_a_control_plane_on_this_machine_is_all_that_tls_needs(tmp_path: Path) -> None:
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    (folder / "mesh.yaml").write_text(MESH)
+    async with serving("--config", folder, "--secure-address", "127.0.0.1:0", state=tmp_path) as running:
+        options = ("--node", "web-1.shop", "--server", f"127.0.0.1:{await running.secure_port()}", "--state-dir")
+        state = tmp_path / "dragoman"
+        async with watching(*options, state, "--service-account", "web", "--once", "-o", "json") as watch:
+            assert await watch.ended() == 0, watch.told
+        assert "sds" in {event["type"] for event in responses(watch)}, "who proves its identity gets its certificate"
+        async with watching(*options, state, "--once", "--timeout", "20") as watch:
+            assert await watch.ended() == 1
+        assert any("service account 'web'" in line for line in watch.told), watch.told
+
+
+def test_without_a_state_the_remedy_is_named(tmp_path: Path) -> None:
+    ended = run("xds", "watch", "--node", "web-1.shop", "--state-dir", tmp_path / "none")
+    assert ended.exit_code == 1
+    assert "--server" in ended.stderr
