@@ -282,7 +282,11 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def restart_control_plane(self) -> None:
-        """All that survives is what the views are worth to be remembered; the clients come with what they have."""
+        """All that survives is what the views are worth to be remembered; the clients come with what they have.
+
+        At rest: of what nobody had judged yet, the last good version is not known afterwards (docs/serve.md).
+        """
+        self.quiet()
         states.clear()
         fresh = {}
         for view in (self.main, self.twin, self.extra):
