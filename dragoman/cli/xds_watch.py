@@ -135,28 +135,30 @@ def watch(
     Exit codes: 0 in sync (--once), or ended by a signal or --timeout, 1 refused, or not in sync in time (--once),
     2 wrong usage.
     """
+    rejects = _matcher(nack) if nack is not None else None
+    shown = _matcher(name) if name is not None else None
+    types = _types(type_)
     proxy = _proxy(node, http_address)
     if server is None or state_dir is not None:
         if any(given is not None for given in (ca_file, cert, key, token_file, server_name)):
-            raise typer.BadParameter("with --ca-file, --token-file and the like say --server, and no --state-dir")
+            raise typer.BadParameter("with --ca-file, --cert, --key, --server-name or --token-file say --server, and no --state-dir")
         target = Target.of_this_machine(
             server or "127.0.0.1:15012", state_dir or default_state_folder(), proxy, service_account
         )
     else:
         target = Target.of(server, ca_file=ca_file, cert=cert, key=key, token_file=token_file, server_name=server_name)
-    rejects = _matcher(nack) if nack is not None else None
     watcher = Watcher(
         Node(
             id=str(proxy),
             user_agent_name="dragoman-xds-watch",
             metadata=struct({ONLOOKER: rejects is None}),
         ),
-        types=_types(type_),
+        types=types,
         state_of_the_world=sotw,
         rejects=(lambda _, found: rejects(found)) if rejects is not None else (lambda _type, _name: False),
         message=nack_message,
     )
-    printer = Printer(output, _matcher(name) if name is not None else None, diff=diff)
+    printer = Printer(output, shown, diff=diff)
     asyncio.run(_run(_Watch(target, watcher, printer, once=once), once=once, seconds=timeout))
 
 

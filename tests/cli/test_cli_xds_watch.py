@@ -71,7 +71,7 @@ async def test_follows_changes_with_their_difference_until_a_signal(control_plan
     async with watching("--node", "web-1.shop", "--server", address, *options) as watch:
         await watch.hear("in sync")
         (folder / "mesh.yaml").write_text(MESH.replace("connectTimeout: 3s", "connectTimeout: 7s"))
-        async with asyncio.timeout(15), watch._news:
+        async with asyncio.timeout(60), watch._news:
             await watch._news.wait_for(lambda: any("+connectTimeout: 7s" in line for line in watch.logged))
         assert await watch.end(signal.SIGINT) == 0
     assert [line.split()[:2] for line in watch.logged if line[:3] in ("  +", "  ~")] == [
@@ -95,7 +95,7 @@ async def test_connects_anew_and_says_what_it_holds(tmp_path: Path) -> None:
             await watch.hear(r"disconnected from .*; again in \d")
             async with serving("--config", folder, "--xds-address", address, state=tmp_path) as second:
                 await second.xds_port()
-                async with asyncio.timeout(15), watch._news:
+                async with asyncio.timeout(60), watch._news:
                     await watch._news.wait_for(lambda: watch.told.count("in sync") == 2)
             assert [line for line in watch.logged[held:] if line[:3] in ("  +", "  ~", "  -")] == []
 
@@ -105,7 +105,7 @@ async def test_rejects_on_purpose(control_plane) -> None:
     options = ("--type", "cds", "--nack", "outbound*web*", "--nack-message", "I will not", "-o", "json")
     async with (
         watching("--node", "web-1.shop", "--server", address, *options) as watch,
-        asyncio.timeout(15),
+        asyncio.timeout(60),
         watch._news,
     ):
         await watch._news.wait_for(lambda: any(event["rejected"] for event in responses(watch)))
