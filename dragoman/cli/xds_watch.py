@@ -141,7 +141,9 @@ def watch(
     proxy = _proxy(node, http_address)
     if server is None or state_dir is not None:
         if any(given is not None for given in (ca_file, cert, key, token_file, server_name)):
-            raise typer.BadParameter("with --ca-file, --cert, --key, --server-name or --token-file say --server, and no --state-dir")
+            raise typer.BadParameter(
+                "with --ca-file, --cert, --key, --server-name or --token-file say --server, and no --state-dir"
+            )
         target = Target.of_this_machine(
             server or "127.0.0.1:15012", state_dir or default_state_folder(), proxy, service_account
         )
