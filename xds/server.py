@@ -60,8 +60,8 @@ class Limits:
             # By default streams above 1000 pending are refused at random: a fleet that reconnects is a storm of them.
             ("grpc.server.max_pending_requests", 100_000),
             ("grpc.server.max_pending_requests_hard_limit", 100_000),
-            # One stream is accepted in a round of the event loop. By default those that wait for 30 s are cancelled, and
-            # come back only to wait again.
+            # One stream is accepted in a round of the event loop. By default those that have waited for 30 s are
+            # cancelled, and come back only to wait again.
             ("grpc.server_max_unrequested_time_in_server", 600),
             ("grpc.max_concurrent_streams", 100_000),
             ("grpc.max_send_message_length", -1),
