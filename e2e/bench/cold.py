@@ -38,7 +38,7 @@ async def _measure(size: mesh.Size) -> dict[str, Any]:
     cpu, clock = time.process_time(), time.perf_counter()
     await plane.load()
     loaded = time.process_time() - cpu
-    session = await plane.connect(Node(mesh.node_ids(size)[0]), Peer("ipv4:127.0.0.1:1", True, {}, {}))
+    session = await plane.connect(Node(mesh.node_ids(size)[0]), Peer("ipv4:127.0.0.1:1", True, {}))
     seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
     sampling.cancel()
     gc.collect()
