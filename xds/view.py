@@ -11,6 +11,9 @@ from xds.quarantine import Blocked, Quarantine, Rejection, Trials
 from xds.resource import Resource
 
 COMPACT_AT: Final = 4096
+"""Entries of a log."""
+COMPACT_BYTES: Final = 8 << 20
+"""Bytes of the former versions that a log keeps: those of wide resources are large."""
 
 
 class Follower(Protocol):
@@ -26,11 +29,13 @@ class Follower(Protocol):
 class _Table:
     """Resources of one type, and who was replaced since: (name, what it was before)."""
 
-    __slots__ = ("base", "log", "served")
+    __slots__ = ("base", "log", "served", "size")
 
     def __init__(self) -> None:
         self.served: dict[str, Resource] = {}
         self.log: list[tuple[str, Resource | None]] = []
+        self.size = 0
+        """Bytes of the resources in the log."""
         self.base = 0
 
 
@@ -339,6 +344,7 @@ class View:
         else:
             table.served[name] = resource
         table.log.append((name, old))
+        table.size += 0 if old is None else old.size
         self.fresh.forget(type_url)
 
     def _notify(self) -> None:
@@ -350,10 +356,11 @@ class View:
         for follower in list(self._followers):
             follower.view_changed(self)
         for table in self._tables.values():
-            if len(table.log) > COMPACT_AT:
+            if len(table.log) > COMPACT_AT or table.size > COMPACT_BYTES:
                 # A stream that is slow to write has not read the log: it takes the entries over (deduplicated, at most
                 # one a name), so the log never grows with the slowest stream and nothing is lost.
                 for follower in list(self._followers):
                     follower.catch_up(self)
                 table.base += len(table.log)
                 table.log.clear()
+                table.size = 0
