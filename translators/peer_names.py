@@ -3,7 +3,7 @@
 Envoy's RBAC for TCP runs at the client's first byte; an application that speaks first would have greeted a denied peer
 by then. So rules by identity alone are also compiled into the names that the server's TLS context accepts. Envoy takes
 a list of matchers of which one must match, with no negation: what a DENY forbids is turned around, into an expression
-that matches every other name (RE2 has no look-ahead, so the complement is spelled out character by character).
+that matches every other name (see `complements`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from crds.authorizationpolicy import Action, AuthorizationPolicy, Rule, Source
+from translators.complements import MAX_EXPRESSION, Name, complement
 from translators.rbac_matchers import SPIFFE
 from translators.trust_domains import TrustDomains
 
@@ -26,22 +27,6 @@ PeerNames = tuple[SubjectAltNameMatcher, ...]
 
 _NOBODY = "spiffe://"
 """No certificate has this name: the list that lets nobody in. An empty list would let everybody in."""
-
-_MAX_EXPRESSION = 4096
-"""Longest complement in characters: RE2 compiles it once a context; a policy of hundreds of names is left to RBAC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A name, or with `whole` False everything that begins with it."""
-
-    text: str
-    whole: bool = True
-
-    def covers(self, other: Name) -> bool:
-        if self.whole:
-            return other.whole and self.text == other.text
-        return other.text.startswith(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,34 +242,9 @@ def _matcher(name: Name, denied: Iterable[Name]) -> StringMatcher:
     if not inside:
         return StringMatcher(prefix=name.text)
     expression = re.escape(name.text) + (complement(inside) or "")
-    if len(expression) > _MAX_EXPRESSION:
+    if len(expression) > MAX_EXPRESSION:
         return StringMatcher(prefix=name.text)
     return StringMatcher(safe_regex=RegexMatcher(regex=expression))
-
-
-def complement(names: Iterable[Name]) -> str | None:
-    """An RE2 expression for every text that none of `names` covers; None where they cover every text."""
-    listed = list(names)
-    if any(not name.text and not name.whole for name in listed):
-        return None
-    ends = any(not name.text for name in listed)
-    by_first: dict[str, list[Name]] = {}
-    for name in listed:
-        if name.text:
-            by_first.setdefault(name.text[0], []).append(Name(name.text[1:], name.whole))
-    if not by_first:
-        return ".+" if ends else ".*"
-    options = [] if ends else [""]
-    options.append(f"[^{''.join(map(_in_class, sorted(by_first)))}].*")
-    for first, rest in sorted(by_first.items()):
-        other = complement(rest)
-        if other is not None:
-            options.append(re.escape(first) + other)
-    return f"(?:{'|'.join(options)})"
-
-
-def _in_class(character: str) -> str:
-    return f"\\{character}" if character in "\\]^-[" else character
 
 
 def _uri(matcher: StringMatcher) -> SubjectAltNameMatcher:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from envoy_data_plane.envoy.config.core.v3 import CidrRange, TypedExtensionConfig
 from envoy_data_plane.envoy.config.rbac.v3 import (
@@ -31,8 +31,11 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 
 from dragoman.codec import pack
 from translators.claims import JWT_FILTER, PAYLOAD, claim_matcher
+from translators.complements import MAX_EXPRESSION, Name, complement
 
 SPIFFE = "spiffe://"
+_LONG = 512
+"""Characters of values beyond which their complement is not looked for."""
 
 
 def string_matcher(value: str, prefix: str = "") -> StringMatcher:
@@ -81,15 +84,33 @@ def cidr(value: str) -> CidrRange:
 
 
 def header(name: str, value: str) -> HeaderMatcher:
+    """One of the values of a header; Envoy matches those of several headers of one name each by itself."""
     if value == "*":
         return HeaderMatcher(name=name, present_match=True)
     return HeaderMatcher(name=name, string_match=string_matcher(value))
 
 
-def host(value: str) -> HeaderMatcher:
-    """The authority, in any case, with or without a port or the root's dot: `a.b`, `A.b:80` and `a.b.` are one host."""
-    pattern = ".+" if value == "*" else _glob(value, ".*")
-    return HeaderMatcher(name=":authority", string_match=regex(f"(?i){pattern}\\.?(:[0-9]+)?"))
+def other_header(name: str, values: Iterable[str]) -> HeaderMatcher | None:
+    """A value of a header that is none of these; None where that cannot be told, or there is none such."""
+    listed = tuple(values)
+    if any(value.startswith("*") for value in listed) or sum(map(len, listed)) > _LONG:
+        return None
+    expression = complement(Name(value.removesuffix("*"), not value.endswith("*")) for value in listed)
+    if expression is None or len(expression) > MAX_EXPRESSION:
+        return None
+    return HeaderMatcher(name=name, string_match=regex(expression))
+
+
+def host(value: str, *, among_others: bool = False) -> HeaderMatcher:
+    """The authority, in any case, with or without a port or the root's dot: `a.b`, `A.b:80` and `a.b.` are one host.
+
+    Of a request with several Host headers Envoy makes one, with commas: with `among_others` it is any of them.
+    """
+    pattern = ".+" if value == "*" else _glob(value, "[^,]*")
+    whole = f"{pattern}\\.?(:[0-9]+)?"
+    if among_others:
+        whole = f"(.*,)?{whole}(,.*)?"
+    return HeaderMatcher(name=":authority", string_match=regex(f"(?i){whole}"))
 
 
 def claim(names: Sequence[str], value: str) -> Principal:

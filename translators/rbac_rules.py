@@ -21,6 +21,7 @@ from translators import rbac_matchers as matchers
 from translators.trust_domains import TrustDomains
 
 _KEYED = re.compile(r"([\w.\-]+)((?:\[[^\[\]]+\])+)")
+_HEADER = re.compile(r"request\.headers\[([^\[\]]+)\]")
 _BRACKETS = re.compile(r"\[([^\[\]]+)\]")
 _CLAIMS = {"request.auth.audiences": "aud", "request.auth.presenter": "azp"}
 _EXPERIMENTAL = "experimental."
@@ -86,8 +87,13 @@ def _source(source: Source, scope: Scope) -> _Terms:
 def _operation(operation: Operation, scope: Scope) -> _Terms:
     terms = _Terms()
     _what(terms, operation.ports, operation.not_ports, lambda value: Permission(destination_port=int(value)))
+    if not scope.http and (operation.hosts or operation.not_hosts):
+        _untellable(scope)
+    else:
+        # Which of several hosts is meant cannot be told: what denies looks at each, what lets in at all as one.
+        _what(terms, operation.hosts, (), _host(among_others=scope.denies))
+        _what(terms, (), operation.not_hosts, _host(among_others=not scope.denies))
     requests: tuple[tuple[Sequence[str], Sequence[str], Callable[[str], Permission]], ...] = (
-        (operation.hosts, operation.not_hosts, lambda value: Permission(header=matchers.host(value))),
         (operation.methods, operation.not_methods, lambda value: Permission(header=matchers.header(":method", value))),
         (operation.paths, operation.not_paths, matchers.path),
     )
@@ -97,6 +103,10 @@ def _operation(operation: Operation, scope: Scope) -> _Terms:
         else:
             _what(terms, values, not_values, make)
     return terms
+
+
+def _host(*, among_others: bool) -> Callable[[str], Permission]:
+    return lambda value: Permission(header=matchers.host(value, among_others=among_others))
 
 
 def _condition(terms: _Terms, condition: Condition, scope: Scope) -> None:
@@ -124,6 +134,8 @@ def _condition(terms: _Terms, condition: Condition, scope: Scope) -> None:
                 not_values,
                 lambda value: Permission(requested_server_name=matchers.string_matcher(value)),
             )
+        case key if scope.http and (header := _HEADER.fullmatch(key)) is not None:
+            _header(terms, header.group(1), values, not_values, denies=scope.denies)
         case key:
             made = _of_metadata(key)
             make = made if made is not None or not scope.http else _of_request(key)
@@ -131,6 +143,22 @@ def _condition(terms: _Terms, condition: Condition, scope: Scope) -> None:
                 _untellable(scope)
             else:
                 _some(terms.principals, values, not_values, make)
+
+
+def _header(terms: _Terms, name: str, values: Sequence[str], not_values: Sequence[str], *, denies: bool) -> None:
+    """A header may come several times. What denies is met by one of its values, what lets in must be met by all: an
+    application may read another one than Envoy matched."""
+    found = [Principal(header=matchers.header(name, value)) for value in values]
+    shunned = [Principal(header=matchers.header(name, value)) for value in not_values]
+    other = matchers.other_header(name, not_values if denies else values)
+    others = [] if other is None else [Principal(header=other)]
+    if values:
+        terms.principals.append(_any_principal(found))
+        if others and not denies:
+            terms.principals.append(Principal(not_id=others[0]))
+    if not_values:
+        none_of_them = Principal(not_id=_any_principal(shunned))
+        terms.principals.append(_any_principal([none_of_them, *(others if denies else [])]))
 
 
 def _of_metadata(key: str) -> Callable[[str], Iterable[Principal]] | None:
@@ -156,8 +184,6 @@ def _of_request(key: str) -> Callable[[str], Iterable[Principal]] | None:
         return None
     names = tuple(_BRACKETS.findall(keyed.group(2)))
     match keyed.group(1):
-        case "request.headers" if len(names) == 1:
-            return lambda value: [Principal(header=matchers.header(names[0], value))]
         case "request.auth.claims":
             return lambda value: [matchers.claim(names, value)]
     return None

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from envoy_data_plane.envoy.type.v3 import StatusCode
 
-from crds.decode import Invalid
 from crds.meshconfig import read
+from crds.problem import Invalid
 from crds.validate.extensionproviders import _STATUSES
 
 SERVICE = "service: guard.guards.svc.cluster.local, port: 8000"

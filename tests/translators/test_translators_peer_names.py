@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crds.decode import decode
-from translators.peer_names import Name, PeerNames, admits_unidentified, complement, peer_names
+from translators.complements import Name, complement
+from translators.peer_names import PeerNames, admits_unidentified, peer_names
 from translators.trust_domains import TrustDomains
 
 DOMAINS = TrustDomains("cluster.local", ("old.example",))

@@ -125,7 +125,9 @@ def test_what_a_filter_noted_is_told_of_requests_and_of_connections(http: bool) 
         http=http,
         denies=False,
     )
-    of_list, of_text = [each.sourced_metadata.metadata_matcher for each in noted.principals[0].and_ids.ids[0].or_ids.ids]
+    of_list, of_text = [
+        each.sourced_metadata.metadata_matcher for each in noted.principals[0].and_ids.ids[0].or_ids.ids
+    ]
     assert (of_list.filter, of_list.path[0].key) == ("envoy.filters.network.mysql_proxy", "db.table")
     assert of_list.value.list_match.one_of.string_match.exact == "insert"
     assert of_text.value.string_match.exact == "all"
@@ -198,9 +200,76 @@ def test_the_negative_of_a_source_is_its_positive_turned_around(field: str, valu
     assert turned.principals[0].and_ids.ids[0].not_id == positive.principals[0].and_ids.ids[0]
 
 
-@pytest.mark.parametrize(("field", "value"), [("hosts", "a"), ("methods", "GET"), ("paths", "/a*"), ("ports", '"80"')])
+@pytest.mark.parametrize(("field", "value"), [("methods", "GET"), ("paths", "/a*"), ("ports", '"80"')])
 def test_the_negative_of_an_operation_is_its_positive_turned_around(field: str, value: str) -> None:
     negative = f"not{field[0].upper()}{field[1:]}"
     positive = policy(f"{{to: [{{operation: {{{field}: [{value}]}}}}]}}", http=True, denies=False)
     turned = policy(f"{{to: [{{operation: {{{negative}: [{value}]}}}}]}}", http=True, denies=False)
     assert turned.permissions[0].and_rules.rules[0].not_rule == positive.permissions[0].and_rules.rules[0]
+
+
+_AUTHORITIES = {
+    "a.b": (True, True),
+    "A.B.:80": (True, True),
+    "c": (False, False),
+    "xa.b": (False, False),
+    "c,a.b": (False, True),
+    "a.b:80,c": (False, True),
+}
+
+
+@pytest.mark.parametrize("denies", [True, False])
+@pytest.mark.parametrize("negated", [True, False])
+@pytest.mark.parametrize("host", ["a.b", "a.*", "*.b", "*a.b"])
+def test_a_request_with_several_hosts_is_told_by_each_to_deny_it_and_by_none_to_let_it_in(
+    host: str, negated: bool, denies: bool
+) -> None:
+    field = "notHosts" if negated else "hosts"
+    found = policy(f"{{to: [{{operation: {{{field}: ['{host}']}}}}]}}", http=True, denies=denies)
+    term = found.permissions[0].and_rules.rules[0]
+    expression = (term.not_rule if negated else term).header.string_match.safe_regex.regex
+    for authority, (alone, among_others) in _AUTHORITIES.items():
+        if authority == "xa.b" and host.startswith("*"):
+            continue
+        wanted = among_others if denies is not negated else alone
+        assert (re.fullmatch(expression, authority) is not None) is wanted, authority
+
+
+def holds(principal: Any, values: list[str]) -> bool:
+    """What Envoy makes of matchers of a header with these values: it matches each by itself."""
+    if principal.and_ids is not None:
+        return all(holds(each, values) for each in principal.and_ids.ids)
+    if principal.or_ids is not None:
+        return any(holds(each, values) for each in principal.or_ids.ids)
+    if principal.not_id is not None:
+        return not holds(principal.not_id, values)
+    assert principal.header.name == "x"
+    if principal.header.present_match:
+        return bool(values)
+    return any(_is(principal.header.string_match, value) for value in values)
+
+
+def _is(wanted: Any, text: str) -> bool:
+    for kind, value in (("exact", wanted.exact), ("prefix", wanted.prefix), ("suffix", wanted.suffix)):
+        if value is not None:
+            return {"exact": text.__eq__, "prefix": text.startswith, "suffix": text.endswith}[kind](value)
+    return re.fullmatch(wanted.safe_regex.regex, text) is not None
+
+
+_TEXTS = st.lists(st.text("ab", min_size=1, max_size=3), max_size=3)
+
+
+@given(values=_TEXTS, not_values=_TEXTS, written=_TEXTS, star=st.booleans(), denies=st.booleans())
+def test_of_several_values_of_a_header_each_denies_and_all_let_in(
+    values: list[str], not_values: list[str], written: list[str], star: bool, denies: bool
+) -> None:
+    end = "*" if star else ""
+    condition = {"values": [v + end for v in values], "notValues": [v + end for v in not_values]}
+    rule: Any = msgspec.convert({"when": [{"key": "request.headers[x]", **condition}]}, PolicyRule)
+    found: Any = rbac_policy(rule, Scope("shop", True, denies, TrustDomains("example.org")))
+    among = [any(text.startswith(v) if star else text == v for v in values) for text in written]
+    shunned = [any(text.startswith(v) if star else text == v for v in not_values) for text in written]
+    some, every = (any, all) if denies else (all, any)
+    meets = not values or (bool(written) and some(among))
+    avoids = not not_values or not written or not every(shunned)
+    assert all(holds(principal, written) for principal in found.principals if not principal.any) is (meets and avoids)
