@@ -35,6 +35,7 @@ from dragoman.runtime.added_roots import AddedRoots
 from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
 from dragoman.runtime.credentials import Credentials
+from dragoman.runtime.governor import Governor
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.impersonation import NodeAccounts
 from dragoman.runtime.mounted_views import Mounted, MountedViews
@@ -50,9 +51,6 @@ log = structlog.get_logger(__name__)
 
 SLICE_SECONDS = 0.005
 """Longest stretch the engine computes before streams get their turn."""
-
-LONGEST_PAUSE = 0.1
-"""Longest pause after a push, in seconds: while a storm lasts, changes coalesce and the latest wins."""
 
 _CHANGES_AT_ONCE = 200
 """Changes of objects taken in between two turns of the streams: about two milliseconds."""
@@ -156,6 +154,7 @@ class ControlPlane:
         self._on_batch = on_batch
         self._on_failure = on_failure
         self._turn = asyncio.Lock()
+        self._governor = Governor()
         self._pending: list[Batch] = []
         self._arrived = asyncio.Event()
 
@@ -228,12 +227,10 @@ class ControlPlane:
     async def _apply(self) -> None:
         while True:
             await self._arrived.wait()
+            await asyncio.sleep(self._governor.pause())
             self._arrived.clear()
             batches, self._pending = self._pending, []
-            started = time.perf_counter()
             await self._take_in(batches)
-            # A lone change goes out at once; a storm costs at most half of the time (no fixed debounce).
-            await asyncio.sleep(min(time.perf_counter() - started, LONGEST_PAUSE))
 
     async def _take_in(self, batches: Iterable[Batch]) -> None:
         listed = list(batches)
