@@ -62,6 +62,12 @@ CODES: Mapping[str, Code] = {
     "DRG0409": Code(_W, "TLS that cannot be had: connections are refused rather than opened in plaintext"),
     "DRG0410": Code(_W, "on TCP ports decided at the client's first byte, after a server's greeting"),
     "DRG0411": Code(_W, "an annotation that cannot be read"),
+    "DRG0412": Code(_W, "a key that verifies no token"),
+    # 05xx: credentials that connected proxies need
+    "DRG0501": Code(_E, "a credential that does not exist", "IST0101"),
+    "DRG0502": Code(_E, "a credential that no proxy could use", "IST0161"),
+    "DRG0503": Code(_W, "a credential that not everybody accepts: out of date, or incomplete", "IST0161"),
+    "DRG0504": Code(_E, "a credential that the proxy may not read"),
 }
 
 

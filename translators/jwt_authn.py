@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.google.protobuf import Empty
 
+from crds import jwks
 from crds.requestauthentication import JWTRule, Presence
 from dragoman.codec import pack
 from dragoman.engine import Graph
@@ -65,7 +66,7 @@ def http_filters(g: Graph, namespace: str, labels: Labels, *, routes_by_claim: b
 
 def _provider(g: Graph, rule: JWTRule, *, routes_by_claim: bool) -> JwtProvider:
     source = key_source(rule)
-    keys = rule.jwks if source is None else fetched_keys(g, source)
+    keys = _inline_keys(rule.jwks) if source is None else fetched_keys(g, source)
     return JwtProvider(
         issuer=rule.issuer,
         audiences=list(rule.audiences),
@@ -84,6 +85,14 @@ def _provider(g: Graph, rule: JWTRule, *, routes_by_claim: bool) -> JwtProvider:
         ),
         clear_route_cache=routes_by_claim,
     )
+
+
+def _inline_keys(written: str | None) -> str | None:
+    """Keys in a rule, without those that Envoy cannot use: one set without any would cost the whole listener."""
+    try:
+        return jwks.read(written or "", shared_secrets=True).text
+    except jwks.KeySetError:
+        return None
 
 
 def _requirement(rules: Sequence[JWTRule]) -> JwtRequirement:

@@ -7,11 +7,12 @@ import json
 import time
 from typing import Any, Final
 
-import aiohttp
 import jwt
 import structlog
 
 from dragoman.callers.credentials import UnavailableError
+from dragoman.callers.fetch import Fetcher, FetchError
+from dragoman.callers.openid import key_set_uri
 
 log = structlog.get_logger(__name__)
 
@@ -20,9 +21,9 @@ REFRESH_AFTER: Final = 20 * 60.0
 RETRY_AFTER: Final = 10.0
 """Seconds between fetches, whatever asks for them: tokens with invented key ids must not become a flood."""
 
-_MAX_BYTES: Final = 1 << 20
 _MAX_KEYS: Final = 100
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+_SECONDS: Final = 5.0
+"""Longest time that a document may take."""
 
 
 class KeySetError(ValueError):
@@ -79,28 +80,13 @@ class RemoteKeySet:
 
     async def _fetch(self) -> None:
         self._asked_at = time.monotonic()
+        fetcher = Fetcher()
         try:
-            async with aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=False) as session:
-                uri = self._uri
-                if not uri:
-                    configuration = await _get(session, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-                    uri = str(json.loads(configuration)["jwks_uri"])
-                self._keys = KeySet.parse(await _get(session, uri))
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
-            self._problem = str(error) or type(error).__name__
+            uri = self._uri or await key_set_uri(fetcher, self._issuer, seconds=_SECONDS)
+            self._keys = KeySet.parse(await fetcher.get(uri, seconds=_SECONDS))
+        except (FetchError, KeySetError) as error:
+            self._problem = str(error)
             log.error("keys of a token issuer not fetched", uri=self._uri or self._issuer, error=self._problem)
-
-
-async def _get(session: aiohttp.ClientSession, uri: str) -> bytes:
-    async with session.get(uri, allow_redirects=False) as response:
-        if response.status != 200:
-            raise KeySetError(f"{uri} answers {response.status}")
-        body = await response.content.read(_MAX_BYTES + 1)
-        while len(body) <= _MAX_BYTES and (more := await response.content.read(_MAX_BYTES)):
-            body += more
-        if len(body) > _MAX_BYTES:
-            raise KeySetError(f"{uri} answers more than {_MAX_BYTES} bytes")
-        return body
 
 
 def _key(written: Any) -> jwt.PyJWK | None:

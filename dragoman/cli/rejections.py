@@ -1,4 +1,4 @@
-"""What a person is told on standard error while proxies are served: what they reject, and what cannot be made."""
+"""What a person is told on standard error while proxies are served: what they reject, what cannot be made or had."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dragoman.cli.problems import tell
 from dragoman.runtime.blame import Origin, RejectedResource
 from dragoman.runtime.control_plane import FailedResource
+from dragoman.runtime.key_sets import UnfetchedKeys
 from dragoman.runtime.observer import Nack, discovery_service
 
 LISTED = 8
@@ -28,10 +29,20 @@ def tell_failure(failed: FailedResource) -> None:
     tell(f"error: {failed.view}: {failed.reason}{_made_from(failed.origins)}; proxies keep what they have of it")
 
 
+def tell_unfetched(keys: UnfetchedKeys) -> None:
+    """Print why keys of a token issuer cannot be fetched, for which policies, and what that means."""
+    so = "those of before stay in force" if keys.kept else "until then its tokens are refused"
+    tell(f"error: keys of a token issuer not fetched: {keys.problem}{_listed('named by', keys.policies)}; {so}")
+
+
 def _made_from(origins: Sequence[Origin]) -> str:
+    return _listed("made from", origins)
+
+
+def _listed(relation: str, origins: Sequence[Origin]) -> str:
     listed = ", ".join(map(str, origins[:LISTED]))
     more = f" and {len(origins) - LISTED} more" if len(origins) > LISTED else ""
-    return f"; made from {listed}{more}" if listed else ""
+    return f"; {relation} {listed}{more}" if listed else ""
 
 
 def _instead(resource: RejectedResource) -> str:

@@ -19,14 +19,16 @@ from dragoman.cli.ca_state import Opened, open_ca
 from dragoman.cli.callers import TrustedCallers, authenticators, ip_address, keep_root_file, trusted_callers
 from dragoman.cli.durations import duration
 from dragoman.cli.file_limit import raise_file_limit
+from dragoman.cli.key_fetching import key_fetching
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
 from dragoman.cli.problems import summary, tell, tell_reports
-from dragoman.cli.rejections import tell_failure, tell_nack
+from dragoman.cli.rejections import tell_failure, tell_nack, tell_unfetched
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
 from dragoman.runtime import ControlPlane
+from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
 from dragoman.sources.files import FileSource
@@ -52,6 +54,7 @@ class _Settings(NamedTuple):
     ca_overlap: timedelta
     trusted_node_accounts: frozenset[tuple[str, str]]
     limits: Limits
+    key_fetching: KeyFetching
 
 
 def serve(
@@ -181,6 +184,32 @@ def serve(
             help="Let at most so many streams begin in a second; others wait. 0 for any number.",
         ),
     ] = 0,
+    jwks_refresh_interval: Annotated[
+        str,
+        typer.Option(
+            "--jwks-refresh-interval",
+            metavar="DURATION",
+            envvar="PILOT_JWT_PUB_KEY_REFRESH_INTERVAL",
+            help="After how long the keys of token issuers (RequestAuthentication) are fetched anew.",
+        ),
+    ] = "20m",
+    jwks_blocked_cidr: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--jwks-blocked-cidr",
+            metavar="CIDR",
+            help="Addresses that keys are never fetched from, beside loopback, link-local, metadata and reserved ones; "
+            "may be repeated.",
+        ),
+    ] = None,
+    jwks_allowed_cidr: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--jwks-allowed-cidr",
+            metavar="CIDR",
+            help="Addresses that keys are fetched from all the same, such as 127.0.0.0/8; may be repeated.",
+        ),
+    ] = None,
     allow_core_dumps: Annotated[
         bool, typer.Option("--allow-core-dumps", help="Let a core dump, which holds private keys, be written.")
     ] = False,
@@ -230,6 +259,7 @@ def serve(
         duration(ca_overlap),
         frozenset(map(_account, trusted_node_account or ())),
         Limits(max_streams=max_streams, connects_per_second=max_connects_per_second),
+        key_fetching(jwks_refresh_interval, jwks_allowed_cidr or (), jwks_blocked_cidr or ()),
     )
     configure(log_format, log_level)
     if not allow_core_dumps:
@@ -276,6 +306,8 @@ async def _serve(settings: _Settings) -> None:
         on_batch=lambda batch: tell_reports(batch.reports),
         on_nack=tell_nack,
         on_failure=tell_failure,
+        on_unfetched_keys=tell_unfetched,
+        key_fetching=settings.key_fetching,
     )
     plane.identities.revoke(opened.revoked)
     debug = DebugServer(plane, token=settings.token)

@@ -6,8 +6,10 @@ in the order of issuers (Istio: pilot/pkg/security/authn/policy_applier.go).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Final, NamedTuple
 
+from crds.meta import ObjectKey
 from crds.requestauthentication import JWTRule, RequestAuthentication
 from dragoman.engine import Graph, consult, query
 from dragoman.mesh.inputs import JWKS, REQUEST_AUTHENTICATION_NAMESPACES, REQUEST_AUTHENTICATIONS, chosen
@@ -21,6 +23,20 @@ class KeySource(NamedTuple):
     uri: str
     """Of the key set, or the issuer whose OpenID configuration names it."""
     discovered: bool
+
+
+FETCH_TIMEOUT: Final = timedelta(seconds=5)
+"""How long fetching keys may take where no rule says (Istio: JWTRule.timeout)."""
+
+
+class KeyUse(NamedTuple):
+    """A source that rules name."""
+
+    source: KeySource
+    timeout: timedelta
+    """The longest that one of the rules allows."""
+    policies: tuple[ObjectKey, ...]
+    """Whose rules these are."""
 
 
 @query
@@ -50,16 +66,19 @@ def fetched_keys(g: Graph, source: KeySource) -> str | None:
 
 
 @query
-def key_sources(g: Graph) -> tuple[KeySource, ...]:
-    """All that the mesh's rules name."""
-    found = {
-        source
-        for namespace in consult(g, REQUEST_AUTHENTICATION_NAMESPACES, None)
-        for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace)
-        for rule in policy.spec.jwt_rules
-        if (source := key_source(rule)) is not None
-    }
-    return tuple(sorted(found))
+def key_uses(g: Graph) -> tuple[KeyUse, ...]:
+    """All sources that the mesh's rules name."""
+    found: dict[KeySource, KeyUse] = {}
+    for namespace in consult(g, REQUEST_AUTHENTICATION_NAMESPACES, None):
+        for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace):
+            for rule in policy.spec.jwt_rules:
+                source = key_source(rule)
+                if source is not None:
+                    timeout = rule.timeout or FETCH_TIMEOUT
+                    before = found.get(source, KeyUse(source, timeout, ()))
+                    policies = tuple(dict.fromkeys((*before.policies, policy.key)))
+                    found[source] = KeyUse(source, max(before.timeout, timeout), policies)
+    return tuple(found[source] for source in sorted(found))
 
 
 def _match_labels(policy: RequestAuthentication) -> dict[str, str]:

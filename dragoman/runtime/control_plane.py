@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ from dragoman.callers.client_certificate import ClientCertificate
 from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
 from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
+from dragoman.mesh.inputs import JWKS
+from dragoman.mesh.request_authentications import KeySource
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
 from dragoman.runtime import garbage
@@ -38,6 +40,7 @@ from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.governor import Governor
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.impersonation import NodeAccounts
+from dragoman.runtime.key_sets import KeyFetching, KeySets, UnfetchedKeys
 from dragoman.runtime.mounted_views import Mounted, MountedViews
 from dragoman.runtime.observer import Nack, StreamObserver
 from dragoman.runtime.quarantine_store import QuarantineStore
@@ -57,6 +60,9 @@ _CHANGES_AT_ONCE = 200
 
 _FORGET_EVERY = 10.0
 """Seconds between searches for what nobody observes any more."""
+
+_FIRST_KEYS = 5.0
+"""Longest wait for keys before proxies are let in, in seconds: a restart must not take from proxies what they have."""
 
 _FORGET_AT_ONCE = 1000
 """Queries forgotten between two turns of the streams: some milliseconds."""
@@ -93,8 +99,9 @@ class ControlPlane:
     """Everything that runs.
 
     `on_batch` is told of each batch when its changes are in force, `on_nack` of each rejection by a proxy, `on_failure`
-    of each resource that begins to fail; `authenticators` judge who calls over TLS, by default by client certificates;
-    `keeper` keeps `authority` and follows its rotation and changes of the CA that is `plugged_in`; without one the
+    of each resource that begins to fail, `on_unfetched_keys` of keys of token issuers that cannot be fetched, which is
+    done as `key_fetching` says; `authenticators` judge who calls over TLS, by default by client certificates; `keeper`
+    keeps `authority` and follows its rotation and changes of the CA that is `plugged_in`; without one the
     authority stays as it is. Agents that run as one of the
     `trusted_node_accounts` (namespace, name) get certificates for the pods of their node. `registry` gets the metrics.
     """
@@ -115,6 +122,8 @@ class ControlPlane:
         on_batch: Callable[[Batch], None] = lambda batch: None,
         on_nack: Callable[[Nack], None] = lambda nack: None,
         on_failure: Callable[[FailedResource], None] = lambda failed: None,
+        on_unfetched_keys: Callable[[UnfetchedKeys], None] = lambda keys: None,
+        key_fetching: KeyFetching = KeyFetching(),  # noqa: B008 - frozen
     ) -> None:
         self.registry = registry or CollectorRegistry()
         self.graph = Graph()
@@ -134,6 +143,14 @@ class ControlPlane:
         self.observer = StreamObserver(self.registry, self.rejected, on_nack)
         self.trust_domains = TrustDomains(self.graph)
         self._added_roots = AddedRoots(self.graph, self.identities)
+        self.key_sets = KeySets(
+            self.graph,
+            key_fetching,
+            self._take_keys,
+            self.registry,
+            locate=self._located,
+            on_problem=on_unfetched_keys,
+        )
         self._authenticators = Authenticators(authenticators(self.trust_domains), self.registry)
         self.server = XdsServer(self.connect, authenticate=self.authenticate, observer=self.observer, limits=limits)
         self.rotation = (
@@ -174,6 +191,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Let proxies in; after `load`, and after the server was told where to listen."""
+        await self.key_sets.first(_FIRST_KEYS)
         await self.server.start()
         self.ready = True
 
@@ -214,6 +232,7 @@ class ControlPlane:
             tasks.create_task(self._follow())
             tasks.create_task(self._apply())
             tasks.create_task(self.identities.renew())
+            tasks.create_task(self.key_sets.run())
             tasks.create_task(self._forget())
             tasks.create_task(self.quarantine.run())
             if self.rotation is not None:
@@ -245,6 +264,13 @@ class ControlPlane:
         for batch in listed:
             self._on_batch(batch)
 
+    async def _take_keys(self, fetched: Mapping[KeySource, str | None]) -> None:
+        async with self._turn:
+            tx = self.graph.transaction()
+            for source, keys in fetched.items():
+                tx.set(JWKS, source, keys)
+            await self._finish(tx)
+
     async def _finish(self, tx: Transaction, keys: frozenset[Any] = frozenset()) -> None:
         """Run a transaction and hand out what it changed; sessions whose facts changed follow at once."""
         await self._run(tx, keys)
@@ -265,6 +291,7 @@ class ControlPlane:
                     self._tell(*failed)
         self.credentials.publish(tx.changed, keys)
         self._added_roots.follow()
+        self.key_sets.follow()
 
     def _tell(self, mounted: Mounted, call: Call[Any], failure: Failure) -> None:
         """Tell of a resource that begins to fail."""

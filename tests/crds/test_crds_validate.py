@@ -603,6 +603,16 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     (
         "RequestAuthentication",
+        "{jwtRules: [{issuer: a, jwks: '{\"keys\": [{\"kty\": \"EC\"}]}'}]}",
+        [("DRG0412", "spec.jwtRules[0].jwks.keys[0]"), ("DRG0412", "spec.jwtRules[0].jwks")],
+    ),
+    (
+        "RequestAuthentication",
+        "{jwtRules: [{issuer: a, jwksUri: 'https://me:secret@a/', fromHeaders: [{name: x, prefix: \"a\\nb\"}]}]}",
+        [("DRG0314", "spec.jwtRules[0].jwksUri"), ("DRG0314", "spec.jwtRules[0].fromHeaders[0].prefix")],
+    ),
+    (
+        "RequestAuthentication",
         "{jwtRules: [{issuer: a, jwks: '[]', jwksUri: 'ftp://a'}]}",
         [
             ("DRG0307", "spec.jwtRules[0]"),

@@ -1,0 +1,31 @@
+"""What `serve` is told of fetching the keys of token issuers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from datetime import timedelta
+
+import typer
+
+from dragoman.callers.address_rules import AddressRules, Network
+from dragoman.cli.durations import duration
+from dragoman.runtime.key_sets import KeyFetching
+
+_LEAST = timedelta(seconds=1)
+
+
+def key_fetching(interval: str, allowed: Sequence[str], blocked: Sequence[str]) -> KeyFetching:
+    """Parse the options; wrong ones are usage errors (exit code 2)."""
+    refresh_after = duration(interval)
+    if refresh_after < _LEAST:
+        raise typer.BadParameter(f"--jwks-refresh-interval {interval}: at least {_LEAST.seconds}s")
+    rules = AddressRules(_networks("--jwks-allowed-cidr", allowed), _networks("--jwks-blocked-cidr", blocked))
+    return KeyFetching(rules, refresh_after.total_seconds())
+
+
+def _networks(option: str, texts: Sequence[str]) -> tuple[Network, ...]:
+    try:
+        return tuple(map(ipaddress.ip_network, texts))
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
