@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.core.v3 import DataSource, WatchedDirectory
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     Secret,
     TlsCertificate,
 )
 
+from ca.key_folder import CHAIN_FILE, KEY_FILE
 from ca.workload_certificates import IssuedCertificate
 from dragoman.codec import Encoded
 
@@ -35,6 +36,23 @@ def workload_secret(certificate: IssuedCertificate) -> Confidential:
             tls_certificate=TlsCertificate(
                 certificate_chain=DataSource(inline_bytes=certificate.chain_pem),
                 private_key=DataSource(inline_bytes=certificate.key_pem),
+            ),
+        )
+    )
+
+
+def kept_secret(folder: str) -> Encoded:
+    """The secret `default` of a proxy that keeps its own key: where its Envoy finds chain and key, and never they.
+
+    Envoy reads both anew when something is renamed in the folder (Envoy: TlsCertificate.watched_directory).
+    """
+    return Encoded.of(
+        Secret(
+            name=WORKLOAD_SECRET,
+            tls_certificate=TlsCertificate(
+                certificate_chain=DataSource(filename=f"{folder}/{CHAIN_FILE}"),
+                private_key=DataSource(filename=f"{folder}/{KEY_FILE}"),
+                watched_directory=WatchedDirectory(path=folder),
             ),
         )
     )

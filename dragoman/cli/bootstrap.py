@@ -73,6 +73,15 @@ def bootstrap(
             help="Let Envoy's google_grpc read the token: one file only, but a new root needs a restart.",
         ),
     ] = False,
+    key_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-folder",
+            metavar="DIR",
+            help="Folder in the pod where `dragoman agent` keeps the key; the control plane then makes none.",
+            file_okay=False,
+        ),
+    ] = None,
     bind: Annotated[
         str | None,
         typer.Option(
@@ -155,6 +164,7 @@ def bootstrap(
         labels=_labels(label or []),
         interception_mode=interception_mode.value,
         http_proxy_port=http_proxy_port,
+        key_folder=str(key_folder.absolute()) if key_folder is not None else None,
     )
     roots = (root_file or default_root_file(default_state_folder())).absolute() if secured else None
     try:

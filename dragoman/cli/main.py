@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "validate": "validate:validate",
     "bootstrap": "bootstrap:bootstrap",
     "token": "token:token",
+    "agent": "agent:agent",
     "proxy-status": "proxies:proxy_status",
     "proxy-config": "proxies:proxy_config",
     "xds": "xds:group",

@@ -12,8 +12,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from ca import core_dumps
 from ca.authority import MAX_LIFETIME, AuthorityError
-from dragoman.cli import core_dumps
 from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
 from dragoman.cli.ca_state import Opened, open_ca
 from dragoman.cli.callers import TrustedCallers, authenticators, ip_address, keep_root_file, trusted_callers

@@ -61,8 +61,11 @@ def _any(resource: Resource) -> dict[str, Any]:
 def _secrets(plane: ControlPlane, session: ProxySession) -> dict[str, Any]:
     secrets: list[dict[str, Any]] = []
     if session.identity is not None:
-        certificate = plane.identities.certificates.get(session.identity)
-        chain = {"certificateChain": _inline(certificate.chain_pem), "privateKey": _inline(_REDACTED)}
+        if session.key_folder is not None:
+            chain = {"watchedDirectory": {"path": session.key_folder}}
+        else:
+            certificate = plane.identities.certificates.get(session.identity)
+            chain = {"certificateChain": _inline(certificate.chain_pem), "privateKey": _inline(_REDACTED)}
         roots = {"trustedCa": _inline(plane.identities.roots_pem)}
         secrets.append(_secret(WORKLOAD_CERTIFICATE, {"tlsCertificate": chain}))
         secrets.append(_secret(ROOT_CERTIFICATES, {"validationContext": roots}))

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ca.audit import Audit
 from ca.authority import Authority, AuthorityError, pem
 from ca.identity import WorkloadIdentity
-from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, root_secret, workload_secret
+from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, kept_secret, root_secret, workload_secret
 from ca.workload_certificates import IssuedCertificate, WorkloadCertificates
 from dragoman.codec import SECRET
 from xds import View
@@ -41,6 +41,8 @@ class Identities:
         self.certificates = certificates
         self._audit = audit
         self._views: dict[WorkloadIdentity, View] = {}
+        self._kept: dict[int, View] = {}
+        """Of proxies that keep their own keys, by holder."""
         self._changed = asyncio.Event()
         self._added: tuple[x509.Certificate, ...] = ()
         self._revoked: dict[x509.Name, x509.CertificateRevocationList] = {}
@@ -103,16 +105,16 @@ class Identities:
             and listed.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
         )
 
-    def trusted(self, identity: WorkloadIdentity) -> bool:
-        """Whether the current trust bundle is what is served to a workload: a rejected one is held back."""
-        served = self._views[identity].get((SECRET, ROOT_SECRET))
+    def trusted(self, view: View) -> bool:
+        """Whether the current trust bundle is what a view of secrets serves: a rejected one is held back."""
+        served = view.get((SECRET, ROOT_SECRET))
         return served is not None and served.version == self._root.version
 
     def _distribute(self) -> None:
         root = root_secret(self.roots_pem, self._crl_pem())
         if root.version != self._root.version:
             self._root = root
-            for view in self._views.values():
+            for view in (*self._views.values(), *self._kept.values()):
                 view.apply({(SECRET, ROOT_SECRET): root})
             self.on_roots_changed()
 
@@ -137,6 +139,22 @@ class Identities:
         self.certificates.release(identity, id(holder))
         if not self.held(identity):
             del self._views[identity]
+
+    def acquire_kept(self, folder: str, holder: object) -> View:
+        """The secrets of a proxy that keeps its own key in a folder of its pod: no key is made for it here.
+
+        The view is the holder's alone, so that a proxy which came before its files did gets another chance when it
+        connects again, and rejects nothing for others.
+        """
+        view = self._kept.get(id(holder))
+        if view is None:
+            view = self._kept[id(holder)] = View("secrets kept in the pod", secret=True)
+            view.apply({(SECRET, WORKLOAD_SECRET): kept_secret(folder), (SECRET, ROOT_SECRET): self._root})
+        return view
+
+    def release_kept(self, holder: object) -> None:
+        """Forget the view of a holder, if it has one."""
+        self._kept.pop(id(holder), None)
 
     def held(self, identity: WorkloadIdentity) -> bool:
         try:

@@ -119,8 +119,7 @@ class RootRotation:
         """Who is not known to trust the bundle, which has just been given to the views."""
         behind = {status.proxy for status in self._connections() if not _has_secrets(status, now)}
         for session in self._sessions:
-            identity = session.identity
-            held_back = identity is not None and not self._identities.trusted(identity)
+            held_back = session.secrets is not None and not self._identities.trusted(session.secrets)
             confirmed = None if held_back or session.proxy_id in behind else bundle
             self._ledger.seen(session.proxy_id, now, confirmed=confirmed)
         return self._ledger.waiting(bundle, now)

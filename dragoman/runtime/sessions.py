@@ -12,6 +12,7 @@ from ca.caller import Caller
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
 from dragoman.engine import Failure, Graph, Mount, Transaction, Tree, query
 from dragoman.mesh.identities import PodIdentity, identity_of
+from dragoman.mesh.key_folder import KEY_FOLDER, key_folder_of
 from dragoman.mesh.proxies import GatewayView, views_of
 from dragoman.mesh.proxies import View as ViewKey
 from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
@@ -40,12 +41,14 @@ class ProxySession:
         "facts",
         "gateway",
         "identity",
+        "key_folder",
         "keys",
         "node",
         "on_refused",
         "on_views_changed",
         "proxy",
         "proxy_id",
+        "secrets",
         "views",
     )
 
@@ -58,6 +61,9 @@ class ProxySession:
         self.facts = facts
         self.keys: tuple[ViewKey, ...] = ()
         self.identity: WorkloadIdentity | None = None
+        self.key_folder: str | None = None
+        """Where the pod keeps its own key; None for a key from here."""
+        self.secrets: View | None = None
         self.gateway: GatewayView | None = None
         self.views: tuple[View, ...] = ()
         self.on_views_changed: Callable[[], None] | None = None
@@ -98,8 +104,13 @@ class Sessions:
         caller: Caller | None = peer.caller
         if caller is not None:
             require_own_name(caller, proxy, node.metadata)
+        try:
+            folder = key_folder_of(node.metadata)
+        except ValueError as error:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"node metadata {KEY_FOLDER}: {error}") from None
         facts = tx.mount(facts_of.call(proxy.type, proxy.namespace, proxy.name))
         session = ProxySession(self, proxy, node, caller, facts)
+        session.key_folder = folder
         self._sessions[session] = peer.local or caller is not None
         self._by_facts[facts] = session
         return session
@@ -124,7 +135,8 @@ class Sessions:
         session.keys = keys
         if self._sessions[session]:
             session.identity = identity
-            views.append(self._identities.acquire(session.identity, session))
+            session.secrets = self._secrets_of(session, identity)
+            views.append(session.secrets)
             session.gateway = next((key for key in keys if isinstance(key, GatewayView)), None)
             if session.gateway is not None:
                 views.append(self._credentials.acquire(session.gateway, tx))
@@ -144,7 +156,13 @@ class Sessions:
         del self._sessions[session], self._by_facts[session.facts]
         session.facts.close()
         self._let_go(session, session.keys, session.identity, session.gateway)
+        self._identities.release_kept(session)
         session.views = ()
+
+    def _secrets_of(self, session: ProxySession, identity: WorkloadIdentity) -> View:
+        if session.key_folder is not None:
+            return self._identities.acquire_kept(session.key_folder, session)
+        return self._identities.acquire(identity, session)
 
     def _let_go(
         self,
@@ -157,7 +175,7 @@ class Sessions:
             self._mounted.release(key)
         if gateway is not None:
             self._credentials.release(gateway)
-        if identity is not None:
+        if identity is not None and session.key_folder is None:
             self._identities.release(identity, session)
 
     def _read(self, session: ProxySession) -> tuple[tuple[ViewKey, ...], PodIdentity | None]:

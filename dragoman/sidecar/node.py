@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.core.v3 import Locality
 from envoy_data_plane.envoy.config.core.v3 import Node as EnvoyNode
 
 from dragoman.codec import struct
+from dragoman.mesh.key_folder import KEY_FOLDER
 from dragoman.mesh.proxy_id import ProxyId
 
 Json = None | bool | float | int | str | list["Json"] | Mapping[str, "Json"]
@@ -21,8 +22,8 @@ class Node:
     """A proxy's node. Every field but `id` may be left out; the control plane trusts none of them for identity.
 
     `locality` is `region/zone/subzone`, as far as known; `istio_version` the version of Istio's API that the proxy was
-    made for. `metadata` adds further keys of Istio's NodeMetadata (Istio: pkg/model/proxy.go), and wins over the
-    fields here.
+    made for; `key_folder` where the pod keeps its own key, instead of having one sent. `metadata` adds further keys of
+    Istio's NodeMetadata (Istio: pkg/model/proxy.go), and wins over the fields here.
     """
 
     id: ProxyId
@@ -35,6 +36,7 @@ class Node:
     interception_mode: InterceptionMode = "REDIRECT"
     http_proxy_port: int | None = None
     istio_version: str | None = None
+    key_folder: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
 
     @property
@@ -68,4 +70,6 @@ class Node:
             metadata["HTTP_PROXY_PORT"] = str(self.http_proxy_port)  # Istio's NodeMetadata has it as a string
         if self.istio_version is not None:
             metadata["ISTIO_VERSION"] = self.istio_version
+        if self.key_folder is not None:
+            metadata[KEY_FOLDER] = self.key_folder
         return metadata | dict(self.metadata)

@@ -5,7 +5,7 @@ import sys
 
 FORBIDDEN = """
 import ctypes, resource
-from dragoman.cli import core_dumps
+from ca import core_dumps
 core_dumps.forbid()
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))
 """
