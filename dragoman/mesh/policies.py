@@ -94,13 +94,26 @@ def mtls_mode(g: Graph, namespace: str, labels: Labels, port: int) -> MtlsMode:
 @query
 def authorization_policies(g: Graph, namespace: str, labels: Labels) -> tuple[AuthorizationPolicy, ...]:
     """Policies that select a workload: the root namespace's first, then its own namespace's, oldest first in each."""
-    scopes = dict.fromkeys((root_namespace(g), namespace))
-    return tuple(
-        chosen(g, policy)
-        for scope in scopes
-        for policy in consult(g, AUTHORIZATION_POLICIES, scope)
-        if not _targets_something(policy) and selects(_match_labels(policy), labels)
-    )
+    found: list[AuthorizationPolicy] = []
+    for scope in dict.fromkeys((root_namespace(g), namespace)):
+        by_pair = consult(g, _policies_by_pair, scope)
+        near = [entry for pair in (None, *labels) for entry in by_pair.get(pair, ())]
+        near.sort(key=lambda entry: entry[0])
+        found += (chosen(g, policy) for _, policy in near if selects(_match_labels(policy), labels))
+    return tuple(found)
+
+
+@query
+def _policies_by_pair(
+    g: Graph, namespace: str
+) -> dict[tuple[str, str] | None, tuple[tuple[int, AuthorizationPolicy], ...]]:
+    """The policies of a namespace, each with its place, by a label that whoever they select must have; None: none."""
+    found: dict[tuple[str, str] | None, list[tuple[int, AuthorizationPolicy]]] = {}
+    listed = consult(g, AUTHORIZATION_POLICIES, namespace)
+    for place, policy in enumerate(listed):
+        if not _targets_something(policy):
+            found.setdefault(min(_match_labels(policy).items(), default=None), []).append((place, policy))
+    return {pair: tuple(listed) for pair, listed in found.items()}
 
 
 def _targets_something(policy: AuthorizationPolicy) -> bool:
