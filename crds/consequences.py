@@ -30,11 +30,12 @@ def consequences(obj: IstioObject) -> Iterator[Problem]:
             for index, tcp in enumerate(obj.spec.tcp):
                 yield from _at_sidecars(obj, tcp, f"spec.tcp[{index}]")
         case DestinationRule():
+            selects = obj.spec.workload_selector is not None
             if obj.spec.traffic_policy is not None:
-                yield from _policy(obj.spec.traffic_policy, "spec.trafficPolicy")
+                yield from _policy(obj.spec.traffic_policy, "spec.trafficPolicy", selects)
             for index, subset in enumerate(obj.spec.subsets):
                 if subset.traffic_policy is not None:
-                    yield from _policy(subset.traffic_policy, f"spec.subsets[{index}].trafficPolicy")
+                    yield from _policy(subset.traffic_policy, f"spec.subsets[{index}].trafficPolicy", selects)
         case AuthorizationPolicy() | RequestAuthentication():
             if obj.spec.target_ref is not None:
                 yield from _target(obj.spec.target_ref, "spec.targetRef")
@@ -76,17 +77,22 @@ def _at_sidecars(obj: VirtualService, route: TLSRoute | TCPRoute, path: str) -> 
         yield problem("DRG0205", path, message, "take `mesh` out of its gateways")
 
 
-def _policy(policy: TrafficPolicy, path: str) -> Iterator[Problem]:
-    yield from _credential(policy.tls, f"{path}.tls")
+def _policy(policy: TrafficPolicy, path: str, selects: bool) -> Iterator[Problem]:
+    yield from _credential(policy.tls, f"{path}.tls", selects)
     for index, port in enumerate(policy.port_level_settings):
-        yield from _credential(port.tls, f"{path}.portLevelSettings[{index}].tls")
+        yield from _credential(port.tls, f"{path}.portLevelSettings[{index}].tls", selects)
 
 
-def _credential(tls: ClientTLSSettings | None, path: str) -> Iterator[Problem]:
-    if tls is not None and tls.credential_name and tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
+def _credential(tls: ClientTLSSettings | None, path: str, selects: bool) -> Iterator[Problem]:
+    if tls is None or not tls.credential_name:
+        return
+    if tls.mode not in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
+        message = f"mode {tls.mode or ClientTLSMode.DISABLE} uses no credential: this one is ignored"
+        yield problem("DRG0406", f"{path}.credentialName", message, "remove it, or set mode SIMPLE or MUTUAL")
+    elif not selects and not tls.credential_name.startswith("configmap://"):
         message = (
-            "credentials by name are not given to clients yet: every connection under this policy is refused,"
-            " since without them it could not be the TLS that is asked for"
+            "gateways get this credential; sidecars get one only from a rule that selects them:"
+            " every connection of other sidecars under this policy is refused"
         )
-        remedy = "mount the certificates and name their files: caCertificates, clientCertificate, privateKey"
+        remedy = "select the clients: workloadSelector; or name files: caCertificates, clientCertificate, privateKey"
         yield problem("DRG0409", f"{path}.credentialName", message, remedy)

@@ -133,6 +133,8 @@ _PORT_POLICY = """
     tls.clientCertificate
     tls.privateKey
     tls.insecureSkipVerify
+    tls.credentialName
+    tls.caCrl
 """
 
 

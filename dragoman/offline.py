@@ -13,8 +13,8 @@ from typing import Any
 from crds.meta import ObjectKey
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, to_json
 from dragoman.engine import Call, Failure, Graph
-from dragoman.mesh.gateways import credentials_of
-from dragoman.mesh.proxies import GatewayView, View, views_of
+from dragoman.mesh.credential_uses import credentials_of, credentials_view
+from dragoman.mesh.proxies import View, views_of
 from dragoman.mesh.proxy_id import ProxyId
 from dragoman.mesh.world import World
 from dragoman.provenance import origins, parts
@@ -85,7 +85,7 @@ def translated(mesh: Mesh, proxy: ProxyId, *, provenance: bool = False) -> dict[
         ]
         for section, type_url in _SECTIONS.items()
     }
-    document["secrets"] = _secrets(mesh, views(mesh, proxy))
+    document["secrets"] = _secrets(mesh, proxy)
     failures = {str(call): str(value.error) for call, value in found.items() if isinstance(value, Failure)}
     if failures:
         document["failures"] = failures
@@ -109,11 +109,11 @@ def _made_from(g: Graph, call: Call[Any], value: Encoded) -> dict[str, Any]:
     return found
 
 
-def _secrets(mesh: Mesh, found: tuple[View, ...]) -> list[str]:
+def _secrets(mesh: Mesh, proxy: ProxyId) -> list[str]:
     names = [WORKLOAD_CERTIFICATE, ROOT_CERTIFICATES]
-    for view in found:
-        if isinstance(view, GatewayView):
-            names += credentials_of(mesh.graph, view)
+    view = credentials_view(mesh.graph, proxy.type, proxy.namespace, proxy.name)
+    if view is not None:
+        names += dict.fromkeys(use.name for use in credentials_of(mesh.graph, view))
     return names
 
 

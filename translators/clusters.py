@@ -5,7 +5,9 @@ Istio: pilot/pkg/networking/core/cluster.go, cluster_builder.go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
@@ -19,6 +21,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 
 from dragoman.codec import ENDPOINT, Encoded, Ref, struct
 from dragoman.engine import Graph, query
+from dragoman.mesh.credentials import may_hold
 from dragoman.mesh.endpoints import all_speak_mtls, service_accounts
 from dragoman.mesh.policies import MtlsMode, namespace_mtls_mode
 from dragoman.mesh.rules import Rule, RuleKeys, merged_rule
@@ -41,12 +44,20 @@ from translators.traffic_policies import PolicyInForce, policy_in_force
 
 @query
 def outbound_cluster_of(
-    g: Graph, namespace: str, name: str, number: int, subset: str, rules: RuleKeys, dials_directly: bool
+    g: Graph,
+    namespace: str,
+    name: str,
+    number: int,
+    subset: str,
+    rules: RuleKeys,
+    dials_directly: bool,
+    holds_credentials: bool,
 ) -> Encoded | None:
     """The cluster of one port and subset of a service under the given DestinationRules.
 
     `dials_directly`: a captured sidecar reaches a headless service at the address its application dialled; a gateway or
-    an uncaptured sidecar has no such address and balances over endpoints instead.
+    an uncaptured sidecar has no such address and balances over endpoints instead. `holds_credentials`: whether the
+    client gets the Secrets that the rules name although they select no workloads.
     """
     found = service(g, namespace, name)
     port = found.port(number) if found is not None else None
@@ -59,7 +70,7 @@ def outbound_cluster_of(
     cluster, refs = _cluster(found, port, subset, policy, dials_directly)
     cluster.connect_timeout = _connect_timeout(policy) or mesh_config(g).connect_timeout
     cluster.metadata = _metadata(found, port, subset, rule)
-    refs |= _transport(g, cluster, found, port, subset, policy)
+    refs |= _transport(g, cluster, found, port, subset, policy, _holds(rule, holds_credentials))
     return Encoded.of(cluster, refs=refs)
 
 
@@ -114,7 +125,13 @@ def _metadata(found: Service, port: Port, subset: str, rule: Rule | None) -> Met
 
 
 def _transport(
-    g: Graph, cluster: Cluster, found: Service, port: Port, subset: str, policy: PolicyInForce
+    g: Graph,
+    cluster: Cluster,
+    found: Service,
+    port: Port,
+    subset: str,
+    policy: PolicyInForce,
+    holds: Callable[[str], bool],
 ) -> frozenset[Ref]:
     offer = alpn.offered(port.protocol)
     if speaks_http2(port.protocol, policy.connection_pool):
@@ -130,6 +147,8 @@ def _transport(
             alpn=offer,
             identities=_identities(g, found),
             http2=speaks_http2(port.protocol, policy.connection_pool),
+            holds=holds,
+            defaults=mesh_config(g).tls_defaults,
         )
     if not mesh_config(g).enable_auto_mtls or namespace_mtls_mode(g, found.namespace) is MtlsMode.DISABLE:
         return frozenset()
@@ -139,6 +158,11 @@ def _transport(
     if not all_speak_mtls(g, found.namespace, found.name, port.name):
         return frozenset()
     return upstream_tls.mutual(cluster, sni, offer, _identities(g, found))
+
+
+def _holds(rule: Rule | None, gateway: bool) -> Callable[[str], bool]:
+    """Whether the client gets a credential that the rule names."""
+    return partial(may_hold, gateway=gateway, selected=rule is not None and rule.selects)
 
 
 def _identities(g: Graph, found: Service) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ from translators.routes import route_configuration
 def outbound(g: Graph, view: OutboundView) -> Tree:
     """Clusters and endpoints of all that a proxy may see, and for a sidecar the listeners and routes towards them."""
     calls: list[Call[Any]] = [black_hole_cluster.call(), passthrough_cluster.call()]
-    scope = (view.namespace, view.labels, view.egress, view.mode is not Interception.NONE)
+    dials_directly, gateway = view.mode is not Interception.NONE, view.type is not ProxyType.SIDECAR
+    scope = (view.namespace, view.labels, view.egress, dials_directly, gateway)
     calls += (services_of_namespace.call(*scope, provider) for provider in provider_namespaces(g, view.egress))
     calls.append(authorizers_out_of_sight.call(*scope))
     if view.type is ProxyType.SIDECAR:
@@ -46,41 +47,45 @@ def outbound(g: Graph, view: OutboundView) -> Tree:
 
 @query
 def services_of_namespace(
-    g: Graph, client: str, labels: Labels, egress: Egress, dials_directly: bool, provider: str
+    g: Graph, client: str, labels: Labels, egress: Egress, dials_directly: bool, gateway: bool, provider: str
 ) -> Tree:
     """Clusters and endpoints of the services of one provider namespace."""
     calls: list[Call[Any]] = []
     for name in visible_services(g, client, egress, provider):
-        calls += _of_service(g, client, labels, dials_directly, provider, name)
+        calls += _of_service(g, client, labels, dials_directly, gateway, provider, name)
     return Tree(calls)
 
 
 @query
-def authorizers_out_of_sight(g: Graph, client: str, labels: Labels, egress: Egress, dials_directly: bool) -> Tree:
+def authorizers_out_of_sight(
+    g: Graph, client: str, labels: Labels, egress: Egress, dials_directly: bool, gateway: bool
+) -> Tree:
     """The same of external authorizers that a proxy's applications may not call: the proxy must ask them all the same,
     and without their clusters every request would be denied."""
     calls: list[Call[Any]] = []
     for provider, name in asked_services(g):
         if name not in visible_services(g, client, egress, provider):
-            calls += _of_service(g, client, labels, dials_directly, provider, name)
+            calls += _of_service(g, client, labels, dials_directly, gateway, provider, name)
     return Tree(calls)
 
 
 def _of_service(
-    g: Graph, client: str, labels: Labels, dials_directly: bool, provider: str, name: str
+    g: Graph, client: str, labels: Labels, dials_directly: bool, gateway: bool, provider: str, name: str
 ) -> Iterator[Call[Any]]:
     found = service(g, provider, name)
     if found is None or found.alias_of is not None:
         return
     rules = destination_rules(g, client, labels, provider, found.host)
     rule = merged_rule(g, rules)
+    # Gateways and sidecars share what does not depend on who gets Secrets.
+    holds_credentials = gateway and rule is not None and rule.names_credentials
     subsets = ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",)
     for port in found.ports:
         if port.protocol is Protocol.UDP:
             continue
         for subset in subsets:
             key = (provider, name, port.number, subset)
-            yield outbound_cluster_of.call(*key, rules, dials_directly)
+            yield outbound_cluster_of.call(*key, rules, dials_directly, holds_credentials)
             if not (found.headless and dials_directly):
                 yield load_assignment.call(*key, subset_labels(g, rules, subset))
 

@@ -5,21 +5,31 @@ Istio: pilot/pkg/networking/core/cluster_tls.go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterTransportSocketMatch
 from envoy_data_plane.envoy.config.core.v3 import DataSource, UpstreamHttpProtocolOptions
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
+    CommonTlsContextCombinedCertificateValidationContext,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
     TlsCertificate,
+    TlsParameters,
     UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    TlsParametersTlsProtocol as Version,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from crds.clienttls import ClientTLSMode, ClientTLSSettings
-from dragoman.codec import Ref, struct
-from translators.tls import MESH_SECRETS, PLAINTEXT, mesh_upstream, upstream_socket
+from crds.meshconfig import TLSConfig
+from crds.servertls import CIPHER_SUITES, ECDH_CURVES
+from dragoman.codec import SECRET, Ref, struct
+from dragoman.mesh.credentials import CA_SUFFIX, names_of_client
+from translators.tls import MESH_SECRETS, PLAINTEXT, mesh_upstream, sds, upstream_socket
 
 TLS_MODE = "tlsMode"
 """Key in an endpoint's `envoy.transport_socket_match` metadata that says it speaks the mesh's TLS."""
@@ -30,8 +40,8 @@ SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 which Envoy does not implement: it would verify nothing. Where the file is missing Envoy refuses the cluster."""
 
 NO_CERTIFICATE = "0" * 64
-"""The hash of no certificate. Credentials by name are not given to clients: so that TLS does not become plaintext, as
-it does at Istio's sidecars, no server is good enough (docs/decisions/client-credentials.md)."""
+"""The hash of no certificate. A sidecar that a rule does not select gets no credential: so that TLS does not become
+plaintext, as it does at Istio's, no server is good enough (docs/decisions/client-credentials.md)."""
 
 
 def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
@@ -61,40 +71,81 @@ def written(
     alpn: tuple[str, ...],
     identities: tuple[str, ...],
     http2: bool,
+    holds: Callable[[str], bool],
+    defaults: TLSConfig,
 ) -> frozenset[Ref]:
-    """What a DestinationRule's `tls` says."""
+    """What a DestinationRule's `tls` says; `holds` tells whether the client gets a credential, by its SDS name.
+
+    `defaults` are the mesh's for connections that are not the mesh's own (Istio: MeshConfig.tlsDefaults).
+    """
     match settings.mode:
         case None | ClientTLSMode.DISABLE:
             return frozenset()
         case ClientTLSMode.ISTIO_MUTUAL:
             return mutual(cluster, settings.sni or sni, alpn, settings.subject_alt_names or identities)
-    context = CommonTlsContext(alpn_protocols=["h2"] if http2 else [])
-    if settings.credential_name:
-        context.validation_context = CertificateValidationContext(verify_certificate_hash=[NO_CERTIFICATE])
+    context = CommonTlsContext(alpn_protocols=["h2"] if http2 else [], tls_params=_parameters(defaults))
+    names = names_of_client(settings)
+    if not settings.credential_name:
+        context.validation_context = _from_files(settings)
+        if settings.mode is ClientTLSMode.MUTUAL:
+            context.tls_certificates = [_certificate_files(settings)]
+    elif all(map(holds, names)):
+        _by_name(context, settings, names)
     else:
-        _originate(context, settings)
+        names = ()
+        context.validation_context = CertificateValidationContext(verify_certificate_hash=[NO_CERTIFICATE])
     cluster.transport_socket = upstream_socket(UpstreamTlsContext(common_tls_context=context, sni=settings.sni or ""))
-    return frozenset()
+    return frozenset((SECRET, name) for name in names)
 
 
-def _originate(context: CommonTlsContext, settings: ClientTLSSettings) -> None:
-    validation = CertificateValidationContext()
-    if not settings.insecure_skip_verify:  # Envoy refuses names without roots to verify them by
-        path = settings.ca_certificates
-        validation.trusted_ca = DataSource(filename=path if path and path != "system" else SYSTEM_ROOTS)
-        validation.match_typed_subject_alt_names = [
+def _parameters(defaults: TLSConfig) -> TlsParameters:
+    # Envoy's default maximum for clients is TLS 1.2 (Envoy: TlsParameters).
+    return TlsParameters(
+        tls_minimum_protocol_version=Version.TLSv1_2,
+        tls_maximum_protocol_version=Version.TLSv1_3,
+        cipher_suites=[name for name in defaults.cipher_suites if name in CIPHER_SUITES],
+        ecdh_curves=[name for name in defaults.ecdh_curves if name in ECDH_CURVES],
+    )
+
+
+def _from_files(settings: ClientTLSSettings) -> CertificateValidationContext:
+    if settings.insecure_skip_verify:
+        return CertificateValidationContext()
+    path = settings.ca_certificates
+    validation = _validation(settings)
+    validation.trusted_ca = DataSource(filename=path if path and path != "system" else SYSTEM_ROOTS)
+    return validation
+
+
+def _by_name(context: CommonTlsContext, settings: ClientTLSSettings, names: tuple[str, ...]) -> None:
+    for name in names:
+        if name.endswith(CA_SUFFIX):
+            context.combined_validation_context = CommonTlsContextCombinedCertificateValidationContext(
+                default_validation_context=_validation(settings), validation_context_sds_secret_config=sds(name)
+            )
+        else:
+            context.tls_certificate_sds_secret_configs = [sds(name)]
+    if settings.insecure_skip_verify:
+        context.validation_context = CertificateValidationContext()
+
+
+def _validation(settings: ClientTLSSettings) -> CertificateValidationContext:
+    """What a server's certificate must be, but for who signed it."""
+    return CertificateValidationContext(
+        match_typed_subject_alt_names=[
             SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
             for name in settings.subject_alt_names
             for kind in (SubjectAltNameMatcherSanType.DNS, SubjectAltNameMatcherSanType.URI)
-        ]
-    context.validation_context = validation
-    if settings.mode is ClientTLSMode.MUTUAL:
-        context.tls_certificates = [
-            TlsCertificate(
-                certificate_chain=DataSource(filename=settings.client_certificate or ""),
-                private_key=DataSource(filename=settings.private_key or ""),
-            )
-        ]
+        ],
+        crl=DataSource(filename=settings.ca_crl) if settings.ca_crl else None,
+    )
+
+
+def _certificate_files(settings: ClientTLSSettings) -> TlsCertificate:
+    return TlsCertificate(
+        certificate_chain=DataSource(filename=settings.client_certificate or ""),
+        private_key=DataSource(filename=settings.private_key or ""),
+    )
 
 
 def names_of_requests(settings: ClientTLSSettings | None) -> UpstreamHttpProtocolOptions | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dragoman.cli.problems import tell
 from dragoman.runtime.blame import Origin, RejectedResource
-from dragoman.runtime.control_plane import FailedResource
+from dragoman.runtime.control_plane import FailedResource, UnusableCredential
 from dragoman.runtime.key_sets import UnfetchedKeys
 from dragoman.runtime.observer import Nack, discovery_service
 
@@ -33,6 +33,17 @@ def tell_unfetched(keys: UnfetchedKeys) -> None:
     """Print why keys of a token issuer cannot be fetched, for which policies, and what that means."""
     so = "those of before stay in force" if keys.kept else "until then its tokens are refused"
     tell(f"error: keys of a token issuer not fetched: {keys.problem}{_listed('named by', keys.policies)}; {so}")
+
+
+def tell_credential(unusable: UnusableCredential) -> None:
+    """Print what is wrong with a credential, at the object at fault, and which others name it."""
+    found, (fault, *others) = unusable.found, unusable.origins
+    problem = found.problem
+    remedy = f" ({problem.remedy})" if problem.remedy else ""
+    at = f"{fault.at}: " if fault.at else ""
+    kept = "; the last good version stays in force" if found.kept_last_good else ""
+    what = f"{at}{problem.code} {fault.key}: {problem.path}: {problem.message}{remedy}"
+    tell(f"{problem.severity}: {what}{_listed('named by', others)}{kept}")
 
 
 def _made_from(origins: Sequence[Origin]) -> str:

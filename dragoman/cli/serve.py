@@ -23,7 +23,7 @@ from dragoman.cli.key_fetching import key_fetching
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
 from dragoman.cli.problems import summary, tell, tell_reports
-from dragoman.cli.rejections import tell_failure, tell_nack, tell_unfetched
+from dragoman.cli.rejections import tell_credential, tell_failure, tell_nack, tell_unfetched
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
@@ -306,6 +306,7 @@ async def _serve(settings: _Settings) -> None:
         on_batch=lambda batch: tell_reports(batch.reports),
         on_nack=tell_nack,
         on_failure=tell_failure,
+        on_credential=tell_credential,
         on_unfetched_keys=tell_unfetched,
         key_fetching=settings.key_fetching,
     )

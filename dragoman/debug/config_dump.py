@@ -69,8 +69,8 @@ def _secrets(plane: ControlPlane, session: ProxySession) -> dict[str, Any]:
         roots = {"trustedCa": _inline(plane.identities.roots_pem)}
         secrets.append(_secret(WORKLOAD_CERTIFICATE, {"tlsCertificate": chain}))
         secrets.append(_secret(ROOT_CERTIFICATES, {"validationContext": roots}))
-    if session.gateway is not None:
-        secrets += [_secret(name, {}) for name in plane.credentials.delivered(session.gateway)]
+    if session.credentials is not None:
+        secrets += [_secret(name, {}) for name in plane.credentials.delivered(session.credentials)]
     return {"@type": _ADMIN + "SecretsConfigDump", "dynamicActiveSecrets": secrets}
 
 

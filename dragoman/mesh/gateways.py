@@ -10,7 +10,6 @@ from crds.gateway import Gateway
 from crds.meta import ObjectKey
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, consult, query
-from dragoman.mesh.credentials import authority_name, certificate_names
 from dragoman.mesh.exports import exports, visible
 from dragoman.mesh.gateway_merge import BoundServer, Merged, merged
 from dragoman.mesh.hosts import matches, resolve
@@ -113,17 +112,3 @@ def admitted(bound: BoundServer, owner: str, host: str) -> tuple[str, ...]:
         elif matches(host, pattern):
             found[pattern] = None
     return tuple(found)
-
-
-@query
-def credentials_of(g: Graph, view: GatewayView) -> tuple[str, ...]:
-    """SDS names of the credentials that a gateway's servers use."""
-    names: dict[str, None] = {}
-    for bound in servers_of(g, view):
-        settings = bound.server.tls
-        if settings is not None and bound.is_tls:
-            names.update(dict.fromkeys(certificate_names(settings)))
-            authority = authority_name(settings)
-            if authority is not None:
-                names[authority] = None
-    return tuple(names)

@@ -56,6 +56,9 @@ SOURCE_LABEL_KEYS = Input[None, tuple[str, ...]]("label keys read by sourceLabel
 DESTINATION_RULES = Input[tuple[str, str], tuple[DestinationRule, ...]](
     "destination rules by (namespace, host)", default=()
 )
+DESTINATION_RULES_WITH_CREDENTIALS = Input[None, tuple[DestinationRule, ...]](
+    "destination rules that name credentials", default=()
+)
 DESTINATION_RULE_HOSTS = Input[str, tuple[str, ...]]("hosts of destination rules in namespace", default=())
 DESTINATION_RULE_LABEL_KEYS = Input[str, tuple[str, ...]](
     "label keys read by destination rules of namespace", default=()

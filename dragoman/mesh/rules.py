@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from crds.destinationrule import DestinationRule, Subset
@@ -10,6 +10,7 @@ from crds.meta import ObjectKey
 from crds.trafficpolicy import TrafficPolicy
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, consult, query
+from dragoman.mesh.credentials import uses_of
 from dragoman.mesh.exports import PUBLIC, exports, visible
 from dragoman.mesh.hosts import wildcard_over, wildcards_of
 from dragoman.mesh.inputs import DESTINATION_RULE_HOSTS, DESTINATION_RULES, OBJECTS, VIRTUAL_SERVICES_BY_HOST, chosen
@@ -58,6 +59,10 @@ class Rule:
     subsets: tuple[Subset, ...]
     name: str
     namespace: str
+    selects: bool
+    """Whether it holds for selected workloads only."""
+    names_credentials: bool
+    """Whether it needs Secrets, so that it matters who the client is."""
 
     def subset(self, name: str) -> Subset | None:
         return next((subset for subset in self.subsets if subset.name == name), None)
@@ -83,7 +88,7 @@ def destination_rules(g: Graph, client: str, labels: Labels, provider: str, host
             continue
         for pattern in (host, *consult(g, _wildcards_ruled, level, wildcard_over(host))):
             listed = consult(g, DESTINATION_RULES, (level, pattern))
-            rules = tuple(_applicable(listed, level, client, default, labels))
+            rules = tuple(rule for rule in listed if applies(rule, client, default, labels))
             if rules:
                 selected = tuple(rule for rule in rules if rule.spec.workload_selector is not None)
                 return tuple((rule.namespace, rule.name) for rule in selected or rules)
@@ -102,22 +107,22 @@ def _wildcards_ruled(g: Graph, level: str, nearest: str) -> tuple[str, ...]:
     return tuple(pattern for pattern in wildcards_of(nearest) if consult(g, DESTINATION_RULES, (level, pattern)))
 
 
-def _applicable(
-    rules: Iterable[DestinationRule], level: str, client: str, default: Iterable[str], labels: Labels
-) -> Iterator[DestinationRule]:
-    for rule in rules:
-        selector = rule.spec.workload_selector
-        if selector is not None and (level != client or not selects(selector.match_labels, labels)):
-            continue
-        if level == client or visible(exports(rule.spec.export_to, level, default), client):
-            yield rule
+def applies(rule: DestinationRule, client: str, default: Iterable[str], labels: Labels) -> bool:
+    """Whether a client in namespace `client` sees a rule, and is among the workloads that it selects if it selects any:
+    a selector picks workloads of the rule's own namespace."""
+    selector = rule.spec.workload_selector
+    if selector is not None and (rule.namespace != client or not selects(selector.match_labels, labels)):
+        return False
+    return rule.namespace == client or visible(exports(rule.spec.export_to, rule.namespace, default), client)
 
 
 @query
 def merged_rule(g: Graph, keys: RuleKeys) -> Rule | None:
     """Several rules of one host as one: subsets add up, the first of a name stays; the policy is that of the oldest
     rule that has one (Istio: pilot/pkg/model/destination_rule.go, mergeDestinationRule)."""
-    found = [rule for key in keys if (rule := OBJECTS(g, ObjectKey("DestinationRule", *key))) is not None]
+    found = [
+        rule for key in keys if isinstance(rule := OBJECTS(g, ObjectKey("DestinationRule", *key)), DestinationRule)
+    ]
     if not found:
         return None
     subsets: dict[str, Subset] = {}
@@ -125,4 +130,11 @@ def merged_rule(g: Graph, keys: RuleKeys) -> Rule | None:
         for subset in rule.spec.subsets:
             subsets.setdefault(subset.name, subset)
     policy = next((rule.spec.traffic_policy for rule in found if rule.spec.traffic_policy is not None), None)
-    return Rule(policy, tuple(subsets.values()), found[0].name, found[0].namespace)
+    return Rule(
+        policy,
+        tuple(subsets.values()),
+        found[0].name,
+        found[0].namespace,
+        selects=found[0].spec.workload_selector is not None,
+        names_credentials=any(any(uses_of(rule)) for rule in found),
+    )

@@ -29,6 +29,7 @@ from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
 from dragoman.engine import Input
 from dragoman.mesh import inputs
+from dragoman.mesh.credentials import uses_of
 from dragoman.mesh.hosts import resolve
 
 MESH_GATEWAY = "mesh"
@@ -150,6 +151,8 @@ def _destination_rule(rule: DestinationRule) -> Iterator[Placement]:
     host = resolve(rule.spec.host, namespace)
     yield Placement(inputs.DESTINATION_RULES, (namespace, host), rule, _oldest_first)
     yield Placement(inputs.DESTINATION_RULE_HOSTS, namespace, (host,), _union)
+    if any(uses_of(rule)):
+        yield Placement(inputs.DESTINATION_RULES_WITH_CREDENTIALS, None, rule, _oldest_first)
     if rule.spec.workload_selector is not None:
         keys = tuple(rule.spec.workload_selector.match_labels)
         yield Placement(inputs.DESTINATION_RULE_LABEL_KEYS, namespace, keys, _union)

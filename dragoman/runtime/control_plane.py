@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from ca.keeper import Keeper
 from ca.plugged_in import PluggedIn
 from ca.workload_certificates import WorkloadCertificates
 from crds.meta import ObjectKey
+from crds.problem import Severity
 from dragoman.callers.authenticators import Authenticator, Authenticators
 from dragoman.callers.client_certificate import ClientCertificate
 from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
@@ -36,6 +38,7 @@ from dragoman.runtime import garbage
 from dragoman.runtime.added_roots import AddedRoots
 from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
+from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.governor import Governor
 from dragoman.runtime.identities import Identities
@@ -91,6 +94,14 @@ class FailedResource:
         return str(self.failure.error) or type(self.failure.error).__name__
 
 
+@dataclass(frozen=True, slots=True)
+class UnusableCredential:
+    """A problem of a credential that proxies need, with the objects to look at, the one at fault first."""
+
+    found: CredentialProblem
+    origins: tuple[Origin, ...]
+
+
 def _by_certificate(trust_domains: TrustDomains) -> Sequence[Authenticator]:
     return (ClientCertificate(trust_domains.all),)
 
@@ -99,8 +110,9 @@ class ControlPlane:
     """Everything that runs.
 
     `on_batch` is told of each batch when its changes are in force, `on_nack` of each rejection by a proxy, `on_failure`
-    of each resource that begins to fail, `on_unfetched_keys` of keys of token issuers that cannot be fetched, which is
-    done as `key_fetching` says; `authenticators` judge who calls over TLS, by default by client certificates; `keeper`
+    of each resource that begins to fail, `on_credential` of each credential that comes to have a problem,
+    `on_unfetched_keys` of keys of token issuers that cannot be fetched, which is done as `key_fetching` says;
+    `authenticators` judge who calls over TLS, by default by client certificates; `keeper`
     keeps `authority` and follows its rotation and changes of the CA that is `plugged_in`; without one the
     authority stays as it is. Agents that run as one of the
     `trusted_node_accounts` (namespace, name) get certificates for the pods of their node. `registry` gets the metrics.
@@ -122,6 +134,7 @@ class ControlPlane:
         on_batch: Callable[[Batch], None] = lambda batch: None,
         on_nack: Callable[[Nack], None] = lambda nack: None,
         on_failure: Callable[[FailedResource], None] = lambda failed: None,
+        on_credential: Callable[[UnusableCredential], None] = lambda found: None,
         on_unfetched_keys: Callable[[UnfetchedKeys], None] = lambda keys: None,
         key_fetching: KeyFetching = KeyFetching(),  # noqa: B008 - frozen
     ) -> None:
@@ -138,7 +151,7 @@ class ControlPlane:
         )
         self.audit = Audit(self.registry)
         self.identities = Identities(certificates, self.audit)
-        self.credentials = Credentials(self.world.objects)
+        self.credentials = Credentials(self.world.objects, self._tell_credential)
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
         self.observer = StreamObserver(self.registry, self.rejected, on_nack)
         self.trust_domains = TrustDomains(self.graph)
@@ -170,6 +183,7 @@ class ControlPlane:
         self.source = source
         self._on_batch = on_batch
         self._on_failure = on_failure
+        self._on_credential = on_credential
         self._turn = asyncio.Lock()
         self._governor = Governor()
         self._pending: list[Batch] = []
@@ -306,6 +320,24 @@ class ControlPlane:
         )
         self._on_failure(resource)
 
+    def unusable_credentials(self) -> tuple[UnusableCredential, ...]:
+        """Credentials that have a problem now."""
+        return tuple(UnusableCredential(found, self._located(found.objects)) for found in self.credentials.problems)
+
+    def _tell_credential(self, found: CredentialProblem) -> None:
+        unusable = UnusableCredential(found, self._located(found.objects))
+        log.log(
+            logging.ERROR if found.problem.severity is Severity.ERROR else logging.WARNING,
+            "credential unusable",
+            code=found.problem.code,
+            namespace=found.namespace,
+            credential=found.name,
+            error=found.problem.message,
+            made_from=list(map(str, unusable.origins)),
+            kept_last_good=found.kept_last_good,
+        )
+        self._on_credential(unusable)
+
     async def _settle(self, sessions: Iterable[ProxySession]) -> None:
         """Give sessions the views that their facts call for now."""
         tx = self.graph.transaction()
@@ -371,6 +403,7 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_FORGET_EVERY)
             async with self._turn:
+                self.credentials.follow_time()
                 gone = _FORGET_AT_ONCE
                 while gone:
                     gone = self.graph.forget_unobserved(time.monotonic(), at_most=_FORGET_AT_ONCE)

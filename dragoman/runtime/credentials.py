@@ -1,117 +1,204 @@
-"""Secrets that gateways terminate TLS with, on their way to the gateways that may have them.
+"""Secrets that gateways end TLS with, or clients show and verify by, on their way to the proxies that may have them.
 
-A gateway gets Secrets of its own namespace that one of its Gateway resources names, and no other (Istio:
-pilot/pkg/credentials). They never enter the engine: only their names do.
+A proxy gets what an object names for it, of the namespace of its verified identity, and nothing else (Istio:
+pilot/pkg/xds/sds.go). Contents never enter the engine: only their names do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from crds.kubernetes.secret import Secret
 from crds.meta import ObjectKey
 from dragoman.codec import SECRET, Encoded, Ref
 from dragoman.engine import Failure, Mount, Transaction
-from dragoman.mesh.credentials import secret_names
-from dragoman.mesh.gateways import credentials_of
-from dragoman.mesh.proxies import GatewayView
-from translators.credentials import CredentialError, credential_secret
+from dragoman.mesh.credential_uses import CredentialsView, credentials_of
+from dragoman.mesh.credentials import CredentialUse, holders, may_read
+from dragoman.runtime.credential_problems import CredentialProblem, broken, forbidden, imperfect, missing
+from translators.credentials import Credential, CredentialError, credential
 from xds import View
 
 log = structlog.get_logger(__name__)
 
+Name = tuple[str, str]
+"""Namespace of the proxies, and SDS name."""
+
 
 class _Held:
-    __slots__ = ("holders", "mount", "problems", "sent", "view")
+    """The credentials of one view. `holders` are the sessions that have it."""
 
-    def __init__(self, key: GatewayView, mount: Mount) -> None:
+    __slots__ = ("holders", "mount", "uses", "view")
+
+    def __init__(self, key: CredentialsView, mount: Mount) -> None:
         self.mount = mount
         self.view = View(f"credentials {key.namespace}", secret=True)
-        self.sent: dict[Ref, Encoded] = {}
-        self.problems: dict[str, str] = {}
-        """What is wrong with credentials, by SDS name."""
+        self.uses: dict[str, tuple[CredentialUse, ...]] = {}
         self.holders = 0
 
 
 class Credentials:
-    """The credentials in use, by gateway view. `objects` are all objects in force, Secrets among them."""
+    """The credentials in use. `objects` are all objects in force, Secrets among them; `on_problem` is told of what is
+    wrong with one, once."""
 
-    def __init__(self, objects: Mapping[ObjectKey, Any]) -> None:
+    def __init__(
+        self,
+        objects: Mapping[ObjectKey, Any],
+        on_problem: Callable[[CredentialProblem], None] = lambda problem: None,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._objects = objects
-        self._held: dict[GatewayView, _Held] = {}
+        self._on_problem = on_problem
+        self._clock = clock
+        self._looked_at = clock()
+        self._held: dict[CredentialsView, _Held] = {}
+        self._good: dict[Name, Credential] = {}
+        """What is served, by all views of a namespace."""
+        self._problems: dict[Name, CredentialProblem] = {}
 
-    def acquire(self, key: GatewayView, tx: Transaction) -> View:
-        """The credentials of a gateway for one more holder; filled when the transaction publishes."""
+    @property
+    def problems(self) -> tuple[CredentialProblem, ...]:
+        """What is wrong now, by namespace and name."""
+        return tuple(self._problems[name] for name in sorted(self._problems))
+
+    @property
+    def served(self) -> Iterator[tuple[str, str, Credential, tuple[CredentialUse, ...]]]:
+        """Namespace of the proxies, SDS name, credential, and who names it."""
+        uses = self._uses()
+        for name, found in sorted(self._good.items()):
+            yield *name, found, uses.get(name, ())
+
+    def acquire(self, key: CredentialsView, tx: Transaction) -> View:
+        """The credentials of a view for one more holder; filled when the transaction publishes."""
         held = self._held.get(key)
         if held is None:
             held = self._held[key] = _Held(key, tx.mount(credentials_of.call(key)))
         held.holders += 1
         return held.view
 
-    def release(self, key: GatewayView) -> None:
+    def release(self, key: CredentialsView) -> None:
         held = self._held[key]
         held.holders -= 1
         if not held.holders:
             held.mount.close()
             del self._held[key]
+            self._judge(frozenset((key.namespace, name) for name in held.uses))
 
-    def delivered(self, key: GatewayView) -> tuple[str, ...]:
-        """The names of the credentials that a gateway has."""
-        return tuple(sorted(name for _, name in self._held[key].sent))
+    def delivered(self, key: CredentialsView) -> tuple[str, ...]:
+        """The names of the credentials that a proxy has."""
+        return tuple(name for name in sorted(self._held[key].uses) if (key.namespace, name) in self._good)
+
+    def lacking(self, key: CredentialsView) -> dict[str, str]:
+        """What proxies with this view do without, and why."""
+        names = ((key.namespace, name) for name in sorted(self._held[key].uses))
+        return {
+            name[1]: str(self._problems[name].problem)
+            for name in names
+            if name in self._problems and name not in self._good
+        }
 
     def made_from(self, view: View, name: str) -> tuple[ObjectKey, ...]:
-        """The Secret that a credential of a view was made from; none if the view is none of these."""
+        """The objects that a credential of a view was made from; none if the view is none of these."""
         for key, held in self._held.items():
             if held.view is view:
-                secrets = (ObjectKey("Secret", key.namespace, secret) for secret in secret_names(name))
-                return tuple(secret for secret in secrets if secret in self._objects)[:1]
+                found = (each for each in holders(name, key.namespace) if each in self._objects)
+                return tuple(dict.fromkeys((*(use.by for use in held.uses.get(name, ())), *list(found)[:1])))
         return ()
 
     def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> None:
-        """Take over changed names and changed Secrets."""
-        secrets = {(key.namespace, key.name) for key in keys if key.kind == "Secret"}
-        for view, held in self._held.items():
-            names = _names(held.mount)
-            if held.mount in changed or any(
-                (view.namespace, secret) in secrets for name in names for secret in secret_names(name)
-            ):
-                self._fill(view, held, names)
+        """Take over changed names and changed objects."""
+        fresh = [(key, held) for key, held in self._held.items() if held.mount in changed]
+        touched: set[Name] = set()
+        for key, held in fresh:
+            before, held.uses = held.uses, _by_name(held.mount, held.uses)
+            names = before.keys() | held.uses.keys()
+            touched |= {(key.namespace, name) for name in names if before.get(name) != held.uses.get(name)}
+        moved = {key for key in keys if key.kind in ("Secret", "ConfigMap")}
+        if moved:
+            touched |= {
+                (key.namespace, name)
+                for key, held in self._held.items()
+                for name in held.uses
+                if not moved.isdisjoint(holders(name, key.namespace))
+            }
+        if touched:
+            self._judge(frozenset(touched))
 
-    def _fill(self, key: GatewayView, held: _Held, names: tuple[str, ...]) -> None:
-        found: dict[Ref, Encoded | None] = dict.fromkeys(held.sent)
-        problems: dict[str, str] = {}
-        for name in names:
-            try:
-                encoded = credential_secret(name, lambda secret: self._secret(key.namespace, secret))
-                if encoded is None:
-                    # Only the servers of this certificate wait: told that a secret does not exist, Envoy opens the
-                    # listener and resets the connections that need it (Envoy: NotReadySslSocket).
-                    problems[name] = f"no Secret {key.namespace}/{secret_names(name)[-1]}"
-            except CredentialError as error:
-                # A broken Secret never displaces a good one: what the gateway has stays.
-                problems[name] = str(error)
-                encoded = held.sent.get((SECRET, name))
-            if encoded is not None:
-                found[SECRET, name] = encoded
-        for name, problem in problems.items():
-            if held.problems.get(name) != problem:
-                log.warning("credential unusable", gateway=held.view.name, credential=name, error=problem)
-        held.problems = problems
-        held.view.apply(found)
-        held.sent = {ref: encoded for ref, encoded in found.items() if encoded is not None}
+    def follow_time(self) -> None:
+        """Judge anew what time has made valid, or taken its validity from."""
+        now = self._clock()
+        due = frozenset(name for name, found in self._good.items() if found.changes_between(self._looked_at, now))
+        self._looked_at = now
+        if due:
+            self._judge(due)
 
-    def _secret(self, namespace: str, name: str) -> Secret | None:
-        found = self._objects.get(ObjectKey("Secret", namespace, name))
-        return found if isinstance(found, Secret) else None
+    def _judge(self, touched: frozenset[Name]) -> None:
+        """Look at credentials again, and hand out what came of it."""
+        uses = self._uses()
+        for each in sorted(touched):
+            self._note(each, self._take(each, uses.get(each, ())))
+        for key, held in self._held.items():
+            changes: dict[Ref, Encoded | None] = {}
+            for namespace, name in touched:
+                if namespace == key.namespace:
+                    good = self._good.get((namespace, name))
+                    admitted = any(may_read(use, namespace) for use in held.uses.get(name, ()))
+                    # Told that a secret does not exist, Envoy opens the listener and resets the connections that need
+                    # it, so that only the servers of this certificate wait (Envoy: NotReadySslSocket).
+                    changes[SECRET, name] = good.secret if good is not None and admitted else None
+            held.view.apply(changes)
+
+    def _take(self, name: Name, uses: tuple[CredentialUse, ...]) -> CredentialProblem | None:
+        """Serve what an object holds for a name, and say what is wrong with it. What is broken displaces nothing good,
+        nor does a certificate that is over one that is not; an object that is removed takes its credential along."""
+        namespace, sds_name = name
+        admitted = tuple(use for use in uses if may_read(use, namespace))
+        good = self._good.pop(name, None)
+        if not uses:
+            return None
+        if not admitted:
+            return forbidden(name, uses)
+        try:
+            found = credential(sds_name, namespace, self._objects.get)
+        except CredentialError as error:
+            if good is not None:
+                self._good[name] = good
+            return broken(name, uses, error, kept=good is not None)
+        if found is None:
+            return missing(name, admitted)
+        now = self._clock()
+        kept = good is not None and good.valid_at(now) and not found.valid_at(now)
+        self._good[name] = good if kept and good is not None else found
+        return imperfect(name, uses, found, now, kept=kept)
+
+    def _note(self, name: Name, problem: CredentialProblem | None) -> None:
+        before = self._problems.pop(name, None)
+        if problem is not None:
+            self._problems[name] = problem
+            if problem != before:
+                self._on_problem(problem)
+        elif before is not None and name in self._good:
+            log.info("credential usable", namespace=name[0], credential=name[1])
+
+    def _uses(self) -> dict[Name, tuple[CredentialUse, ...]]:
+        found: defaultdict[Name, dict[CredentialUse, None]] = defaultdict(dict)
+        for key, held in self._held.items():
+            for name, uses in held.uses.items():
+                found[key.namespace, name].update(dict.fromkeys(uses))
+        return {name: tuple(sorted(uses)) for name, uses in found.items()}
 
 
-def _names(mount: Mount) -> tuple[str, ...]:
-    """The names in force; while they cannot be computed, none is new and none goes."""
+def _by_name(mount: Mount, before: dict[str, tuple[CredentialUse, ...]]) -> dict[str, tuple[CredentialUse, ...]]:
+    """Who names which credential now; while that cannot be computed, none is new and none goes."""
     for value in mount.leaves().values():
         found: Any = value.last_good if isinstance(value, Failure) else value
         if isinstance(found, tuple):
-            return found
-    return ()
+            by_name: defaultdict[str, list[CredentialUse]] = defaultdict(list)
+            for use in found:
+                by_name[use.name].append(use)
+            return {name: tuple(uses) for name, uses in by_name.items()}
+    return before

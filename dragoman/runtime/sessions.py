@@ -11,10 +11,11 @@ import structlog
 from ca.caller import Caller
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
 from dragoman.engine import Failure, Graph, Mount, Transaction, Tree, query
+from dragoman.mesh.credential_uses import CredentialsView, credentials_view
 from dragoman.mesh.identities import PodIdentity, identity_of
 from dragoman.mesh.key_folder import KEY_FOLDER, key_folder_of
-from dragoman.mesh.proxies import GatewayView, views_of
 from dragoman.mesh.proxies import View as ViewKey
+from dragoman.mesh.proxies import views_of
 from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
 from dragoman.runtime.admission import require_own_name, require_own_pod
 from dragoman.runtime.credentials import Credentials
@@ -28,7 +29,8 @@ log = structlog.get_logger(__name__)
 @query
 def facts_of(g: Graph, kind: ProxyType, namespace: str, pod: str) -> Tree:
     """What decides what a pod's proxy gets."""
-    return Tree((views_of.call(kind, namespace, pod), identity_of.call(namespace, pod)))
+    proxy = (kind, namespace, pod)
+    return Tree((views_of.call(*proxy), credentials_view.call(*proxy), identity_of.call(namespace, pod)))
 
 
 class ProxySession:
@@ -37,9 +39,9 @@ class ProxySession:
     __slots__ = (
         "_sessions",
         "caller",
+        "credentials",
         "expires_at",
         "facts",
-        "gateway",
         "identity",
         "key_folder",
         "keys",
@@ -64,7 +66,7 @@ class ProxySession:
         self.key_folder: str | None = None
         """Where the pod keeps its own key; None for a key from here."""
         self.secrets: View | None = None
-        self.gateway: GatewayView | None = None
+        self.credentials: CredentialsView | None = None
         self.views: tuple[View, ...] = ()
         self.on_views_changed: Callable[[], None] | None = None
         self.on_refused: Callable[[Refused], None] | None = None
@@ -120,7 +122,7 @@ class Sessions:
 
         Raises `Refused` for a pod that does not exist (any more) or is not the caller's.
         """
-        keys, pod_identity = self._read(session)
+        keys, pod_identity, credentials = self._read(session)
         if not keys or pod_identity is None:
             raise Refused(
                 grpc.StatusCode.NOT_FOUND,
@@ -130,16 +132,16 @@ class Sessions:
         if session.caller is not None:
             require_own_pod(session.caller, session.proxy.name, pod_identity)
         identity = _workload_identity(pod_identity)
-        before, identity_before, credentials_before = session.keys, session.identity, session.gateway
+        before, identity_before, credentials_before = session.keys, session.identity, session.credentials
         views = [self._mounted.acquire(key, tx) for key in keys]
         session.keys = keys
         if self._sessions[session]:
             session.identity = identity
             session.secrets = self._secrets_of(session, identity)
             views.append(session.secrets)
-            session.gateway = next((key for key in keys if isinstance(key, GatewayView)), None)
-            if session.gateway is not None:
-                views.append(self._credentials.acquire(session.gateway, tx))
+            session.credentials = credentials
+            if credentials is not None:
+                views.append(self._credentials.acquire(credentials, tx))
         session.views = tuple(views)
         # Holding an identity twice is holding it once, so only one that was replaced is let go.
         replaced = identity_before if identity_before != session.identity else None
@@ -155,7 +157,7 @@ class Sessions:
             return
         del self._sessions[session], self._by_facts[session.facts]
         session.facts.close()
-        self._let_go(session, session.keys, session.identity, session.gateway)
+        self._let_go(session, session.keys, session.identity, session.credentials)
         self._identities.release_kept(session)
         session.views = ()
 
@@ -169,25 +171,28 @@ class Sessions:
         session: ProxySession,
         keys: tuple[ViewKey, ...],
         identity: WorkloadIdentity | None,
-        gateway: GatewayView | None,
+        credentials: CredentialsView | None,
     ) -> None:
         for key in keys:
             self._mounted.release(key)
-        if gateway is not None:
-            self._credentials.release(gateway)
+        if credentials is not None:
+            self._credentials.release(credentials)
         if identity is not None and session.key_folder is None:
             self._identities.release(identity, session)
 
-    def _read(self, session: ProxySession) -> tuple[tuple[ViewKey, ...], PodIdentity | None]:
+    def _read(self, session: ProxySession) -> tuple[tuple[ViewKey, ...], PodIdentity | None, CredentialsView | None]:
         keys: tuple[ViewKey, ...] = ()
         identity: PodIdentity | None = None
+        credentials: CredentialsView | None = None
         for call, value in session.facts.leaves().items():
             found: Any = value.last_good if isinstance(value, Failure) else value
             if call.query is views_of and isinstance(found, tuple):
                 keys = found
             elif call.query is identity_of and isinstance(found, PodIdentity):
                 identity = found
-        return keys, identity
+            elif call.query is credentials_view and isinstance(found, CredentialsView):
+                credentials = found
+        return keys, identity, credentials
 
 
 def _workload_identity(found: PodIdentity) -> WorkloadIdentity:

@@ -132,7 +132,20 @@ def warnings(kind: str, spec: str) -> list[tuple[str, str]]:
         (
             "DestinationRule",
             "{host: a, trafficPolicy: {tls: {mode: DISABLE, credentialName: s}}}",
-            [("DRG0202", "spec.trafficPolicy.tls.credentialName")],
+            [("DRG0406", "spec.trafficPolicy.tls.credentialName")],
+        ),
+        (
+            "DestinationRule",
+            (
+                "{host: a, workloadSelector: {matchLabels: {a: b}},"
+                " trafficPolicy: {tls: {mode: SIMPLE, credentialName: s}}}"
+            ),
+            [],
+        ),
+        (
+            "DestinationRule",
+            "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: 'configmap://a/b'}}}",
+            [],
         ),
     ],
 )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 
@@ -25,15 +26,19 @@ class KeyPair:
     def der(self) -> bytes:
         return ssl.PEM_cert_to_DER_cert(self.certificate.decode())
 
+    @property
+    def parsed(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.certificate)
+
 
 class Authority:
     """A certificate authority outside the mesh."""
 
-    def __init__(self, name: str = "test") -> None:
+    def __init__(self, name: str = "test", *, ends: timedelta = timedelta(hours=1)) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = (
-            _builder(self._name, self._name, self._key)
+            _builder(self._name, self._name, self._key, ends)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(signs=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -44,13 +49,13 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(Encoding.PEM)
 
-    def issue(self, *names: str) -> KeyPair:
-        """A certificate for DNS names, with a key of its own."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(self, *names: str, rsa_bits: int = 0, ends: timedelta = timedelta(hours=1)) -> KeyPair:
+        """A certificate for DNS names, with a key of its own: on P-256, or of RSA with so many bits."""
+        key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
-            _builder(subject, self._name, key)
+            _builder(subject, self._name, key, ends)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(issuer, critical=False)
@@ -58,6 +63,36 @@ class Authority:
         )
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return KeyPair(certificate.public_bytes(Encoding.PEM), pem)
+
+    def revoke(self, *serials: int, days: float = 1) -> bytes:
+        """PEM of a list that revokes these serial numbers, and should be replaced after so many days."""
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - timedelta(days=10))
+            .next_update(now + timedelta(days=days))
+        )
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - timedelta(minutes=1))
+            builder = builder.add_revoked_certificate(revoked.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def staple(self, pair: KeyPair) -> bytes:
+        """An OCSP response (DER): the certificate is good."""
+        now = datetime.now(UTC)
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=pair.parsed,
+            issuer=self.certificate,
+            algorithm=hashes.SHA1(),  # noqa: S303 - what OCSP names certificates by
+            cert_status=ocsp.OCSPCertStatus.GOOD,
+            this_update=now - timedelta(minutes=1),
+            next_update=now + timedelta(hours=1),
+            revocation_time=None,
+            revocation_reason=None,
+        )
+        responder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, self.certificate)
+        return responder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def trusting(self, client: KeyPair | None = None, *, folder: Path | None = None) -> ssl.SSLContext:
         """A client that trusts this authority, with a certificate of its own where one is given."""
@@ -69,7 +104,9 @@ class Authority:
         return context
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, ends: timedelta
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -77,8 +114,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=2))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + ends)
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from dragoman.codec import CLUSTER, LISTENER, ROUTE, SECRET, Encoded, to_json
 from dragoman.engine import Failure, Graph
+from dragoman.mesh.credential_uses import server_credentials
 from dragoman.mesh.gateway_merge import BoundServer
-from dragoman.mesh.gateways import credentials_of
 from dragoman.mesh.proxies import GatewayView
 from tests.support.mesh_of_yaml import Mesh
 from translators.gateway_tls import Socket, downstream_socket_of
@@ -89,7 +89,7 @@ def sds_names(found: dict[str, Any]) -> list[str]:
 
 def credentials(mesh: Mesh) -> tuple[str, ...]:
     view = next(view for view in mesh.views(PROXY) if isinstance(view, GatewayView))
-    return credentials_of(mesh.graph, view)
+    return tuple(dict.fromkeys(use.name for use in server_credentials(mesh.graph, view)))
 
 
 def test_simple_asks_no_client_certificate() -> None:

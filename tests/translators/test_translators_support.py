@@ -236,7 +236,6 @@ _KEYS = {"portLevelMtls{}": 8080, "headers{}": "x-a", "withoutHeaders{}": "x-a",
 
 
 _OTHERWISE = {
-    r"DestinationRule .*tls\.credentialName": "TLS cannot be had without it: every connection is refused",
     r"VirtualService http\[\]\.delegate\..*": "the rule is refused by name, and its last good version stays",
     r"Sidecar ingress\[\]\.port\.name": "required, and a name for humans only",
 }
