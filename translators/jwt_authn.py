@@ -1,12 +1,13 @@
 """RequestAuthentication → Envoy's JWT filter (Istio: pilot/pkg/security/authn/policy_applier.go).
 
 A request with a token that no rule verifies is refused (401); one without a token passes, and it is for
-AuthorizationPolicy to ask for one, unless a rule says that its token must be there.
+AuthorizationPolicy to ask for one, unless a rule says that its token must be there. Headers that rules write are taken
+from every request first, whoever sent them (Envoy: source/extensions/filters/http/jwt_authn/extractor.cc).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
@@ -96,20 +97,67 @@ def _inline_keys(written: str | None) -> str | None:
 
 
 def _requirement(rules: Sequence[JWTRule]) -> JwtRequirement:
-    names = [JwtRequirement(provider_name=f"origins-{index}") for index in range(len(rules))]
-    each = [
-        name if rule.presence is Presence.REQUIRED else _or_missing(name)
-        for name, rule in zip(names, rules, strict=True)
+    """What a request must bring.
+
+    Without REQUIRED rules that is what Istio asks for: one token that is good is enough, whatever the others would say
+    of it, and so is none. Envoy refuses a token where it looks for one of another issuer, so that rules which look at
+    the same place are alternatives; one that is REQUIRED makes the token of another issuer there count as none.
+    """
+    named = [(JwtRequirement(provider_name=f"origins-{index}"), rule) for index, rule in enumerate(rules)]
+    if all(rule.presence is not Presence.REQUIRED for rule in rules):
+        return _none_required([name for name, _ in named])
+    return _all(_of_one_place(group) for group in _by_place(named))
+
+
+_Named = tuple[JwtRequirement, JWTRule]
+
+
+def _by_place(named: Sequence[_Named]) -> list[list[_Named]]:
+    """The rules in groups that look for tokens at the same places."""
+    groups: list[tuple[frozenset[str], list[_Named]]] = []
+    for name, rule in named:
+        places, members = _places(rule), [(name, rule)]
+        for group in [group for group in groups if group[0] & places]:
+            groups.remove(group)
+            places, members = places | group[0], [*group[1], *members]
+        groups.append((places, members))
+    return [members for _, members in groups]
+
+
+def _places(rule: JWTRule) -> frozenset[str]:
+    headers = [f"header {header.name.lower()}" for header in rule.from_headers]
+    places = [
+        *headers,
+        *(f"param {name}" for name in rule.from_params),
+        *(f"cookie {name}" for name in rule.from_cookies),
     ]
-    if len(each) == 1:
-        return each[0]
-    all_of_them = JwtRequirement(requires_all=JwtRequirementAndList(requirements=each))
-    if any(rule.presence is Presence.REQUIRED for rule in rules):
-        return all_of_them
-    # One token that is good is enough, whatever the others would say of it.
-    return JwtRequirement(requires_any=JwtRequirementOrList(requirements=[*names, all_of_them]))
+    # Envoy: JwtProvider.from_headers, where none of the three is given.
+    return frozenset(places or ("header authorization", "param access_token"))
 
 
-def _or_missing(name: JwtRequirement) -> JwtRequirement:
+def _of_one_place(group: Sequence[_Named]) -> JwtRequirement:
+    required = [name for name, rule in group if rule.presence is Presence.REQUIRED]
+    optional = [name for name, rule in group if rule.presence is not Presence.REQUIRED]
+    if not required:
+        return _none_required(optional)
+    ignored = JwtRequirement(allow_missing_or_failed=Empty())
+    return _all([_any(required), *(_any([name, ignored]) for name in optional)])
+
+
+def _none_required(names: Sequence[JwtRequirement]) -> JwtRequirement:
     missing = JwtRequirement(allow_missing=Empty())
-    return JwtRequirement(requires_any=JwtRequirementOrList(requirements=[name, missing]))
+    each = [_any([name, missing]) for name in names]
+    return each[0] if len(each) == 1 else _any([*names, _all(each)])
+
+
+def _any(requirements: Sequence[JwtRequirement]) -> JwtRequirement:
+    if len(requirements) == 1:
+        return requirements[0]
+    return JwtRequirement(requires_any=JwtRequirementOrList(requirements=list(requirements)))
+
+
+def _all(requirements: Iterable[JwtRequirement]) -> JwtRequirement:
+    listed = list(requirements)
+    if len(listed) == 1:
+        return listed[0]
+    return JwtRequirement(requires_all=JwtRequirementAndList(requirements=listed))

@@ -95,6 +95,10 @@ class KeySets:
         """What is known, by source; times are those of `time.monotonic`."""
         return self._schedule.states
 
+    def policies(self, state: State) -> tuple[Origin, ...]:
+        """Whose rules name a source."""
+        return self._locate(state.use.policies)
+
     def follow(self) -> None:
         """Take over what the rules name now."""
         (value,) = self._uses.leaves().values()
@@ -173,4 +177,4 @@ class KeySets:
         if self._schedule.failed(source, problem, time.monotonic()):
             kept = state.text is not None
             log.error("keys of a token issuer not fetched", source=source.uri, error=problem, kept=kept)
-            self._on_problem(UnfetchedKeys(source, problem, self._locate(state.use.policies), kept))
+            self._on_problem(UnfetchedKeys(source, problem, self.policies(state), kept))

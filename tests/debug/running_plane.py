@@ -72,9 +72,9 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) ->
 class RunningPlane:
     """`folder` may be written to; `ask` fetches a page."""
 
-    def __init__(self, folder: Path, token: str | None = None) -> None:
+    def __init__(self, folder: Path, token: str | None = None, **options: Any) -> None:
         self.folder = folder
-        self.plane = ControlPlane(FileSource(folder), new_root("cluster.local", now=datetime.now(UTC)))
+        self.plane = ControlPlane(FileSource(folder), new_root("cluster.local", now=datetime.now(UTC)), **options)
         self.debug = DebugServer(self.plane, token=token)
         self.xds_port = 0
         self.http_port = 0
@@ -101,10 +101,12 @@ class RunningPlane:
 
 
 @asynccontextmanager
-async def running_plane(folder: Path, text: str = MESH, *, token: str | None = None) -> AsyncIterator[RunningPlane]:
-    """A control plane that serves a folder with this text in it."""
+async def running_plane(
+    folder: Path, text: str = MESH, *, token: str | None = None, **options: Any
+) -> AsyncIterator[RunningPlane]:
+    """A control plane, with these options, that serves a folder with this text in it."""
     (folder / "mesh.yaml").write_text(text)
-    running = RunningPlane(folder, token)
+    running = RunningPlane(folder, token, **options)
     running.http_port = await running.debug.start("127.0.0.1", 0)
     await running.plane.load()
     running.xds_port = running.plane.server.listen("127.0.0.1:0")
