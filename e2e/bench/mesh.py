@@ -111,6 +111,23 @@ def endpoints(number: int, change: int | None = None) -> bytes:
     )
 
 
+def authorization_policy(number: int, account: int) -> bytes:
+    """Policy number so-and-so, for the proxies of one account of the first namespace."""
+    source = {"principals": [f"cluster.local/ns/ns-0/sa/account-{number % 50}"], "namespaces": ["ns-0", "ns-1"]}
+    operation = {"methods": ["GET", "POST"], "paths": [f"/api-{number}/*"], "ports": ["8080"]}
+    return _json(
+        "security.istio.io/v1",
+        "AuthorizationPolicy",
+        f"policy-{number:04}",
+        "ns-0",
+        spec={
+            "selector": {"matchLabels": {"app": f"client-{account}"}},
+            "action": "DENY" if number % 2 else "ALLOW",
+            "rules": [{"from": [{"source": source}], "to": [{"operation": operation}]}],
+        },
+    )
+
+
 def change_of(address: str) -> int | None:
     """Which change an endpoint's address comes from; None for one that never moved."""
     _, high, middle, low = map(int, address.split("."))

@@ -191,10 +191,10 @@ async def file_server(folder: Path) -> AsyncIterator[ServerProcess]:
         yield ServerProcess(child, json.loads(await child.read()))
 
 
-async def cold(size: Size) -> dict[str, float]:
-    """Have a process load a mesh and compute one proxy's views; its numbers."""
+async def alone(module: str, size: Size) -> dict[str, float]:
+    """Have a process of its own (`e2e.bench.<module>`) measure a mesh; its numbers."""
     with tempfile.TemporaryDirectory() as name:
-        async with _child(Path(name) / "cold.log", sys.executable, "-m", "e2e.bench.cold") as child:
+        async with _child(Path(name) / f"{module}.log", sys.executable, "-m", f"e2e.bench.{module}") as child:
             child.write(json.dumps(dataclasses.asdict(size)))
             found: dict[str, float] = json.loads(await child.read())
             return found

@@ -14,7 +14,7 @@ from typing import Any
 from e2e.bench import envoys
 from e2e.bench.measure import median, percentile
 from e2e.bench.mesh import Size
-from e2e.bench.processes import BenchError, Fleet, ServerProcess, cold, fleet, server
+from e2e.bench.processes import BenchError, Fleet, ServerProcess, alone, fleet, server
 
 Metrics = dict[str, float]
 
@@ -221,8 +221,13 @@ ROWS: Mapping[str, Row] = {
     ),
     "cold_10k": Row(
         "10,000 services as JSON → the first full view encoded",
-        lambda bench: cold(Size(10_000, replicas=1)),
+        lambda bench: alone("cold", Size(10_000, replicas=1)),
         {"cpu_s": 8, "rss_mb": 300, **_LAG},
+    ),
+    "authz_1k": Row(
+        "1,000 AuthorizationPolicies for 100 workloads of a namespace → all listeners encoded; then one more",
+        lambda bench: alone("authz", Size(100, replicas=1, accounts=100)),
+        {"cpu_s": 3, "one_more_cpu_ms": 100},
     ),
     "connect_1k_100": Row(
         "1,000 services, 100 streams connect at once",
