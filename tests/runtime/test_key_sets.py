@@ -149,7 +149,7 @@ async def test_keys_rotate(tmp_path: Path, issuer: Issuer) -> None:
         await until(rotated)
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "error": ({"status": 503}, "answers 503"),
     "HTML": ({"answer": "<html>"}, "no JSON Web Key Set"),
     "no keys": ({"answer": '{"keys": []}'}, "no key that verifies"),
@@ -174,7 +174,7 @@ async def test_whatever_the_server_does_the_last_good_keys_stay_and_it_is_told(
 
         async def failed_twice() -> bool:
             (shown,) = await running.ask("/debug/jwksz")
-            return shown["failures"] >= 2
+            return bool(shown["failures"] >= 2)
 
         await until(failed_twice)
         (shown,) = await running.ask("/debug/jwksz")
