@@ -50,7 +50,7 @@ def proxy_status(
 
     SYNCED: accepted everything. STALE: not all yet. REJECTED: an Envoy refused something that it should have, and it
     has the last good version instead; what and why is said below the table, and of which objects by /debug/nackz.
-    NOT SENT: it did not ask for any.
+    LACKING: it needs a credential that no Secret holds, see /debug/credentialz. NOT SENT: it did not ask for any.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def proxy_status(
         for status in statuses
     ]
     write_table(("name", "cluster", *_TYPES, "version"), rows)
-    for (type_, name, words), (first, *others) in _rejections(statuses).items():
+    for (type_, name, words), (first, *others) in _missing(statuses).items():
         more = f" and {len(others)} more" if others else ""
         typer.echo(f"{type_.upper()} {name!r} is not at {first}{more}: {words}")
 
@@ -125,12 +125,13 @@ def _unique(wanted: str, known: Iterable[str]) -> str:
     raise fail(f"no proxy {wanted!r} is connected; {there_are}")
 
 
-def _rejections(statuses: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], list[str]]:
-    """What is rejected, as type, name and why; with the proxies that are to do without it."""
+def _missing(statuses: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], list[str]]:
+    """What is rejected or cannot be had, as type, name and why; with the proxies that are to do without it."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for status in statuses:
         for type_ in _TYPES:
-            for name, words in _rejected(status["types"].get(type_, {})).items():
+            found_here = status["types"].get(type_, {})
+            for name, words in {**_rejected(found_here), **found_here.get("lacking", {})}.items():
                 found.setdefault((type_, name, " ".join(words.split())), []).append(status["proxy"])
     return found
 
@@ -145,4 +146,6 @@ def _delivery(type_: dict[str, Any] | None) -> str:
         return "NOT SENT"
     if type_.get("error") or _rejected(type_):
         return "REJECTED"
+    if type_.get("lacking"):
+        return "LACKING"
     return "SYNCED" if type_["inSync"] else "STALE"

@@ -37,11 +37,12 @@ _SYNCZ_NAMES: Final = {
 async def syncz(request: web.Request) -> web.Response:
     """What every proxy was sent and has accepted, as nonces; `types` says of each type if it is in sync, or why not.
 
-    In sync is who has accepted all that is served; `heldBack` is what is not, because a proxy rejected it.
+    In sync is who has accepted all that is served; `heldBack` is what is not, because a proxy rejected it; `lacking`
+    are credentials that cannot be had, because their Secret is missing or broken.
     """
     plane = plane_of(request)
     sessions = by_node(plane)
-    return page([_sync_status(status, sessions.get(status.node)) for status in _connections(plane)])
+    return page([_sync_status(plane, status, sessions.get(status.node)) for status in _connections(plane)])
 
 
 @routes.get("/debug/adsz")
@@ -148,7 +149,7 @@ def _connections(plane: ControlPlane) -> list[ConnectionStatus]:
     return sorted(plane.server.connections(), key=lambda status: (status.proxy, status.connected_at))
 
 
-def _sync_status(status: ConnectionStatus, session: ProxySession | None) -> dict[str, Any]:
+def _sync_status(plane: ControlPlane, status: ConnectionStatus, session: ProxySession | None) -> dict[str, Any]:
     metadata = session.node.metadata if session is not None else {}
     entry: dict[str, Any] = {
         "cluster_id": metadata.get("CLUSTER_ID") or CLUSTER_ID,
@@ -167,6 +168,9 @@ def _sync_status(status: ConnectionStatus, session: ProxySession | None) -> dict
         discovery_service(type_.type_url): _type_status(type_, status.clock, held_back.get(type_.type_url, {}))
         for type_ in status.types
     }
+    lacking = plane.credentials.lacking(session.credentials) if session is not None and session.credentials else {}
+    if lacking and "sds" in entry["types"]:
+        entry["types"]["sds"]["lacking"] = lacking
     return without_empty(entry)
 
 

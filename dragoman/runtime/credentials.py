@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -26,6 +26,15 @@ log = structlog.get_logger(__name__)
 
 Name = tuple[str, str]
 """Namespace of the proxies, and SDS name."""
+
+
+class Served(NamedTuple):
+    """A credential that proxies of a namespace get, and the fields that name it."""
+
+    namespace: str
+    name: str
+    credential: Credential
+    uses: tuple[CredentialUse, ...]
 
 
 class _Held:
@@ -65,12 +74,11 @@ class Credentials:
         """What is wrong now, by namespace and name."""
         return tuple(self._problems[name] for name in sorted(self._problems))
 
-    @property
-    def served(self) -> Iterator[tuple[str, str, Credential, tuple[CredentialUse, ...]]]:
-        """Namespace of the proxies, SDS name, credential, and who names it."""
+    def served(self) -> Iterator[Served]:
+        """What proxies get, by namespace and name."""
         uses = self._uses()
-        for name, found in sorted(self._good.items()):
-            yield *name, found, uses.get(name, ())
+        for (namespace, name), found in sorted(self._good.items(), key=lambda item: item[0]):
+            yield Served(namespace, name, found, uses.get((namespace, name), ()))
 
     def acquire(self, key: CredentialsView, tx: Transaction) -> View:
         """The credentials of a view for one more holder; filled when the transaction publishes."""

@@ -12,9 +12,11 @@ import yaml
 from typer.testing import Result
 
 from dragoman.cli import config_tables
+from dragoman.codec import SECRET
 from tests.cli.cli_runs import run
 from tests.debug.debug_proxy import DebugProxy, proxy_at
-from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, MESH, WEB, RunningPlane, running_plane, until
+from tests.debug.test_debug_secrecy import GATEWAY, secrets
 
 
 @asynccontextmanager
@@ -73,6 +75,19 @@ async def test_a_proxy_that_rejected_something_stands_out(tmp_path: Path) -> Non
     assert not any("REJECTED" in line for line in table if line.startswith("web-1.shop"))
     (told,) = [line for line in table if line.startswith("CDS ") and "no room" in line]
     assert told.startswith(f"CDS {CLUSTER_OF_WEB!r} is not at cart-1.shop: ")
+
+
+async def test_a_proxy_that_lacks_a_credential_stands_out(tmp_path: Path) -> None:
+    async with (
+        running_plane(tmp_path, MESH + secrets("no key", "no certificate")) as running,
+        proxy_at(running.xds_port, WEB),
+        proxy_at(running.xds_port, GATEWAY) as gateway,
+    ):
+        await gateway.ask(SECRET, ["kubernetes://site"])
+        table = lines(await asked(running, "proxy-status"))
+    status = {line.split()[0]: line.split()[6] for line in table[1:3]}
+    assert status == {"gateway-1.shop": "LACKING", "web-1.shop": "SYNCED"}
+    assert table[3].startswith("SDS 'kubernetes://site' is not at gateway-1.shop: error DRG0502 data[tls.crt]: ")
 
 
 async def test_what_is_held_back_from_all_stands_out_at_each_and_is_said_once(tmp_path: Path) -> None:

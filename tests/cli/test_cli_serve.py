@@ -13,6 +13,8 @@ import pytest
 from tests.cli.cli_runs import run, serving
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import CLUSTER_OF_WEB, MESH, WEB
+from tests.debug.test_debug_secrecy import GATEWAY, secrets
+from tests.translators.gateway_certificates import Authority
 
 
 @pytest.fixture
@@ -100,6 +102,29 @@ async def test_a_rejection_is_told_with_envoys_words_and_the_objects(tmp_path: P
     assert "of CDS" in line[0]
     assert "bad cluster" in line[0]
     assert "DestinationRule shop/web" in line[0]
+
+
+async def test_a_broken_credential_is_told_at_its_secret_with_the_gateway_that_names_it(
+    tmp_path: Path, folder: Path
+) -> None:
+    certificate = Authority().issue("site.example").certificate.decode()
+    (folder / "edge.yaml").write_text(secrets("no key", certificate))
+    async with serving("--config", folder, state=tmp_path) as running:
+        async with proxy_at(await running.xds_port(), GATEWAY):
+            broken = await running.hear(r"^error: \S*edge\.yaml:(\d+): DRG0502 Secret shop/site: data\[tls\.key\]: .*")
+            (folder / "edge.yaml").write_text(
+                secrets("no key", certificate).replace("{name: site,", "{name: other,", 1)
+            )
+            missing = await running.hear(
+                r"^error: \S*edge\.yaml:(\d+): DRG0501 Gateway shop/site: spec\.servers\[0\].*"
+            )
+        await running.end()
+    assert "; named by Gateway shop/site (" in broken[0]
+    assert f"edge.yaml:{missing[1]})" in broken[0]
+    assert broken[1] != missing[1]
+    assert "no Secret shop/site" in missing[0]
+    (logged,) = [event for event in map(json.loads, running.logged) if event.get("code") == "DRG0502"]
+    assert (logged["event"], logged["level"]) == ("credential unusable", "error")
 
 
 async def test_a_unix_socket_is_its_owners_alone_and_goes_with_the_process(tmp_path: Path, folder: Path) -> None:

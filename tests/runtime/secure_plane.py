@@ -61,6 +61,11 @@ class Answer:
         assert isinstance(data, bytes), "the stream has ended"
         return decode(DeltaDiscoveryResponse, data)
 
+    async def accept(self, response: Any) -> None:
+        """ACK a response, without which the next one does not come."""
+        request = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+        await self.call.write(encode(request))
+
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """Read until the stream ends."""
         async with asyncio.timeout(15):
