@@ -1,5 +1,7 @@
 """A cap on the bytes handed to gRPC and not yet taken by the clients, over all streams together."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -57,16 +59,20 @@ class _Burst:
         self._begun = False
 
     async def turn(self, size: int) -> None:
-        cost = size + MESSAGE
-        if self._left <= 0:
+        if not self.admits(size):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((turn, cost))
+            self._waiting.append((turn, size + MESSAGE))
             await turn
-        else:
-            self._left -= cost
+
+    def admits(self, size: int) -> bool:
+        """Take what a message needs of this round, if there is something left of it."""
+        if self._left <= 0:
+            return False
+        self._left -= size + MESSAGE
         if not self._begun:
             self._begun = True
             asyncio.get_running_loop().call_soon(self._next_round)
+        return True
 
     def _next_round(self) -> None:
         self._left = BURST
@@ -78,6 +84,31 @@ class _Burst:
         self._begun = self._left < BURST
         if self._begun:
             asyncio.get_running_loop().call_soon(self._next_round)
+
+
+class _Overseer:
+    """Small messages on their way: one timer for all of them, as there are thousands a second."""
+
+    def __init__(self) -> None:
+        self._due: dict[Share, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begins(self, share: Share, seconds: float) -> None:
+        """A message is taken for stuck after these seconds, and a few more until somebody looks."""
+        loop = asyncio.get_running_loop()
+        self._due[share] = loop.time() + seconds
+        if self._timer is None:
+            self._timer = loop.call_later(seconds, self._look, seconds)
+
+    def ended(self, share: Share) -> None:
+        self._due.pop(share, None)
+
+    def _look(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        for share in [share for share, due in self._due.items() if due <= loop.time()]:
+            del self._due[share]
+            share.stuck()
+        self._timer = loop.call_later(seconds / 2, self._look, seconds) if self._due else None
 
 
 class ByteBudget:
@@ -99,6 +130,7 @@ class ByteBudget:
         self.slow_after = slow_after
         self.stuck_after = stuck_after
         self.burst = _Burst()
+        self.overseer = _Overseer()
         self.quick = _Account(limit)
         self.others = _Account(limit)
 
@@ -113,13 +145,27 @@ class Share:
     """One stream's part of a budget; it writes one message at a time. `on_stuck` is called, at most once for a write,
     when the client does not read it: that should end its connection."""
 
-    __slots__ = ("_account", "_budget", "_on_stuck", "_quick")
+    __slots__ = ("_account", "_budget", "_quick", "stuck")
 
     def __init__(self, budget: ByteBudget, on_stuck: Callable[[], None]) -> None:
         self._budget = budget
-        self._on_stuck = on_stuck
+        self.stuck = on_stuck
         self._quick = False
         self._account = budget.others
+
+    def begin(self, size: int) -> bool:
+        """Whether a message may go at once, as nearly every small one may; then `end` must follow. Else see `spend`."""
+        if size >= self._budget.free_below or not self._budget.burst.admits(size):
+            return False
+        self._begin(size)
+        return True
+
+    def _begin(self, size: int) -> None:
+        self._budget.overseer.begins(self, self._budget.stuck_after + size / SLOWEST)
+
+    def end(self) -> None:
+        """The message that went at once is with the client."""
+        self._budget.overseer.ended(self)
 
     @asynccontextmanager
     async def spend(self, size: int) -> AsyncIterator[None]:
@@ -127,11 +173,11 @@ class Share:
         budget, loop = self._budget, asyncio.get_running_loop()
         if size < budget.free_below:
             await budget.burst.turn(size)
-            stuck = loop.call_later(budget.stuck_after + size / SLOWEST, self._on_stuck)
+            self._begin(size)
             try:
                 yield
             finally:
-                stuck.cancel()
+                self.end()
             return
         self._account = budget.quick if self._quick else budget.others
         await self._account.take(size)
@@ -163,4 +209,4 @@ class Share:
             if in_the_way and loop.time() - began >= budget.stuck_after:
                 break
             await asyncio.sleep(budget.slow_after)
-        self._on_stuck()
+        self.stuck()

@@ -325,6 +325,8 @@ class Connection:
             else:
                 self._convergence.sent(response.nonce)
                 await self._write(response)
+                if not self._wake.is_set() and stream.awaits_answers():
+                    await self._wake.wait()
 
     async def _sleep_until(self, deadline: float | None) -> None:
         if deadline is None:
@@ -339,8 +341,14 @@ class Connection:
     async def _write(self, response: Response) -> None:
         started = time.perf_counter()
         self._writing = response
-        async with self._share.spend(len(response.data)):
-            await self._context.write(response.data)
+        if self._share.begin(len(response.data)):
+            try:
+                await self._context.write(response.data)
+            finally:
+                self._share.end()
+        else:
+            async with self._share.spend(len(response.data)):
+                await self._context.write(response.data)
         seconds = time.perf_counter() - started
         assert self._session is not None  # noqa: S101 - there is no writer before there is a session
         proxy = self._session.proxy_id

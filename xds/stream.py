@@ -57,6 +57,7 @@ class Stream(ABC, Generic[R]):
         )
         self._chunk = chunk
         self._deadline: float | None = None
+        self._ordered: list[Delivery] = []
         self._client.set_views(views)
 
     # -- in ---------------------------------------------------------------------------------------------------------
@@ -194,14 +195,20 @@ class Stream(ABC, Generic[R]):
         """Whether `next_response` has nothing to say until something happens."""
         return not any(delivery.pending for delivery in self._client.types.values())
 
+    def awaits_answers(self) -> bool:
+        """Whether `next_response` has nothing to say before the client has answered what it was sent."""
+        return not any(delivery.inflight is None and delivery.pending for delivery in self._ordered)
+
     def deadline(self) -> float | None:
         """Return when `next_response` should be called again though nothing happened; None if not by itself."""
         return self._deadline
 
     def _in_order(self) -> list[Delivery]:
         types = self._client.types
-        first = [types[type_url] for type_url in UPDATES if type_url in types]
-        return first + [types[type_url] for type_url in types if type_url not in UPDATES]
+        if len(self._ordered) != len(types):
+            first = [types[type_url] for type_url in UPDATES if type_url in types]
+            self._ordered = first + [types[type_url] for type_url in types if type_url not in UPDATES]
+        return self._ordered
 
     def _respond(self, delivery: Delivery, sendable: Due, now: float) -> Response | None:
         view, push = self._push(delivery, sendable, now)
