@@ -39,6 +39,9 @@ NETWORK_FILTER = "envoy.filters.network.rbac"
 
 _SHADOW_PREFIXES = {RbacAction.DENY: "istio_dry_run_deny_", RbacAction.ALLOW: "istio_dry_run_allow_"}
 
+_UNASKED = "-deny-due-to-bad-CUSTOM-action"
+"""Ends the names of rules that deny because nobody can be asked: what Envoy notes of a request says so, as Istio's."""
+
 Keys = tuple[ObjectKey, ...]
 
 
@@ -217,7 +220,11 @@ def _rbac(g: Graph, keys: Keys, action: RbacAction, http: bool, prefix: str) -> 
 
     Without a rule that can match, an ALLOW filter lets nothing through: that is what "allow nothing" means.
     """
-    rules = {prefix + name: policy for key in keys for name, policy in _compiled(g, key, http)}
+    rules = {}
+    for key in keys:
+        unasked = not prefix and _policy(g, key).spec.action is Action.CUSTOM
+        for name, policy in _compiled(g, key, http):
+            rules[prefix + name + (_UNASKED if unasked else "")] = policy
     if not rules and not (keys and action is RbacAction.ALLOW):
         return None
     entries = (frame(1, name.encode()) + frame(2, rules[name]) for name in sorted(rules))

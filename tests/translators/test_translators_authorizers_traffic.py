@@ -38,7 +38,9 @@ metadata: {name: server, namespace: shop}
 spec:
   hosts: ["*.example.com"]
   gateways: [edge/gw]
-  http: [{route: [{destination: {host: server, port: {number: 8080}}}]}]
+  http:
+  - {match: [{headers: {x-tier: {exact: gold}}}], directResponse: {status: 202}}
+  - {route: [{destination: {host: server, port: {number: 8080}}}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -287,6 +289,25 @@ async def test_a_grpc_authorizer_decides_and_sees_the_request(cast: Cast) -> Non
         before = len(cast.grpc.asked)
         assert (await cast.get("/public")).status == 200
         assert len(cast.grpc.asked) == before
+
+
+@pytest.mark.parametrize(("again", "status"), [(True, 202), (False, 200)])
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+async def test_the_route_is_chosen_anew_by_what_the_authorizer_added_if_so_set(
+    cast: Cast, kind: str, again: bool, status: int
+) -> None:
+    if kind == "http":
+        added = http_provider(clearRouteCache=again, headersToUpstreamOnAllow=["x-tier"])
+        provider = {"envoyExtAuthzHttp": added}
+    else:
+        provider = {"envoyExtAuthzGrpc": grpc_provider(clearRouteCache=again)}
+    async with cast.under(custom(PRIVATE), **provider):
+        cast.http.verdict, cast.grpc.verdict = says(200, x_tier="gold"), allowed(("x-tier", "gold"))
+        asked = cast.http.asked if kind == "http" else cast.grpc.asked
+        await until(lambda: _has(asked, lambda: cast.get("/private")))
+        assert (await cast.get("/private")).status == status
+        assert (await cast.get("/private", x_tier="gold")).status == 202
+        assert (await cast.get("/public")).status == 200
 
 
 async def test_what_an_authorizer_allows_other_policies_may_deny(cast: Cast) -> None:
