@@ -90,7 +90,8 @@ def plain_chains(g: Graph, view: GatewayView, first: BoundServer) -> Chains:
     route = gateway_route_name(first)
     asked = authorization.references(g, view.namespace, view.labels, http=route is not None)
     if route is not None:
-        return (Piece.of(FilterChain(filters=_requests(g, view, first, route)), {(ROUTE, route), *asked}),)
+        refs = {(ROUTE, route), *asked, *jwt_authn.references(g, view.namespace, view.labels)}
+        return (Piece.of(FilterChain(filters=_requests(g, view, first, route)), refs),)
     target = tcp_target(g, view, first)
     if target is None:
         return ()
@@ -175,7 +176,7 @@ def tls_chains(g: Graph, view: GatewayView, bound: BoundServer) -> tuple[TlsChai
         )
     refs: set[Ref] = {*socket.refs, *asked}
     if route is not None:
-        refs.add((ROUTE, route))
+        refs |= {(ROUTE, route), *jwt_authn.references(g, view.namespace, view.labels)}
         filters = _requests(g, view, bound, route)
     else:
         target = tcp_target(g, view, bound)
@@ -198,7 +199,7 @@ def _requests(g: Graph, view: GatewayView, bound: BoundServer, route: str) -> li
             route,
             (
                 *authorization.custom_http_filters(g, view.namespace, view.labels),
-                *jwt_authn.http_filters(g, view.namespace, view.labels, routes_by_claim=True),
+                *jwt_authn.http_filters(g, view.namespace, view.labels, True),
                 *authorization.http_filters(g, view.namespace, view.labels),
             ),
             telemetry.http_access_logs(mesh, telemetry.Traffic.GATEWAY),

@@ -155,6 +155,8 @@ def _chain(
 ) -> Piece:
     to = cluster if chain.http or _admits(g, view, port, chain) else BLACK_HOLE
     refs: set[Ref] = {(CLUSTER, to), *authorization.references(g, view.namespace, view.labels, http=chain.http)}
+    if chain.http:
+        refs |= jwt_authn.references(g, view.namespace, view.labels)
     message = FilterChain(
         name=name,
         filter_chain_match=FilterChainMatch(
@@ -189,7 +191,7 @@ def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster:
             inbound_routes(port.service_port, cluster, port.protocol),
             (
                 *authorization.custom_http_filters(g, view.namespace, view.labels),
-                *jwt_authn.http_filters(g, view.namespace, view.labels, routes_by_claim=False),
+                *jwt_authn.http_filters(g, view.namespace, view.labels, False),
                 *authorization.http_filters(g, view.namespace, view.labels),
             ),
             telemetry.http_access_logs(mesh, traffic),

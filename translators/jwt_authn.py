@@ -8,9 +8,10 @@ from every request first, whoever sent them (Envoy: source/extensions/filters/ht
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Final
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.core.v3 import DataSource, HttpUri
 from envoy_data_plane.envoy.config.route.v3 import RouteMatch
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwtAuthentication,
@@ -21,6 +22,7 @@ from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwtRequirement,
     JwtRequirementAndList,
     JwtRequirementOrList,
+    RemoteJwks,
     RequirementRule,
 )
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -28,14 +30,26 @@ from envoy_data_plane.google.protobuf import Empty
 
 from crds import jwks
 from crds.requestauthentication import JWTRule, Presence
-from dragoman.codec import pack
-from dragoman.engine import Graph
+from dragoman.codec import CLUSTER, Ref, pack
+from dragoman.engine import Graph, query
 from dragoman.mesh.labels import Labels
-from dragoman.mesh.request_authentications import fetched_keys, jwt_rules, key_source
+from dragoman.mesh.request_authentications import (
+    FETCH_TIMEOUT,
+    KeyServer,
+    fetched_by_control_plane,
+    fetched_keys,
+    jwt_rules,
+    key_server,
+    key_source,
+)
 from translators.claims import JWT_FILTER, PAYLOAD
+from translators.names import outbound_cluster
 
 _SPACE_DELIMITED: Final = ("scope", "permission")
 """Claims that are lists written as one text (Istio: policy_applier.go; RFC 8693, section 4.2)."""
+
+_CACHED: Final = timedelta(minutes=5)
+"""How long Envoy keeps keys that it fetched itself (Istio: policy_applier.go)."""
 
 NOBODYS_KEYS: Final = (
     '{"keys":[{"crv":"P-256","kid":"dragoman-no-keys-yet","kty":"EC",'
@@ -45,7 +59,14 @@ NOBODYS_KEYS: Final = (
 push goes on (Istio: jwks_resolver.go, FakeJwks). Envoy does not take an empty key set."""
 
 
-def http_filters(g: Graph, namespace: str, labels: Labels, *, routes_by_claim: bool) -> tuple[HttpFilter, ...]:
+def references(g: Graph, namespace: str, labels: Labels) -> frozenset[Ref]:
+    """What the filter names: the clusters of services that Envoy fetches keys from."""
+    servers = (_key_server(g, rule) for rule in jwt_rules(g, namespace, labels))
+    return frozenset((CLUSTER, _cluster(server)) for server in servers if server is not None)
+
+
+@query
+def http_filters(g: Graph, namespace: str, labels: Labels, routes_by_claim: bool) -> tuple[HttpFilter, ...]:
     """The filter of a workload, none where no rule holds.
 
     `routes_by_claim`: routes may match claims, so they are chosen again once a token is verified.
@@ -66,12 +87,9 @@ def http_filters(g: Graph, namespace: str, labels: Labels, *, routes_by_claim: b
 
 
 def _provider(g: Graph, rule: JWTRule, *, routes_by_claim: bool) -> JwtProvider:
-    source = key_source(rule)
-    keys = _inline_keys(rule.jwks) if source is None else fetched_keys(g, source)
-    return JwtProvider(
+    provider = JwtProvider(
         issuer=rule.issuer,
         audiences=list(rule.audiences),
-        local_jwks=DataSource(inline_string=keys or NOBODYS_KEYS),
         forward=bool(rule.forward_original_token),
         from_headers=[JwtHeader(name=h.name, value_prefix=h.prefix or "") for h in rule.from_headers],
         from_params=list(rule.from_params),
@@ -86,6 +104,35 @@ def _provider(g: Graph, rule: JWTRule, *, routes_by_claim: bool) -> JwtProvider:
         ),
         clear_route_cache=routes_by_claim,
     )
+    server = _key_server(g, rule)
+    if server is None:
+        provider.local_jwks = DataSource(inline_string=_keys(g, rule) or NOBODYS_KEYS)
+    else:
+        provider.remote_jwks = RemoteJwks(
+            http_uri=HttpUri(
+                uri=rule.jwks_uri or rule.jwks_uri_alias or "",
+                cluster=_cluster(server),
+                timeout=rule.timeout or FETCH_TIMEOUT,
+            ),
+            cache_duration=_CACHED,
+        )
+    return provider
+
+
+def _key_server(g: Graph, rule: JWTRule) -> KeyServer | None:
+    source = key_source(rule)
+    return None if source is None or source.discovered else key_server(g, source.uri)
+
+
+def _cluster(server: KeyServer) -> str:
+    return outbound_cluster(server.port, "", server.host)
+
+
+def _keys(g: Graph, rule: JWTRule) -> str | None:
+    source = key_source(rule)
+    if source is None:
+        return _inline_keys(rule.jwks)
+    return fetched_keys(g, source) if fetched_by_control_plane(g, source) else None
 
 
 def _inline_keys(written: str | None) -> str | None:

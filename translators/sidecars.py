@@ -17,6 +17,7 @@ from dragoman.mesh.ports import http_ports
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.proxies import InboundView, OutboundView
 from dragoman.mesh.proxy_id import ProxyType
+from dragoman.mesh.request_authentications import key_servers
 from dragoman.mesh.rules import destination_rules, merged_rule
 from dragoman.mesh.services import Egress, provider_namespaces, service, visible_services
 from dragoman.mesh.sidecar_ingress import ingress_ports
@@ -60,10 +61,10 @@ def services_of_namespace(
 def authorizers_out_of_sight(
     g: Graph, client: str, labels: Labels, egress: Egress, dials_directly: bool, gateway: bool
 ) -> Tree:
-    """The same of external authorizers that a proxy's applications may not call: the proxy must ask them all the same,
-    and without their clusters every request would be denied."""
+    """The same of external authorizers, and servers of keys, that a proxy's applications may not call: the proxy must
+    ask them all the same, and without their clusters every request would be denied."""
     calls: list[Call[Any]] = []
-    for provider, name in asked_services(g):
+    for provider, name in dict.fromkeys((*asked_services(g), *key_servers(g))):
         if name not in visible_services(g, client, egress, provider):
             calls += _of_service(g, client, labels, dials_directly, gateway, provider, name)
     return Tree(calls)

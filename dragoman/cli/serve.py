@@ -193,6 +193,16 @@ def serve(
             help="After how long the keys of token issuers (RequestAuthentication) are fetched anew.",
         ),
     ] = "20m",
+    jwks_fetched_by: Annotated[
+        str,
+        typer.Option(
+            "--jwks-fetched-by",
+            metavar="control-plane|hybrid|envoy",
+            envvar="PILOT_JWT_ENABLE_REMOTE_JWKS",
+            help="Who fetches those keys: the control plane, Envoy where they are at a service of the mesh (hybrid), "
+            "or Envoy alone.",
+        ),
+    ] = "control-plane",
     jwks_blocked_cidr: Annotated[
         list[str] | None,
         typer.Option(
@@ -259,7 +269,7 @@ def serve(
         duration(ca_overlap),
         frozenset(map(_account, trusted_node_account or ())),
         Limits(max_streams=max_streams, connects_per_second=max_connects_per_second),
-        key_fetching(jwks_refresh_interval, jwks_allowed_cidr or (), jwks_blocked_cidr or ()),
+        key_fetching(jwks_refresh_interval, jwks_allowed_cidr or (), jwks_blocked_cidr or (), jwks_fetched_by),
     )
     configure(log_format, log_level)
     if not allow_core_dumps:

@@ -7,6 +7,7 @@ Istio's order, oldest first (Istio: pilot/pkg/model/config.go, configCompareByCr
 
 from __future__ import annotations
 
+import enum
 from typing import TypeVar
 
 from crds.authorizationpolicy import AuthorizationPolicy
@@ -25,6 +26,17 @@ from crds.requestauthentication import RequestAuthentication
 from crds.sidecar import Sidecar
 from crds.virtualservice import VirtualService
 from dragoman.engine import Graph, Input
+
+
+class KeyFetcher(enum.StrEnum):
+    """Who fetches the keys of token issuers (Istio: PILOT_JWT_ENABLE_REMOTE_JWKS)."""
+
+    CONTROL_PLANE = "control-plane"
+    HYBRID = "hybrid"
+    """Envoy where the keys are at a service of the mesh, the control plane elsewhere."""
+    ENVOY = "envoy"
+    """Envoy, and nobody where it cannot."""
+
 
 OBJECTS = Input[ObjectKey, IstioObject | None]("object", default=None)
 """Each Istio object by itself. Cells that hold several are only consulted; who picks one reads it here, so that
@@ -74,7 +86,9 @@ REQUEST_AUTHENTICATIONS = Input[str, tuple[RequestAuthentication, ...]](
 REQUEST_AUTHENTICATION_NAMESPACES = Input[None, tuple[str, ...]]("namespaces with request authentications", default=())
 
 JWKS = Input[tuple[str, bool], str | None]("key set of (URI or issuer, whether it is discovered)", default=None)
-"""What was fetched last: the one cell that no object stands in."""
+"""What was fetched last. No object stands in this cell, nor in the next."""
+
+JWKS_FETCHER = Input[None, KeyFetcher]("who fetches key sets", default=KeyFetcher.CONTROL_PLANE)
 
 T = TypeVar("T", bound=IstioObject)
 

@@ -6,14 +6,25 @@ in the order of issuers (Istio: pilot/pkg/security/authn/policy_applier.go).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from crds.meta import ObjectKey
 from crds.requestauthentication import JWTRule, RequestAuthentication
 from dragoman.engine import Graph, consult, query
-from dragoman.mesh.inputs import JWKS, REQUEST_AUTHENTICATION_NAMESPACES, REQUEST_AUTHENTICATIONS, chosen
+from dragoman.mesh.inputs import (
+    JWKS,
+    JWKS_FETCHER,
+    REQUEST_AUTHENTICATION_NAMESPACES,
+    REQUEST_AUTHENTICATIONS,
+    KeyFetcher,
+    chosen,
+)
 from dragoman.mesh.labels import Labels, selects
+from dragoman.mesh.protocol import Protocol
+from dragoman.mesh.services import service_of
 from dragoman.mesh.settings import root_namespace
 
 
@@ -27,6 +38,15 @@ class KeySource(NamedTuple):
 
 FETCH_TIMEOUT: Final = timedelta(seconds=5)
 """How long fetching keys may take where no rule says (Istio: JWTRule.timeout)."""
+
+
+class KeyServer(NamedTuple):
+    """A service of the mesh that has keys: Envoy fetches them there by itself."""
+
+    namespace: str
+    name: str
+    host: str
+    port: int
 
 
 class KeyUse(NamedTuple):
@@ -66,19 +86,58 @@ def fetched_keys(g: Graph, source: KeySource) -> str | None:
 
 
 @query
+def key_server(g: Graph, uri: str) -> KeyServer | None:
+    """The service that a URI leads to, if Envoy is to fetch keys and the mesh knows it (Istio: policy_applier.go)."""
+    if consult(g, JWKS_FETCHER, None) is KeyFetcher.CONTROL_PLANE:
+        return None
+    try:
+        parts = urlsplit(uri)
+        number = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None
+    found = service_of(g, parts.hostname or "")
+    if found is None or found.alias_of is not None:
+        return None
+    port = found.port(number)
+    if port is None or port.protocol is Protocol.UDP:
+        return None
+    return KeyServer(found.namespace, found.name, found.host, number)
+
+
+def fetched_by_control_plane(g: Graph, source: KeySource) -> bool:
+    """Whether it is the control plane that fetches these keys. Envoy knows nothing of discovery."""
+    if source.discovered:
+        return True
+    return consult(g, JWKS_FETCHER, None) is not KeyFetcher.ENVOY and key_server(g, source.uri) is None
+
+
+@query
+def key_servers(g: Graph) -> tuple[tuple[str, str], ...]:
+    """Namespace and name of every service that some Envoy fetches keys from."""
+    sources = (key_source(rule) for _, rule in _rules(g))
+    servers = (key_server(g, source.uri) for source in sources if source is not None and not source.discovered)
+    return tuple(sorted({(server.namespace, server.name) for server in servers if server is not None}))
+
+
+@query
 def key_uses(g: Graph) -> tuple[KeyUse, ...]:
-    """All sources that the mesh's rules name."""
+    """All sources that the control plane fetches for the mesh's rules."""
     found: dict[KeySource, KeyUse] = {}
+    for policy, rule in _rules(g):
+        source = key_source(rule)
+        if source is not None and fetched_by_control_plane(g, source):
+            timeout = rule.timeout or FETCH_TIMEOUT
+            before = found.get(source, KeyUse(source, timeout, ()))
+            policies = tuple(dict.fromkeys((*before.policies, policy.key)))
+            found[source] = KeyUse(source, max(before.timeout, timeout), policies)
+    return tuple(found[source] for source in sorted(found))
+
+
+def _rules(g: Graph) -> Iterator[tuple[RequestAuthentication, JWTRule]]:
     for namespace in consult(g, REQUEST_AUTHENTICATION_NAMESPACES, None):
         for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace):
             for rule in policy.spec.jwt_rules:
-                source = key_source(rule)
-                if source is not None:
-                    timeout = rule.timeout or FETCH_TIMEOUT
-                    before = found.get(source, KeyUse(source, timeout, ()))
-                    policies = tuple(dict.fromkeys((*before.policies, policy.key)))
-                    found[source] = KeyUse(source, max(before.timeout, timeout), policies)
-    return tuple(found[source] for source in sorted(found))
+                yield policy, rule
 
 
 def _match_labels(policy: RequestAuthentication) -> dict[str, str]:

@@ -22,6 +22,7 @@ from dragoman.callers.address_rules import AddressRules
 from dragoman.callers.fetch import Fetcher, FetchError
 from dragoman.callers.openid import key_set_uri
 from dragoman.engine import Failure, Graph
+from dragoman.mesh.inputs import JWKS_FETCHER, KeyFetcher
 from dragoman.mesh.request_authentications import KeySource, key_uses
 from dragoman.runtime.blame import Origin
 from dragoman.runtime.key_schedule import REFRESH_AFTER, KeySchedule, State
@@ -38,10 +39,11 @@ Store = Callable[[Mapping[KeySource, str | None]], Awaitable[None]]
 
 
 class KeyFetching(NamedTuple):
-    """From which addresses keys may be fetched, and after how many seconds anew."""
+    """From which addresses keys may be fetched, after how many seconds anew, and by whom."""
 
     addresses: AddressRules = AddressRules()
     refresh_after: float = REFRESH_AFTER
+    fetcher: KeyFetcher = KeyFetcher.CONTROL_PLANE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class KeySets:
         locate: Callable[[Iterable[ObjectKey]], tuple[Origin, ...]] = _nowhere,
         on_problem: Callable[[UnfetchedKeys], None] = lambda problem: None,
     ) -> None:
+        graph.apply([(JWKS_FETCHER, None, fetching.fetcher)])
         self._uses = graph.mount(key_uses.call())
         self._fetcher = Fetcher(fetching.addresses, redirects=_REDIRECTS)
         self._store = store
