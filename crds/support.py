@@ -243,6 +243,7 @@ SUPPORTED: Mapping[str, Support] = {
         jwtRules[].outputPayloadToHeader
         jwtRules[].forwardOriginalToken
         jwtRules[].outputClaimToHeaders[]
+        jwtRules[].timeout
         jwtRules[].spaceDelimitedClaims
         jwtRules[].presence
         """

@@ -19,6 +19,7 @@ import yaml
 from crds.fields import LeafField, leaf_paths
 from crds.support import SUPPORTED
 from dragoman.engine import QueryFailed
+from dragoman.mesh.inputs import JWKS_FETCHER, KeyFetcher
 from tests.support.mesh_of_yaml import Mesh, pod, service
 from tests.translators.golden import resources
 
@@ -79,6 +80,12 @@ data:
 
 _AROUND = {"DestinationRule": _TO_SUBSET, "VirtualService": _GATEWAY, "Gateway": _BOUND, "AuthorizationPolicy": _GUARD}
 
+_JWKS = (
+    '{"keys":[{"crv":"P-256","kty":"EC","x":"cfHovyneeHXPl8Rdnt_bcD5k3oG8iYgJ5dNmJ9gWvko",'
+    '"y":"ueTkydZbDzHFTr5ym_iy6PRk7tAQ6K75OdD2Ow6G7M4"}]}'
+)
+_FETCHED = {"jwks": None, "jwksUri": "http://reviews.shop.svc.cluster.local/keys"}
+
 _BASES: dict[str, dict[str, Any]] = {
     "VirtualService": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]},
     "DestinationRule": {"host": "reviews", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]},
@@ -89,6 +96,7 @@ _BASES: dict[str, dict[str, Any]] = {
     "Sidecar": {},
     "PeerAuthentication": {"selector": {"matchLabels": {"app": "reviews"}}},
     "AuthorizationPolicy": {"rules": [{}]},
+    "RequestAuthentication": {"jwtRules": [{"issuer": "https://a.example.org", "jwks": _JWKS}]},
 }
 
 _TLS_SERVER = {"port.number": 443, "port.protocol": "HTTPS"}
@@ -202,6 +210,13 @@ _CONTEXTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (r"(outboundTrafficPolicy\.)egressProxy", {"mode": "ALLOW_ANY", "egressProxy.host": "reviews"}),
     ],
     "PeerAuthentication": [(r"(selector)", {".mtls.mode": "STRICT"})],
+    "RequestAuthentication": [
+        (r"(jwtRules\[\]\.)(jwksUri|jwks_uri)", {"jwks": None}),
+        (r"(jwtRules\[\]\.)timeout", _FETCHED),
+        (r"(jwtRules\[\]\.)fromHeaders\[\]\.prefix", {"fromHeaders[].name": "x-a"}),
+        (r"(jwtRules\[\]\.)outputClaimToHeaders", {"outputClaimToHeaders": [{"header": "x-a", "claim": "a"}]}),
+        (r"(targetRefs?(\[\])?\.)", {"kind": "Service", "name": "y", "group": "a", "namespace": "z"}),
+    ],
     "AuthorizationPolicy": [
         (r"(rules\[\]\.when\[\]\.)", {"key": "request.headers[x-a]", "values": ["a"]}),
         (r"(rules\[\]\.)", {}),
@@ -229,7 +244,8 @@ _VALUES: dict[str, Any] = {
     "ports": ["8080"], "notPorts": ["8080"], "methods": ["GET"], "paths": ["/a"], "key": "request.headers[x-b]",
     "sourceLabels": {"app": "nobody"}, "verifyCertificateHash": ["ab" * 32], "verifyCertificateSpki": ["a" * 43 + "="],
     "minHealthPercent": 30, "tableSize": 11, "version": "V2", "exponentialDelay": "1s",
-    "maxEjectionPercent": 30, "trustDomains": ["example.org"], "percentage": 50,
+    "jwks": '{"keys":[]}', "jwksUri": "http://reviews.shop.svc.cluster.local/keys", "jwks_uri": "http://reviews.shop.svc.cluster.local/keys",
+    "presence": "REQUIRED", "maxEjectionPercent": 30, "trustDomains": ["example.org"], "percentage": 50,
 }  # fmt: skip
 
 _KEYS = {"portLevelMtls{}": 8080, "headers{}": "x-a", "withoutHeaders{}": "x-a", "queryParams{}": "a"}
@@ -301,12 +317,13 @@ def documents(kind: str, path: str, leaf: LeafField) -> tuple[dict[str, Any], di
 
 
 def everything(kind: str, spec: dict[str, Any]) -> dict[tuple[str, str, str], bytes]:
-    group = (
-        "security.istio.io/v1" if kind in ("PeerAuthentication", "AuthorizationPolicy") else "networking.istio.io/v1"
-    )
+    security = kind in ("PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy")
+    group = "security.istio.io/v1" if security else "networking.istio.io/v1"
     metadata = {"name": "tried", "namespace": "shop"}
     tried = yaml.safe_dump({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
     mesh = Mesh(_WORLD + _AROUND.get(kind, "") + "\n---\n" + tried)
+    # Who else fetches keys is no proxy.
+    mesh.graph.apply([(JWKS_FETCHER, None, KeyFetcher.HYBRID)])
     try:
         return {
             (proxy, resource.type_url, resource.name): resource.payload
