@@ -46,7 +46,7 @@ class Cast:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_mesh() -> AsyncIterator[Mesh]:
-    async with served_mesh("--jwks-refresh-interval", "1s") as running:
+    async with served_mesh("--jwks-refresh-interval", "1s", "--jwks-fetched-by", "hybrid") as running:
         yield running
 
 
@@ -59,6 +59,7 @@ async def cast(shared_mesh: Mesh) -> AsyncIterator[Cast]:
     gateways = sidecars(shared_mesh.control_plane.socket, kind=ProxyType.ROUTER)
     await shared_mesh.service("server", {"http": 8080})
     await shared_mesh.service("special", {"http": 8080})
+    await shared_mesh.service("issuer", {"http": 8000})
     async with (
         shared_mesh.pod("server", app=EchoApp(http=(8080,)), sidecar=True),
         shared_mesh.pod("special", app=EchoApp(http=(8080,)), sidecar=True),
@@ -493,3 +494,34 @@ async def test_no_policy_makes_the_control_plane_call_itself(cast: Cast) -> None
         (problem,) = (each["problem"] for each in shown if "127.0.0.1" in each.get("jwksUri", ""))
         assert "127.0.0.1 is a loopback address" in problem
         assert await status(cast) == 200
+
+
+async def test_envoy_itself_fetches_from_services_of_the_mesh(cast: Cast) -> None:
+    (cast.documents / "inside").write_text(key_set(KEY))
+    inside = rule(jwksUri="http://issuer.default.svc.cluster.local:8000/inside")
+    with cast.mesh.configuration.during(authentication(inside)):
+        await in_force(cast)
+        await eventually(lambda: status(cast, GOOD), lambda seen: seen == 200)
+        assert await status(cast, bearer(OTHER_KEY.token(ISSUER))) == 401
+        assert cast.mesh.control_plane is not None
+        shown = await cast.mesh.control_plane.debug("/debug/jwksz")
+        assert not [each for each in shown if "issuer.default" in each.get("jwksUri", "")]
+
+
+async def test_a_restart_of_the_control_plane_takes_no_keys_from_proxies(cast: Cast) -> None:
+    (cast.documents / "kept").write_text(key_set(KEY))
+    control_plane = cast.mesh.control_plane
+    assert control_plane is not None
+    with cast.mesh.configuration.during(authentication(rule(jwksUri=f"{cast.issuer}/kept"))):
+        await in_force(cast)
+        await eventually(lambda: status(cast, GOOD), lambda seen: seen == 200)
+        async with cast.client.traffic(URL, headers=GOOD) as traffic:
+            await control_plane.kill()
+            # And the issuer has nothing to say when it comes back.
+            (cast.documents / "kept").unlink()
+            await control_plane.start()
+            await cast.mesh.settled()
+            await eventually(lambda: status(cast, GOOD), lambda seen: seen == 200)
+        assert not traffic.errors
+        assert traffic.statuses.keys() == {200}
+        assert await status(cast, NO_TOKEN) == 401

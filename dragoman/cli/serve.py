@@ -318,7 +318,7 @@ async def _serve(settings: _Settings) -> None:
         on_failure=tell_failure,
         on_credential=tell_credential,
         on_unfetched_keys=tell_unfetched,
-        key_fetching=settings.key_fetching,
+        key_fetching=settings.key_fetching._replace(kept_in=settings.state / "key-sets.json"),
     )
     plane.identities.revoke(opened.revoked)
     debug = DebugServer(plane, token=settings.token)

@@ -58,13 +58,13 @@ class KeySchedule:
         """What is known, by source."""
         return self._states
 
-    def use(self, uses: tuple[KeyUse, ...], now: float) -> None:
-        """These are the sources from now on."""
+    def use(self, uses: tuple[KeyUse, ...], now: float, kept: Mapping[KeySource, str] | None = None) -> None:
+        """These are the sources from now on; `kept` are keys of before, good until the first fetch of a new one."""
         wanted = {use.source: use for use in uses}
         for source, use in wanted.items():
             state = self._states.get(source)
             if state is None:
-                self._states[source] = State(use, due=now)
+                self._states[source] = State(use, due=now, text=(kept or {}).get(source))
             else:
                 state.use, state.unwanted_since = use, None
         for source, state in self._states.items():

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -26,6 +27,7 @@ from dragoman.mesh.inputs import JWKS_FETCHER, KeyFetcher
 from dragoman.mesh.request_authentications import KeySource, key_uses
 from dragoman.runtime.blame import Origin
 from dragoman.runtime.key_schedule import REFRESH_AFTER, KeySchedule, State
+from dragoman.runtime.key_set_store import KeySetStore
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +41,12 @@ Store = Callable[[Mapping[KeySource, str | None]], Awaitable[None]]
 
 
 class KeyFetching(NamedTuple):
-    """From which addresses keys may be fetched, after how many seconds anew, and by whom."""
+    """From which addresses keys may be fetched, after how many seconds anew, and by whom; the file that keeps them."""
 
     addresses: AddressRules = AddressRules()
     refresh_after: float = REFRESH_AFTER
     fetcher: KeyFetcher = KeyFetcher.CONTROL_PLANE
+    kept_in: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class KeySets:
         self._locate = locate
         self._on_problem = on_problem
         self._schedule = KeySchedule(random.Random(), refresh_after=fetching.refresh_after)  # noqa: S311 - jitter
+        self._kept = KeySetStore(fetching.kept_in)
+        self._of_before = self._kept.load()
         self._under_way: set[asyncio.Task[None]] = set()
         self._fetched: dict[KeySource, str | None] = {}
         self._news = asyncio.Event()
@@ -108,7 +113,9 @@ class KeySets:
         found: Any = value.last_good if isinstance(value, Failure) else value
         if isinstance(found, tuple) and found is not self._before:
             self._before = found
-            self._schedule.use(found, time.monotonic())
+            new = {use.source for use in found} - self._schedule.states.keys()
+            self._schedule.use(found, time.monotonic(), self._of_before)
+            self._fetched |= {source: self._of_before[source] for source in new & self._of_before.keys()}
             self._news.set()
 
     async def first(self, seconds: float) -> None:
@@ -147,6 +154,9 @@ class KeySets:
         fetched, self._fetched = self._fetched, {}
         if fetched:
             await self._store(fetched)
+            states = self._schedule.states
+            self._of_before = {source: state.text for source, state in states.items() if state.text is not None}
+            await asyncio.to_thread(self._kept.save, self._of_before)
 
     async def _fetch(self, source: KeySource) -> None:
         state = self._schedule.states[source]

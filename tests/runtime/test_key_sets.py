@@ -234,3 +234,23 @@ async def test_a_policy_that_appears_later(tmp_path: Path, issuer: Issuer) -> No
 
         await until(unused)
         assert keys(running, issuer.source) == ["old"], "it may be back in a moment"
+
+
+async def test_an_issuer_that_is_down_at_a_restart_keeps_its_tokens(tmp_path: Path, issuer: Issuer) -> None:
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    options = {"key_fetching": KeyFetching(HERE, kept_in=tmp_path / "key-sets.json")}
+    text = MESH + policy(f"{{issuer: i, jwksUri: '{issuer.uri}'}}")
+    async with running_plane(folder, text, **options):
+        pass
+    issuer.status = 503
+    told: list[UnfetchedKeys] = []
+    async with running_plane(folder, text, **options, on_unfetched_keys=told.append) as running:
+        assert keys(running, issuer.source) == ["old"]
+        assert [problem.kept for problem in told] == [True]
+        issuer.status, issuer.answer = 200, key_set(signing_key("new"))
+
+        async def renewed() -> bool:
+            return keys(running, issuer.source) == ["new"]
+
+        await until(renewed)
