@@ -200,6 +200,34 @@ async def alone(module: str, size: Size) -> dict[str, float]:
             return found
 
 
+class TlsClients:
+    """Clients that speak TLS, in some processes."""
+
+    def __init__(self, children: list[_Child]) -> None:
+        self._children = children
+
+    async def ask(self, command: str) -> list[Any]:
+        """Have all processes do something at the same time; their answers."""
+        for child in self._children:
+            child.write(json.dumps({"command": command}))
+        return [json.loads(await child.read()) for child in self._children]
+
+
+@asynccontextmanager
+async def tls_clients(port: int, roots: str, parts: list[tuple[list[str], list[str]]]) -> AsyncIterator[TlsClients]:
+    """Start a process for each part, which is the node ids and the tokens of its clients; none is connected."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        children = []
+        for number, (nodes, tokens) in enumerate(parts):
+            log = folder / f"clients-{number}.log"
+            told = folder / f"clients-{number}.json"
+            told.write_text(json.dumps({"port": port, "roots": roots, "nodes": nodes, "tokens": tokens}))
+            command = (sys.executable, "-m", "e2e.bench.tls_clients", str(told))
+            children.append(await stack.enter_async_context(_child(log, *command)))
+        yield TlsClients(children)
+
+
 @asynccontextmanager
 async def fleet(program: Path, port: int, size: Size) -> AsyncIterator[Fleet]:
     """Start the clients, none of them connected."""
@@ -223,8 +251,13 @@ def _envoy() -> Node:
     return Node(
         user_agent_name="envoy",
         user_agent_build_version=BuildVersion(version=SemanticVersion(major_number=1, minor_number=40)),
-        extensions=[
-            Extension(name=f"envoy.filters.http.number_{i:04}", category="envoy.filters.http", type_urls=[f"type.{i}"])
-            for i in range(_ENVOY_EXTENSIONS)
-        ],
+        extensions=own_extensions(),
     )
+
+
+def own_extensions() -> list[Extension]:
+    """As many as an Envoy says that it has."""
+    return [
+        Extension(name=f"envoy.filters.http.number_{i:04}", category="envoy.filters.http", type_urls=[f"type.{i}"])
+        for i in range(_ENVOY_EXTENSIONS)
+    ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2e.bench import envoys
+from e2e.bench import envoys, security
 from e2e.bench.measure import median, percentile
 from e2e.bench.mesh import Size
 from e2e.bench.processes import BenchError, Fleet, ServerProcess, alone, fleet, server
@@ -253,6 +253,16 @@ ROWS: Mapping[str, Row] = {
         "10 real Envoys, 200 services in a folder: close of a file → last ACK, against a pump of the same bytes",
         lambda bench: envoys.measure(bench.changes // 5),
         {"ratio": 2.0, **_LAG},
+    ),
+    "certs": Row(
+        "certificates on request (EC), through the certificate service's own path",
+        lambda _: alone("certificates", Size(0, replicas=0)),
+        {"ms_per_certificate": 0.5},
+    ),
+    "reconnect_tls_1k": Row(
+        "200 services, 1,000 clients with TLS and a token each come back at once",
+        lambda _: security.reconnect(Size(200, replicas=1000)),
+        {"unserved": 0},
     ),
 }
 QUICK = ("endpoint_1k_100", "route_1k_100")

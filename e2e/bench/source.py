@@ -29,6 +29,9 @@ class MemorySource:
     def reports(self) -> tuple[Report, ...]:
         return ()
 
+    def location(self, key: ObjectKey) -> None:
+        """Nothing here comes from a file."""
+
     def put(self, *objects: Any) -> None:
         """Objects that were added or changed, together."""
         self._batches.put_nowait(self._batch(objects))
