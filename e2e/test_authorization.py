@@ -333,6 +333,32 @@ async def test_an_allowed_path_allows_no_connection(cast: Cast) -> None:
     await eventually(lambda: heard(cast.amina), lambda bytes_: bytes_ == GREETING)
 
 
+async def test_a_denied_method_denies_connections_of_which_no_method_is_known(cast: Cast) -> None:
+    """As in Istio: of a DENY rule the rest holds on TCP ports, here all of them; `to.operation.ports` spares them."""
+    methods = "operation: {methods: [DELETE]"
+    with cast.mesh.configuration.during(policy("DENY", f"[{{to: [{{{methods}}}}}]}}]")):
+        await eventually(lambda: heard(cast.amina), lambda bytes_: bytes_ == b"")
+        assert await status(cast.amina) == 200
+        assert await status(cast.amina, method="DELETE") == 403
+    await eventually(lambda: heard(cast.amina), lambda bytes_: bytes_ == GREETING)
+    await eventually(lambda: status(cast.amina, method="DELETE"), lambda seen: seen == 200)
+    with cast.mesh.configuration.during(policy("DENY", f"[{{to: [{{{methods}, ports: ['8080']}}}}]}}]")):
+        await eventually(lambda: status(cast.amina, method="DELETE"), lambda seen: seen == 403)
+        assert await heard(cast.amina) == GREETING
+    await eventually(lambda: status(cast.amina, method="DELETE"), lambda seen: seen == 200)
+
+
+async def test_addresses_decide_connections_at_their_first_byte(cast: Cast) -> None:
+    rules = (
+        f"[{{from: [{{source: {{ipBlocks: [{cast.stranger.address}]}}}}], to: [{{operation: {{ports: ['9000']}}}}]}}]"
+    )
+    with cast.mesh.configuration.during(policy("DENY", rules)):
+        await eventually(lambda: heard(cast.stranger, 9000, b"salaam\n"), lambda bytes_: bytes_ == b"")
+        assert await heard(cast.amina, 9000, b"salaam\n") == b"salaam\n"
+        assert await status(cast.stranger) == 200
+    await eventually(lambda: heard(cast.stranger, 9000, b"salaam\n"), lambda bytes_: bytes_ == b"salaam\n")
+
+
 @pytest.mark.parametrize("rules", ["ALLOW [amina]", "DENY all but [amina]"])
 @pytest.mark.parametrize("mode", ["DISABLE", "PERMISSIVE"])
 async def test_a_client_without_identity_hears_no_byte_either(cast: Cast, mode: str, rules: str) -> None:
