@@ -141,6 +141,9 @@ async def test_a_token_must_hold_and_none_is_fine(cast: Cast) -> None:
     requests = {
         "none": ({}, 200),
         "good": (bearer(KEY.token(ISSUER, aud="web")), 200),
+        "without an end": (bearer(KEY.token(ISSUER, aud="web", exp=None)), 200),
+        "expired by a clock that is a little behind": (bearer(KEY.token(ISSUER, aud="web", lives=-30)), 200),
+        "without an issuer": (bearer(KEY.token(ISSUER, aud="web", iss=None)), 401),
         "one of the audiences": (bearer(KEY.token(ISSUER, aud=["x", "web"])), 200),
         "basic authentication": ({"authorization": "Basic eDp5"}, 200),
         "expired": (bearer(KEY.token(ISSUER, lives=-120)), 401),

@@ -35,8 +35,9 @@ class SigningKey:
         return {**kind.to_jwk(public, as_dict=True), "kid": self.key_id}
 
     def token(self, issuer: str, *, lives: float = 3600, headers: dict[str, Any] | None = None, **claims: Any) -> str:
-        """A token; it expires after `lives` seconds, before now if that is negative."""
-        payload = {"iss": issuer, "sub": "amina", "exp": int(time.time() + lives), **claims}
+        """A token; it expires after `lives` seconds, before now if that is negative. A claim of None is left out."""
+        written = {"iss": issuer, "sub": "amina", "exp": int(time.time() + lives), **claims}
+        payload = {name: value for name, value in written.items() if value is not None}
         named = {"kid": self.key_id, **(headers or {})}
         return jwt.encode(payload, self.private, algorithm=self.algorithm, headers=named)
 
