@@ -93,7 +93,8 @@ def header(name: str, value: str) -> HeaderMatcher:
 def other_header(name: str, values: Iterable[str]) -> HeaderMatcher | None:
     """A value of a header that is none of these; None where that cannot be told, or there is none such."""
     listed = tuple(values)
-    if any(value.startswith("*") for value in listed) or sum(map(len, listed)) > _LONG:
+    # Envoy's RE2 reads bytes: a character of two of them cannot be told apart by its first.
+    if any(value.startswith("*") or not value.isascii() for value in listed) or sum(map(len, listed)) > _LONG:
         return None
     expression = complement(Name(value.removesuffix("*"), not value.endswith("*")) for value in listed)
     if expression is None or len(expression) > MAX_EXPRESSION:
