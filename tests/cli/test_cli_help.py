@@ -13,6 +13,7 @@ COMMANDS = [
     "validate",
     "bootstrap",
     "token",
+    "agent",
     "proxy-status",
     "proxy-config",
     "xds",
