@@ -46,7 +46,7 @@ def test_chains_of_a_port_are_what_its_mode_promises(mode: MtlsMode, protocol: P
 def rule(spec: str) -> Rule:
     head = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "a"}}
     decoded: Any = decode({**head, "spec": {"host": "a", **yaml.safe_load(spec)}})
-    return Rule(decoded.spec.traffic_policy, decoded.spec.subsets, "a", "shop")
+    return Rule(decoded.spec.traffic_policy, decoded.spec.subsets, "a", "shop", selects=False, names_credentials=False)
 
 
 _LEVELS = """
