@@ -206,7 +206,7 @@ class Client:
             delivery.suspects.remove(probe)
         delivery.sent_at, delivery.sent_nonce = now, push.nonce
         delivery.counters.sent += 1
-        delivery.answer_due = False
+        delivery.answer_due = delivery.stale = False
         delivery.resend.difference_update(push.removed)
         if delivery.resend or delivery.waits:
             for name in push.names:

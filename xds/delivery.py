@@ -108,6 +108,8 @@ class Delivery:
     """Since when it is not known which resources the client has: what a response leaves out could be in use."""
     answer_due: bool = False
     """A request must be answered even if there is nothing to send."""
+    stale: bool = False
+    """State of the world: the client let go of names of which its version still tells."""
     inflight: Push | None = None
     inflight_view: View | None = None
     inflight_head: int = -1
@@ -140,7 +142,7 @@ class Delivery:
     @property
     def pending(self) -> bool:
         """Whether something may have to be sent, now or later."""
-        return bool(self.behind or self.answer_due or self.suspects)
+        return bool(self.behind or self.answer_due or self.stale or self.suspects)
 
     def forget(self, name: str) -> None:
         """The client no longer wants this name."""

@@ -13,7 +13,7 @@ class Memory:
     rejections: tuple[Rejection, ...] = ()
     """Of versions that are wanted, and not served for that reason."""
     goods: tuple[Resource, ...] = ()
-    """What is served in their place, with what that needs although it was removed."""
+    """What is served in their place, or would be, with what that needs although it was removed."""
 
     def __bool__(self) -> bool:
-        return bool(self.rejections)
+        return bool(self.rejections or self.goods)

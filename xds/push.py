@@ -30,7 +30,7 @@ class Push:
     state: tuple[Resource, ...] = ()
     """State of the world: all that the response carries, `resources` among them."""
     version: str = ""
-    """State of the world: `version_info`, a hash of `state`."""
+    """State of the world: `version_info`, which tells all that the client holds once it took the response."""
     accepted: int = -1
     """How many doubts the view had had when a stream last ACKed it: it learns nothing from another ACK before the next
     one; -1 if none has."""
@@ -61,15 +61,21 @@ def encode_push(type_url: str, resources: tuple[Resource, ...], removed: tuple[s
 
 
 def encode_state(
-    type_url: str, state: tuple[Resource, ...], resources: tuple[Resource, ...], removed: tuple[str, ...]
+    type_url: str,
+    state: tuple[Resource, ...],
+    resources: tuple[Resource, ...],
+    removed: tuple[str, ...],
+    version: str = "",
 ) -> Push:
     """Join a DiscoveryResponse that carries `state`, of which `resources` are what the client may not hold.
+
+    Without a `version` the state is everything, and its hash is taken.
 
     Nothing can be absent in the state of the world: for what is `removed` an empty resource is sent where its type has
     one. Fields: version_info = 1, resources = 2, type_url = 4, nonce = 5.
     """
     nonce = f"{next(_nonces):x}"
-    version = state_version(state)
+    version = version or state_version(state)
     parts = [frame(1, version.encode()), frame(4, type_url.encode()), frame(5, nonce.encode())]
     for resource in state:
         parts.append(resource.head[resource.any_at :])
@@ -90,7 +96,7 @@ def state_version(state: tuple[Resource, ...]) -> str:
 
 
 states: "WeakValueDictionary[tuple[str, str], Push]" = WeakValueDictionary()
-"""States of the world that were sent, by type and `version_info`, as long as some view remembers them."""
+"""States of the world that came whole, by type and `version_info`, as long as some view remembers them."""
 
 
 def find_state(type_url: str, version: str) -> tuple[Resource, ...] | None:
@@ -99,7 +105,7 @@ def find_state(type_url: str, version: str) -> tuple[Resource, ...] | None:
     return None if push is None else push.state
 
 
-_Key = tuple[str, tuple[Resource, ...], tuple[str, ...], tuple[Resource, ...] | None]
+_Key = tuple[str, tuple[Resource, ...], tuple[str, ...], tuple[Resource, ...] | None, str]
 
 
 class PushCache:
@@ -120,7 +126,7 @@ class PushCache:
 
     def get(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
         """Return the incremental push of exactly these resources and removals, encoding it at first use."""
-        key = (type_url, resources, removed, None)
+        key = (type_url, resources, removed, None, "")
         push = self._known(key)
         if push is None:
             if len(resources) == 1 and not removed:
@@ -134,13 +140,15 @@ class PushCache:
         state: tuple[Resource, ...],
         resources: tuple[Resource, ...] = (),
         removed: tuple[str, ...] = (),
+        version: str = "",
     ) -> Push:
         """Return the push of exactly this state of the world, encoding it at first use."""
-        key = (type_url, resources, removed, state)
+        key = (type_url, resources, removed, state, version)
         push = self._known(key)
         if push is None:
-            push = self._keep(key, encode_state(type_url, state, resources, removed))
-            states[type_url, push.version] = push
+            push = self._keep(key, encode_state(type_url, state, resources, removed, version))
+            if not version:
+                states[type_url, push.version] = push
         return push
 
     def _known(self, key: _Key) -> Push | None:

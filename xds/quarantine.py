@@ -106,6 +106,10 @@ class Trials:
         """Return the versions on trial that are being served."""
         return [resource for versions in self._versions.values() if (resource := versions[-1]) is not None]
 
+    def goods(self) -> list[Resource]:
+        """Return the last good versions of the names on trial, as far as there are any."""
+        return [good for versions in self._versions.values() if (good := versions[0]) is not None]
+
     def versions(self) -> list[Resource]:
         """Return all versions of the names on trial, the last good ones included."""
         return [resource for versions in self._versions.values() for resource in versions if resource is not None]

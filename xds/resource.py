@@ -5,6 +5,7 @@ from weakref import WeakValueDictionary
 
 from dragoman.codec import Encoded, Ref, frame
 from dragoman.codec.wire import LENGTH_DELIMITED, tag, varint
+from xds.holding import mark
 
 _interned: "WeakValueDictionary[tuple[str, str, str], Resource]" = WeakValueDictionary()
 
@@ -30,6 +31,8 @@ class Resource:
     """Where in `head` the tag of the Any begins."""
     size: int
     """Bytes this resource takes in a response."""
+    mark: int
+    """Its part of what tells a client's holdings (`xds.holding`)."""
 
     @classmethod
     def of(cls, encoded: Encoded) -> "Resource":
@@ -41,7 +44,15 @@ class Resource:
             head, any_at = _head(encoded, payload)
             size = len(head) + payload
             found = _interned[key] = cls(
-                encoded.type_url, encoded.name, encoded.version, encoded.refs, encoded.parts, head, any_at, size
+                encoded.type_url,
+                encoded.name,
+                encoded.version,
+                encoded.refs,
+                encoded.parts,
+                head,
+                any_at,
+                size,
+                mark(encoded.name, encoded.version),
             )
         return found
 

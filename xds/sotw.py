@@ -2,8 +2,9 @@
 
 Clusters and listeners come whole: what a response leaves out is removed. So whatever is not to change yet is said again
 as the client holds it (old ∪ new first, then new), and a response waits while that is not known. Of the other types a
-response carries what changed. Nothing can be said to be absent: an empty assignment or route configuration takes its
-place, and what needs a missing secret is held back (`xds.due`).
+response carries what changed, and its version tells all that the client holds of the type (`xds.holding`). Nothing can
+be said to be absent: an empty assignment or route configuration takes its place, and what needs a missing secret is
+held back (`xds.due`).
 
 Source of the rules: Envoy, "xDS REST and gRPC protocol", section "The state of the world variants".
 """
@@ -16,12 +17,13 @@ from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from xds.delivery import Delivery, Held, Unsure, at_hand
 from xds.due import Due
 from xds.event import Event, Response, Stale, Subscribed
+from xds.holding import UNKNOWN, certain_lanes, lane, version_of
 from xds.order import WHOLE, WILDCARD_BY_DEFAULT
 from xds.push import Push, encode_state, find_state
 from xds.request import SotwRequest
 from xds.resource import Resource
 from xds.stream import Stream
-from xds.subscription import WILDCARD
+from xds.subscription import WILDCARD, Names
 from xds.view import View
 
 ASKS_WITHIN: Final = 2.0
@@ -41,10 +43,15 @@ class SotwStream(Stream[SotwRequest]):
             return [self._open(delivery, request, now)]
         events: list[Event] = []
         if request.nonce and request.nonce != delivery.sent_nonce:
-            # Another request follows, to the latest response, and names what the client wants by then.
-            return [Stale(request.type_url, request.nonce)]
-        if request.nonce and delivery.inflight is not None:
+            if request.names or request.type_url in WHOLE:
+                # Another request follows, to the latest response, and names what the client wants by then.
+                return [Stale(request.type_url, request.nonce)]
+            # None follows from a client that wants nothing of the type.
+        elif request.nonce and delivery.inflight is not None:
+            # Until it has taken one whole state it may have things that nobody knows of, and keeps them with a NACK.
+            untold = request.type_url in WHOLE and not delivery.acked_nonce and bool(delivery.inflight.resources)
             events.append(self._answer(delivery, request, now))
+            delivery.answer_due |= untold and request.error is not None
         subscribe, unsubscribe = _difference(delivery, request)
         if not request.nonce and delivery.sent_nonce and delivery.inflight is None:
             # It took a response and knows nothing of it: it begins anew. Before the first one it may just want more.
@@ -52,14 +59,17 @@ class SotwStream(Stream[SotwRequest]):
                 if self._client.served(delivery.type_url, name) is not None:
                     self._client.again(delivery, name)
             delivery.answer_due = True
+        if unsubscribe and request.type_url not in WHOLE:
+            delivery.stale = True
         if subscribe or unsubscribe:
             self._subscribe(delivery, subscribe, unsubscribe, first=False)
+            self._await_no_answer(delivery)
             events.append(Subscribed(request.type_url, subscribe, unsubscribe, 0))
         return events
 
     def _open(self, delivery: Delivery, request: SotwRequest, now: float) -> Event:
         subscribe, _ = _difference(delivery, request)
-        known = self._known(delivery.type_url, request)
+        known = self._known(delivery, request)
         if delivery.type_url == CLUSTER and any(isinstance(held, Unsure) for held in known.values()):
             delivery.unknown_since = now
         self._subscribe(delivery, subscribe, (), known, first=True)
@@ -69,15 +79,19 @@ class SotwStream(Stream[SotwRequest]):
         delivery.answer_due = True
         return Subscribed(request.type_url, subscribe, (), len(known))
 
-    def _known(self, type_url: str, request: SotwRequest) -> Mapping[str, Held]:
+    def _known(self, delivery: Delivery, request: SotwRequest) -> Mapping[str, Held]:
         """Return what a client holds that took a response with this version on a former stream."""
         if not request.version:
             return {}
-        # The version of a response says nothing of a name that it did not carry.
+        type_url, views = delivery.type_url, self._client.views
         unsure = Unsure(frozenset((request.version,)), None)
         if type_url not in WHOLE:
-            return {name: unsure for name in request.names if name != WILDCARD}
-        views = self._client.views
+            wildcard = WILDCARD in request.names
+            names = self._covered(type_url, Names.of(frozenset(request.names) - {WILDCARD}), wildcard=wildcard)
+            certain = certain_lanes(request.version, sum(view.holding(type_url, names) for view in views))
+            return {
+                name: self._client.served(type_url, name) if lane(name) in certain else unsure for name in names.values
+            }
         state = find_state(type_url, request.version)
         if state is None:
             # Not of this process, but if nothing changed it is what is served now.
@@ -129,6 +143,9 @@ class SotwStream(Stream[SotwRequest]):
                 return None, None
             delivery.unknown_since = None
         if delivery.type_url in WHOLE:
+            if (held_up := self._stale_until(now)) is not None:
+                sendable.not_before(held_up)
+                return None, None
             if (sendable.updates or removed or answer) and self._complete(delivery, sendable):
                 updates = sorted((r for group in sendable.updates.values() for r in group), key=lambda r: r.name)
                 return None, self._encode(
@@ -136,10 +153,55 @@ class SotwStream(Stream[SotwRequest]):
                 )
             return None, None
         for view, resources in sendable.updates.items():
-            return view, view.push_state(delivery.type_url, resources, resources, removed)
-        if removed or answer:
-            return None, encode_state(delivery.type_url, (), (), removed)
+            version = self._version(delivery, resources, removed)
+            return view, view.push_state(delivery.type_url, resources, resources, removed, version)
+        if removed or answer or delivery.stale:
+            return None, encode_state(delivery.type_url, (), (), removed, self._version(delivery, (), removed))
         return None, None
+
+    def _respond(self, delivery: Delivery, sendable: Due, now: float) -> Response | None:
+        response = super()._respond(delivery, sendable, now)
+        self._await_no_answer(delivery)
+        return response
+
+    def _await_no_answer(self, delivery: Delivery) -> None:
+        """A client that wants nothing of a type takes note of a response and says nothing (Envoy: grpc_mux_impl.cc)."""
+        if not delivery.subscription and delivery.type_url not in WHOLE:
+            delivery.inflight = None
+
+    def _stale_until(self, now: float) -> float | None:
+        """Return until when a new cluster or listener waits for a response to what the client let go of; None if it
+        does not have to.
+
+        Were the client to ask for such a name again and then to lose its stream, the version that it tells would say
+        that it holds what it has dropped. Responses are processed in order.
+        """
+        stale = [delivery for delivery in self._client.types.values() if delivery.stale]
+        until = max((now if d.sent_at is None else d.sent_at for d in stale), default=now) + self._client.patience.wait
+        return until if stale and now < until else None
+
+    def _version(self, delivery: Delivery, resources: tuple[Resource, ...], removed: tuple[str, ...]) -> str:
+        """Return the version of a response that carries some resources: it tells what the client holds after it."""
+        # What was found to be good on the way may have changed what is served.
+        self._client.read_logs()
+        type_url, views, behind = delivery.type_url, self._client.views, delivery.behind
+        names = self._covered(type_url, delivery.subscription.names, wildcard=delivery.subscription.wildcard)
+        total = sum(view.holding(type_url, names) for view in views)
+        for table in [view.table(type_url) for view in views]:
+            total -= sum(table[name].mark for name in behind if name in table)
+        said = {resource.name: resource for resource in resources}
+        for name, held in (*behind.items(), *delivery.kept.items()):
+            after = said.get(name) or (None if name in removed else held)
+            if isinstance(after, Unsure):
+                return UNKNOWN
+            total += 0 if after is None else after.mark
+        return version_of(total)
+
+    def _covered(self, type_url: str, names: Names, *, wildcard: bool) -> Names:
+        """Return all names that a client wants."""
+        if not wildcard:
+            return names
+        return names.changed(add=(name for view in self._client.views for name in view.table(type_url)))
 
     def _others_first(self, since: float) -> float:
         """Return until when to say nothing of clusters, while what may refer to those that went is updated.

@@ -60,5 +60,8 @@ class Subscription:
     explicit: bool = False
     """The client has named something once: from then on naming nothing means nothing (state of the world)."""
 
+    def __bool__(self) -> bool:
+        return self.wildcard or bool(self.names.values)
+
     def __contains__(self, name: object) -> bool:
         return self.wildcard or name in self.names.values

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from dragoman.codec import Encoded, Ref
 from xds.fresh import FreshBatches
@@ -9,6 +10,7 @@ from xds.memory import Memory
 from xds.push import Push, PushCache
 from xds.quarantine import Blocked, Quarantine, Rejection, Trials
 from xds.resource import Resource
+from xds.subscription import Names
 
 COMPACT_AT: Final = 4096
 """Entries of a log."""
@@ -29,7 +31,7 @@ class Follower(Protocol):
 class _Table:
     """Resources of one type, and who was replaced since: (name, what it was before)."""
 
-    __slots__ = ("base", "log", "served", "size")
+    __slots__ = ("base", "holdings", "log", "served", "size")
 
     def __init__(self) -> None:
         self.served: dict[str, Resource] = {}
@@ -37,6 +39,8 @@ class _Table:
         self.size = 0
         """Bytes of the resources in the log."""
         self.base = 0
+        self.holdings: WeakKeyDictionary[Names, tuple[int, int]] = WeakKeyDictionary()
+        """By subscription: a position in the log, and the sum of the marks of what was served there."""
 
 
 class View:
@@ -158,12 +162,35 @@ class View:
         state: tuple[Resource, ...],
         resources: tuple[Resource, ...] = (),
         removed: tuple[str, ...] = (),
+        version: str = "",
     ) -> Push:
         """Return the encoded state-of-the-world response, shared in the same way.
 
         `state` may hold resources of other views too, which its streams deliver beside this one.
         """
-        return self._pushes.get_state(type_url, state, resources, removed)
+        return self._pushes.get_state(type_url, state, resources, removed, version)
+
+    def holding(self, type_url: str, names: Names) -> int:
+        """Return the sum of the marks of what is served of these names; costs what changed since it was last asked."""
+        table = self._tables.get(type_url)
+        if table is None:
+            return 0
+        served, wanted = table.served, names.values
+        known = table.holdings.get(names)
+        if known is None or known[0] < table.base:
+            few, many = (wanted, served) if len(wanted) < len(served) else (served, wanted)
+            total = sum(served[name].mark for name in few if name in many)
+        else:
+            position, total = known
+            first: dict[str, Resource | None] = {}
+            for name, before in self.since(type_url, position):
+                if name in wanted:
+                    first.setdefault(name, before)
+            for name, before in first.items():
+                after = served.get(name)
+                total += (0 if after is None else after.mark) - (0 if before is None else before.mark)
+        table.holdings[names] = (self.head(type_url), total)
+        return total
 
     def accept(self, push: Push) -> None:
         """Note that a proxy took all of this: they are good."""
@@ -222,13 +249,21 @@ class View:
             self._restore()
             self._notify()
 
-    def memory(self) -> Memory:
-        """Return what is worth to be remembered; `on_memory` is told when it changes. Never anything secret."""
+    def memory(self, *, unjudged: bool = False) -> Memory:
+        """Return what is worth to be remembered; `on_memory` is told when it changes. Never anything secret.
+
+        `unjudged` asks for the last good version also of what nobody has ACKed or rejected yet, if one is known: for a
+        view that ends, as what is told all the time should not grow with every change.
+        """
         if self.secret:
             return Memory()
         blocked = self._blocked.values()
-        goods = {block.good for block in blocked if block.good is not None and self._usable(block.good)}
-        goods.update(good for ref in self._restored if (good := self._retired[ref]) is not None)
+        goods = {block.good for block in blocked if block.good is not None}
+        if unjudged:
+            goods.update(self._trials.goods())
+        goods = {good for good in goods if self._usable(good)}
+        needed = self._retired_for(goods) | self._restored
+        goods.update(good for ref in needed if (good := self._retired[ref]) is not None)
         return Memory(
             tuple(block.reason for block in blocked if isinstance(block.reason, Rejection)),
             tuple(sorted(goods, key=lambda resource: resource.ref)),
@@ -262,8 +297,11 @@ class View:
                 self._doubts += 1
         if served is None and wanted is not None:
             self._absent.add(ref)
-        else:
+        elif ref in self._absent:
             self._absent.discard(ref)
+            if served is None:
+                # Who waits for it can be told that there is nothing to wait for.
+                self._table(ref[0]).log.append((ref[1], None))
         self._put(ref, served)
 
     def _last_good(self, ref: Ref) -> Resource | None:
@@ -329,13 +367,15 @@ class View:
         """Whether all that it needs can still be served; if not, what proxies have of it stays with them."""
         return not self._retired or all(self._retired[ref] is not None for ref in self._retired_for((good,)))
 
-    def _put(self, ref: Ref, resource: Resource | None) -> None:
-        type_url, name = ref
+    def _table(self, type_url: str) -> _Table:
         table = self._tables.get(type_url)
         if table is None:
-            if resource is None:
-                return
             table = self._tables[type_url] = _Table()
+        return table
+
+    def _put(self, ref: Ref, resource: Resource | None) -> None:
+        type_url, name = ref
+        table = self._table(type_url)
         old = table.served.get(name)
         if old is resource:
             return

@@ -84,10 +84,12 @@ class MountedViews:
         return view
 
     def release(self, key: ViewKey) -> None:
-        """One holder less; the last one's view is forgotten."""
+        """One holder less; the last one's view is forgotten, but for what there was in doubt about it."""
         mounted = self._mounted[key]
         mounted.holders -= 1
         if not mounted.holders:
+            if memory := mounted.view.memory(unjudged=True):
+                self._quarantine.remember(lasting_name_of(key), memory)
             mounted.mount.close()
             del self._mounted[key], self._by_mount[mounted.mount]
 

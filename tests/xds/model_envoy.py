@@ -58,6 +58,8 @@ class ModelEnvoy:
     picky: bool = False
     lenient: bool = False
     """Does not mind what is missing, as is right once waits are given up."""
+    unavailable: set[str] = field(default_factory=set)
+    """Clusters that it does not mind to be missing."""
     star: bool = False
     """Asks for all clusters by "*", not by naming nothing."""
     demanded: set[str] = field(default_factory=set)
@@ -236,7 +238,7 @@ class ModelEnvoy:
     def _check_references(self, type_url: str, name: str, held: Held) -> None:
         if self.lenient:
             return
-        missing = held.names(CLUSTER) - set(self.held[CLUSTER])
+        missing = held.names(CLUSTER) - set(self.held[CLUSTER]) - self.unavailable
         assert not missing, f"{type_url} {name} refers to clusters that were not ACKed: {missing}"
         warming = held.names(CLUSTER) & self.warming
         assert not warming, f"{type_url} {name} refers to clusters that still warm: {warming}"
@@ -245,7 +247,7 @@ class ModelEnvoy:
         """What carries traffic finds its clusters."""
         for name, listener in self.serving.items():
             for route in listener.names(ROUTE) & set(self.held[ROUTE]):
-                missing = self.held[ROUTE][route].names(CLUSTER) - set(self.held[CLUSTER])
+                missing = self.held[ROUTE][route].names(CLUSTER) - set(self.held[CLUSTER]) - self.unavailable
                 assert self.lenient or not missing, f"{name}/{route} serves without {missing}"
 
     def users_of(self, cluster: str) -> set[str]:
@@ -318,6 +320,10 @@ class SotwModelEnvoy(ModelEnvoy):
 
     def receive(self, response: Response) -> None:
         self.nonces[response.type_url] = response.nonce
+        if self.subscribed.get(response.type_url) == set() and not response.count:
+            # Noted without a word, as nothing is wanted of the type.
+            self._took(self.message(response))
+            return
         super().receive(response)
 
     def message(self, response: Response) -> Any:

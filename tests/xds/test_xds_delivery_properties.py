@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from model_envoy import ModelEnvoy, SotwModelEnvoy, content, names_of_state, versions_in
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Encoded, Ref
-from xds import DeltaRequest, DeltaStream, Patience, Response, SotwStream, Stream, View
+from xds import DeltaRequest, DeltaStream, Memory, Patience, Response, SotwStream, Stream, View
 from xds.push import states
 
 NAMES = st.integers(0, 3)
@@ -69,7 +69,9 @@ class Delivery(RuleBasedStateMachine):
     def start(self, linger: float, populated: bool, sotw: tuple[bool, bool], wait: float) -> None:
         self.now = 0.0
         self.revision = 0
-        self.main, self.extra, self.twin = View("main"), View("extra"), View("twin")
+        self.remembered: dict[str, Memory] = {}
+        self.forgetful = False
+        self.main, self.extra, self.twin = self._view("main"), self._view("extra"), self._view("twin")
         self.acked: set[str] = set()
         self.clusters: dict[str, Encoded] = {}
         self.routes: dict[str, tuple[Encoded, frozenset[str]]] = {}
@@ -86,6 +88,9 @@ class Delivery(RuleBasedStateMachine):
                 self.change_routes(number, [number], "", False, set())
                 self.change_listener(number, number, "", False)
             self.quiet()
+
+    def _view(self, name: str) -> View:
+        return View(name, on_memory=lambda memory: self.remembered.update({name: memory}))
 
     # -- the world changes ------------------------------------------------------------------------------------------
 
@@ -227,6 +232,11 @@ class Delivery(RuleBasedStateMachine):
             assert wire.lenient or not response.overdue
             self._never_again(wire.envoy, response, before)
             self._keeps_what_is_served(wire, response)
+            if self.forgetful:
+                # Of what was rejected nothing good is known any more, though routes to it are: they fail, others work.
+                wire.envoy.unavailable |= {
+                    name for view in wire.views for name in self.clusters if view.withheld((CLUSTER, name))
+                }
             wire.carried[response.type_url, response.nonce] = versions_in(wire.envoy.message(response))
             wire.inbox.append(response)
 
@@ -280,18 +290,19 @@ class Delivery(RuleBasedStateMachine):
         while wire.envoy.outbox:
             self._request(wire)
 
-    @rule()
-    def restart_control_plane(self) -> None:
+    @rule(killed=st.booleans())
+    def restart_control_plane(self, killed: bool) -> None:
         """All that survives is what the views are worth to be remembered; the clients come with what they have.
 
-        At rest: of what nobody had judged yet, the last good version is not known afterwards (docs/serve.md).
+        One that is killed has not said what was good before what nobody had judged yet.
         """
-        self.quiet()
+        self.forgetful |= killed
         states.clear()
         fresh = {}
         for view in (self.main, self.twin, self.extra):
-            again = fresh[view] = View(view.name)
-            again.recall(view.memory())
+            memory = self.remembered.get(view.name, Memory()) if killed else view.memory(unjudged=True)
+            again = fresh[view] = self._view(view.name)
+            again.recall(memory)
             wanted = {ref: view.wanted(ref) for ref in self.made}
             again.apply({ref: self.made[ref][found.version] for ref, found in wanted.items() if found})
             again.filled()

@@ -232,7 +232,8 @@ async def test_cluster_is_removed_after_the_route_that_named_it(tmp_path, protoc
         await recorder.until(lambda: in_sync(server))
         view.apply(changes(cluster("b"), endpoints("b", 2), route("r", "b"), gone=((CLUSTER, "a"), (ENDPOINT, "a"))))
         await recorder.until(lambda: in_sync(server))
-        pushed = [(kind, count) for _, kind, count in recorder.of("pushed")][-4:]
+        # By state of the world an empty response follows, with the version of what Envoy holds then.
+        pushed = [(kind, count) for _, kind, count in recorder.of("pushed") if count][-4:]
         assert pushed[0][0] == CLUSTER
         assert pushed[-1] == (CLUSTER, 1)
         assert ROUTE in {kind for kind, _ in pushed[1:-1]}
