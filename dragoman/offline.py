@@ -16,6 +16,7 @@ from dragoman.engine import Call, Failure, Graph
 from dragoman.mesh.credential_uses import credentials_of, credentials_view
 from dragoman.mesh.proxies import View, views_of
 from dragoman.mesh.proxy_id import ProxyId
+from dragoman.mesh.request_authentications import KeySource, key_uses
 from dragoman.mesh.world import World
 from dragoman.provenance import origins, parts
 from dragoman.runtime.mounted_views import root_of
@@ -66,6 +67,11 @@ def resources(mesh: Mesh, proxy: ProxyId) -> dict[Call[Any], Encoded | Failure]:
         found |= {c: value for c, value in mount.leaves().items() if isinstance(value, Encoded | Failure)}
         mount.close()
     return found
+
+
+def unfetched(mesh: Mesh) -> tuple[KeySource, ...]:
+    """The keys of token issuers that a server would fetch: here nothing is, and no token of theirs would be taken."""
+    return tuple(use.source for use in key_uses(mesh.graph))
 
 
 def translated(mesh: Mesh, proxy: ProxyId, *, provenance: bool = False) -> dict[str, Any]:

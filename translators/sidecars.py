@@ -64,7 +64,7 @@ def authorizers_out_of_sight(
     """The same of external authorizers, and servers of keys, that a proxy's applications may not call: the proxy must
     ask them all the same, and without their clusters every request would be denied."""
     calls: list[Call[Any]] = []
-    for provider, name in dict.fromkeys((*asked_services(g), *key_servers(g))):
+    for provider, name in dict.fromkeys((*asked_services(g), *key_servers(g, client))):
         if name not in visible_services(g, client, egress, provider):
             calls += _of_service(g, client, labels, dials_directly, gateway, provider, name)
     return Tree(calls)

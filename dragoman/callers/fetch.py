@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from dragoman.callers.address_rules import EVERYWHERE, AddressRules
 
 MAX_BYTES: Final = 1 << 20
 """A longer document is refused."""
 
+_LOOKUPS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="lookup")
+
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 class FetchError(Exception):
     """The document cannot be had; `str()` says why, and holds nothing of what the server said."""
+
+
+class _Resolver(AbstractResolver):
+    """Names to addresses in threads of its own: name servers may be slow, too, and others need the loop's threads."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up)
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=of, proto=protocol, flags=socket.AI_NUMERICHOST
+            )
+            for of, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 class Fetcher:
@@ -44,7 +68,9 @@ class Fetcher:
             async with (
                 asyncio.timeout(seconds),
                 aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(socket_factory=self._socket, force_close=True),
+                    connector=aiohttp.TCPConnector(
+                        resolver=_Resolver(), use_dns_cache=False, socket_factory=self._socket, force_close=True
+                    ),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
                     headers={"accept": "application/json", "accept-encoding": "identity"},

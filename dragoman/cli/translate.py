@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from dragoman.cli.output import Format, fail, write
-from dragoman.cli.problems import tell_reports
+from dragoman.cli.problems import tell, tell_reports
 from dragoman.mesh.proxy_id import ProxyId, ProxyIdError
-from dragoman.offline import UnknownPodError, load, translated
+from dragoman.offline import UnknownPodError, load, translated, unfetched
 from dragoman.sources.validation import has_errors
 
 
@@ -41,6 +41,8 @@ def translate(
         document = translated(mesh, id_, provenance=provenance)
     except UnknownPodError as error:
         raise fail(str(error)) from None
+    for source in unfetched(mesh):
+        tell(f"info: keys of {source.uri} are not fetched here: a key set that verifies nothing stands in their place")
     write(document, output)
     if has_errors(mesh.reports):
         raise typer.Exit(1)

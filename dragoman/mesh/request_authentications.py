@@ -112,9 +112,10 @@ def fetched_by_control_plane(g: Graph, source: KeySource) -> bool:
 
 
 @query
-def key_servers(g: Graph) -> tuple[tuple[str, str], ...]:
-    """Namespace and name of every service that some Envoy fetches keys from."""
-    sources = (key_source(rule) for _, rule in _rules(g))
+def key_servers(g: Graph, namespace: str) -> tuple[tuple[str, str], ...]:
+    """Namespace and name of every service that Envoys of a namespace may fetch keys from."""
+    scopes = dict.fromkeys((root_namespace(g), namespace))
+    sources = (key_source(rule) for scope in scopes for _, rule in _rules(g, scope))
     servers = (key_server(g, source.uri) for source in sources if source is not None and not source.discovered)
     return tuple(sorted({(server.namespace, server.name) for server in servers if server is not None}))
 
@@ -123,21 +124,21 @@ def key_servers(g: Graph) -> tuple[tuple[str, str], ...]:
 def key_uses(g: Graph) -> tuple[KeyUse, ...]:
     """All sources that the control plane fetches for the mesh's rules."""
     found: dict[KeySource, KeyUse] = {}
-    for policy, rule in _rules(g):
-        source = key_source(rule)
-        if source is not None and fetched_by_control_plane(g, source):
-            timeout = rule.timeout or FETCH_TIMEOUT
-            before = found.get(source, KeyUse(source, timeout, ()))
-            policies = tuple(dict.fromkeys((*before.policies, policy.key)))
-            found[source] = KeyUse(source, max(before.timeout, timeout), policies)
+    for namespace in consult(g, REQUEST_AUTHENTICATION_NAMESPACES, None):
+        for policy, rule in _rules(g, namespace):
+            source = key_source(rule)
+            if source is not None and fetched_by_control_plane(g, source):
+                timeout = rule.timeout or FETCH_TIMEOUT
+                before = found.get(source, KeyUse(source, timeout, ()))
+                policies = tuple(dict.fromkeys((*before.policies, policy.key)))
+                found[source] = KeyUse(source, max(before.timeout, timeout), policies)
     return tuple(found[source] for source in sorted(found))
 
 
-def _rules(g: Graph) -> Iterator[tuple[RequestAuthentication, JWTRule]]:
-    for namespace in consult(g, REQUEST_AUTHENTICATION_NAMESPACES, None):
-        for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace):
-            for rule in policy.spec.jwt_rules:
-                yield policy, rule
+def _rules(g: Graph, namespace: str) -> Iterator[tuple[RequestAuthentication, JWTRule]]:
+    for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace):
+        for rule in policy.spec.jwt_rules:
+            yield policy, rule
 
 
 def _match_labels(policy: RequestAuthentication) -> dict[str, str]:

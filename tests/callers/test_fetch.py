@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
+import tempfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ca.authority import new_root
 from dragoman.callers.address_rules import EVERYWHERE, AddressRules
 from dragoman.callers.fetch import MAX_BYTES, Fetcher, FetchError, same_or_better
 from dragoman.callers.openid import key_set_uri
@@ -48,12 +53,6 @@ class Server:
             case [_, "slow"]:
                 await self.released.wait()
         raise web.HTTPNotFound
-
-    async def configuration(self, request: web.Request) -> web.Response:
-        return web.Response(text=request.app["configuration"])
-
-
-CONFIGURATION = "configuration"
 
 
 @pytest.fixture
@@ -130,6 +129,23 @@ async def test_what_is_no_http() -> None:
             await Fetcher().get(f"http://127.0.0.1:{port}/", seconds=5)
     with pytest.raises(FetchError, match="no connection"):
         await Fetcher().get(f"http://127.0.0.1:{port}/", seconds=5)
+
+
+async def test_a_certificate_that_nobody_vouches_for() -> None:
+    root = new_root("somebody", now=datetime.now(UTC))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(root.certificate.public_bytes(Encoding.PEM))
+        file.write(root.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.flush()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(file.name)
+    server = TestServer(web.Application(), scheme="https")
+    await server.start_server(ssl=context)
+    try:
+        with pytest.raises(FetchError, match="certificate does not hold"):
+            await Fetcher().get(f"https://127.0.0.1:{server.port}/", seconds=5)
+    finally:
+        await server.close()
 
 
 LOCAL = [

@@ -136,3 +136,15 @@ def test_errors_in_the_folder_are_told_and_the_rest_is_printed(folder: Path) -> 
     assert result.exit_code == 1
     assert "broken.yaml:" in result.stderr
     assert json.loads(result.stdout)["clusters"]
+
+
+def test_keys_of_token_issuers_are_not_fetched_and_that_is_said(folder: Path) -> None:
+    (folder / "jwt.yaml").write_text("""
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: login, namespace: shop}
+spec: {jwtRules: [{issuer: a, jwksUri: "https://login.example.org/keys"}]}
+""")
+    result = run("translate", "--config", folder, "--proxy", WEB)
+    assert "keys of https://login.example.org/keys are not fetched here" in result.stderr
+    assert "dragoman-no-keys-yet" in result.stdout
