@@ -292,7 +292,7 @@ async def test_rules_of_several_policies_hold_together(cast: Cast) -> None:
 
 
 async def test_two_tokens(cast: Cast) -> None:
-    """One that is good is enough, as in Istio; both write their claims."""
+    """One that is good is enough, as in Istio; of two that are good the first issuer's counts."""
     rules = (
         rule(outputClaimToHeaders=[{"header": "x-one", "claim": "sub"}]),
         rule(OTHER, fromHeaders=[{"name": "x-other"}], outputClaimToHeaders=[{"header": "x-two", "claim": "sub"}]),
@@ -306,6 +306,9 @@ async def test_two_tokens(cast: Cast) -> None:
         assert await status(cast, {**NO_TOKEN, **bad}) == 401
         assert (await answer(cast, {**GOOD, **bad})).echo.headers["x-one"] == "amina"
         assert (await answer(cast, {**NO_TOKEN, **good})).echo.headers["x-two"] == "amina"
+        both = (await answer(cast, {**GOOD, **good})).echo.headers
+        assert both["x-one"] == "amina"
+        assert not {"x-two", "authorization"} & both.keys()
 
 
 async def test_required_tokens(cast: Cast) -> None:

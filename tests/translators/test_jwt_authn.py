@@ -9,7 +9,7 @@ import pytest
 
 from dragoman.codec import CLUSTER, LISTENER, to_json
 from dragoman.mesh.inputs import JWKS, JWKS_FETCHER, KeyFetcher
-from dragoman.mesh.request_authentications import KeySource, key_uses
+from dragoman.mesh.request_authentications import KeySource, key_servers, key_uses
 from tests.support.json_web_keys import key_set, signing_key
 from tests.support.mesh_of_yaml import Mesh, pod, service
 from tests.translators.golden import resources
@@ -104,6 +104,8 @@ def test_envoy_fetches_from_services_of_the_mesh_whatever_its_applications_may_c
     assert cluster in found["clusters"]
     assert (CLUSTER, cluster) in found["listeners"]["virtualInbound"].refs
     assert key_uses(mesh.graph) == (), "the control plane has nothing to fetch"
+    assert key_servers(mesh.graph, "shop") == (("idp", "keys"),)
+    assert key_servers(mesh.graph, "other") == (), "nobody else needs to know"
 
 
 @pytest.mark.parametrize(
