@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import sys
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -20,6 +20,12 @@ class LogLevel(enum.StrEnum):
     info = "info"
     warning = "warning"
     error = "error"
+
+
+# structlog shows the local variables of every frame unless told: keys and tokens are among them.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 class _Relay(logging.Handler):
@@ -45,9 +51,10 @@ def configure(style: LogFormat, level: LogLevel, stream: TextIO | None = None) -
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if style is LogFormat.json:
-        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        processors += [_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
