@@ -18,6 +18,8 @@ from crds.trafficpolicy import TrafficPolicy
 from crds.virtualservice import TCPRoute, TLSRoute, VirtualService
 
 _MESH = "mesh"
+_PUBLIC = ("configmap://", "clustertrustbundle://")
+"""Credentials that are authorities only, which everybody may know."""
 
 
 def consequences(obj: IstioObject) -> Iterator[Problem]:
@@ -89,7 +91,7 @@ def _credential(tls: ClientTLSSettings | None, path: str, selects: bool) -> Iter
     if tls.mode not in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
         message = f"mode {tls.mode or ClientTLSMode.DISABLE} uses no credential: this one is ignored"
         yield problem("DRG0406", f"{path}.credentialName", message, "remove it, or set mode SIMPLE or MUTUAL")
-    elif not selects and not tls.credential_name.startswith("configmap://"):
+    elif not selects and not tls.credential_name.startswith(_PUBLIC):
         message = (
             "gateways get this credential; sidecars get one only from a rule that selects them:"
             " every connection of other sidecars under this policy is refused"

@@ -56,6 +56,7 @@ KUBERNETES_KINDS: Mapping[str, type[KubernetesObject]] = {
         kubernetes.ServiceAccount,
         kubernetes.Secret,
         kubernetes.ConfigMap,
+        kubernetes.ClusterTrustBundle,
     )
 }
 

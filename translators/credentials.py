@@ -1,4 +1,4 @@
-"""Kubernetes Secrets and ConfigMaps → SDS secrets, for gateways and for clients that a DestinationRule selects.
+"""Kubernetes Secrets, ConfigMaps and ClusterTrustBundles → SDS secrets, for servers of gateways and for clients.
 
 Key layouts: `tls.crt`, `tls.key`, `tls.ocsp-staple`, `ca.crt` and `ca.crl` (Kubernetes' own), or `cert`, `key`,
 `cacert` and `crl` (Istio: pilot/pkg/credentials/kube/secrets.go). What Envoy would reject is found here, where it can
@@ -25,13 +25,14 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     Secret as SecretMessage,
 )
 
+from crds.kubernetes.clustertrustbundle import ClusterTrustBundle
 from crds.kubernetes.configmap import ConfigMap
 from crds.kubernetes.secret import Secret
 from crds.meta import ObjectKey
 from dragoman.codec import Encoded
 from dragoman.mesh.credentials import CA_SUFFIX, holders
 
-Holder = Secret | ConfigMap
+Holder = Secret | ConfigMap | ClusterTrustBundle
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _END_OF_CRL = b"-----END X509 CRL-----"
@@ -93,7 +94,7 @@ def credential(name: str, namespace: str, find: Callable[[ObjectKey], object]) -
     """
     for key in holders(name, namespace):
         found = find(key)
-        if isinstance(found, Secret | ConfigMap):
+        if isinstance(found, Holder):
             return _authority(name, found) if name.endswith(CA_SUFFIX) else _certificate(name, found)
     return None
 
@@ -116,8 +117,8 @@ def _authority(name: str, holder: Holder) -> Credential:
 
 
 def _certificate(name: str, holder: Holder) -> Credential:
-    if isinstance(holder, ConfigMap):
-        message, remedy = "a ConfigMap holds no private keys", "name a Secret, or the ConfigMap as authority only"
+    if not isinstance(holder, Secret):
+        message, remedy = f"a {holder.kind} holds no private keys", "name a Secret, or this as authority only"
         raise CredentialError(holder.key, "", message, remedy)
     for data, key_data in (("cert", "key"), ("tls.crt", "tls.key")):
         chain, key = holder.value(data), holder.value(key_data)
@@ -140,10 +141,20 @@ def _certificate(name: str, holder: Holder) -> Credential:
 def _first(holder: Holder, *keys: str) -> tuple[str, bytes | None]:
     """The first of these keys that has a value."""
     for key in keys:
-        value = holder.value(key) if isinstance(holder, Secret) else holder.data.get(key, "").encode()
+        value = _value(holder, key)
         if value:
             return key, value
     return "", None
+
+
+def _value(holder: Holder, key: str) -> bytes | None:
+    match holder:
+        case Secret():
+            return holder.value(key)
+        case ConfigMap():
+            return holder.data.get(key, "").encode()
+        case ClusterTrustBundle():
+            return holder.spec.trust_bundle.encode() if key == "ca.crt" else None
 
 
 def _certificates(holder: Holder, data: str, pem: bytes) -> list[x509.Certificate]:

@@ -1,5 +1,6 @@
 """Kubernetes' own kinds, reduced to what a mesh control plane reads; all other fields are skipped."""
 
+from crds.kubernetes.clustertrustbundle import ClusterTrustBundle
 from crds.kubernetes.configmap import ConfigMap
 from crds.kubernetes.endpoints import Endpoints
 from crds.kubernetes.endpointslice import EndpointSlice
@@ -11,6 +12,7 @@ from crds.kubernetes.service import Service
 from crds.kubernetes.serviceaccount import ServiceAccount
 
 __all__ = [
+    "ClusterTrustBundle",
     "ConfigMap",
     "EndpointSlice",
     "Endpoints",

@@ -20,6 +20,9 @@ GATEWAY_SCHEME = "kubernetes-gateway://"
 """`kubernetes-gateway://namespace/name`: a Secret of the namespace of the Gateway that names it."""
 CONFIG_MAP_SCHEME = "configmap://"
 """`configmap://namespace/name`: a certificate authority, which is public, in a ConfigMap of any namespace."""
+BUNDLE_SCHEME = "clustertrustbundle://"
+"""`clustertrustbundle://name`: a certificate authority in a ClusterTrustBundle. Istio knows none of these."""
+PUBLIC_SCHEMES = (CONFIG_MAP_SCHEME, BUNDLE_SCHEME)
 CA_SUFFIX = "-cacert"
 """Ends the name of a credential that is a certificate authority."""
 
@@ -44,6 +47,9 @@ def holders(name: str, namespace: str) -> tuple[ObjectKey, ...]:
     An authority stands in an object of its own or in that of the certificate it goes with (Istio:
     pilot/pkg/credentials/kube, GetCaCert). None for a name that can mean no object.
     """
+    if name.startswith(BUNDLE_SCHEME):
+        bundle = name.removeprefix(BUNDLE_SCHEME).removesuffix(CA_SUFFIX)
+        return (ObjectKey("ClusterTrustBundle", "", bundle),) if bundle else ()
     scheme, _, rest = name.partition("://")
     owner, slash, own = rest.rpartition("/")
     if not slash and scheme == "kubernetes":
@@ -66,7 +72,7 @@ def may_read(use: CredentialUse, namespace: str) -> bool:
     Secrets never leave their namespace. Under `kubernetes-gateway://` the object that names one must be of that
     namespace, too, and a Gateway.
     """
-    if use.name.startswith(CONFIG_MAP_SCHEME):
+    if use.name.startswith(PUBLIC_SCHEMES):
         return True
     if use.name.startswith(GATEWAY_SCHEME) and (use.by.kind, use.by.namespace) != ("Gateway", namespace):
         return False
@@ -118,7 +124,7 @@ def names_of_client(settings: ClientTLSSettings | None) -> tuple[str, ...]:
 
 def may_hold(name: str, *, gateway: bool, selected: bool) -> bool:
     """Whether a client gets a credential that a DestinationRule names; `selected`: the rule has a workloadSelector."""
-    return gateway or selected or name.startswith(CONFIG_MAP_SCHEME)
+    return gateway or selected or name.startswith(PUBLIC_SCHEMES)
 
 
 def uses_of(rule: DestinationRule) -> Iterator[CredentialUse]:

@@ -38,7 +38,7 @@ def missing(name: tuple[str, str], uses: tuple[CredentialUse, ...]) -> Credentia
         what, remedy = f"{name[1]!r} names no credential", "write the name of a Secret, or configmap://NAMESPACE/NAME"
     else:
         what = f"there is no {' and no '.join(map(str, wanted))}: connections that need it are refused"
-        remedy = f"create it in namespace {wanted[-1].namespace}"
+        remedy = f"create it in namespace {wanted[-1].namespace}" if wanted[-1].namespace else "create it"
     return CredentialProblem(*name, uses[0].by, problem("DRG0501", uses[0].path, what, remedy), uses)
 
 
@@ -54,7 +54,7 @@ def broken(
 ) -> CredentialProblem:
     """An object is there, and Envoy could not use what it holds."""
     consequence = "" if kept else ": connections that need it are refused"
-    found = problem("DRG0502", _path(error.data), error.message + consequence, error.remedy)
+    found = problem("DRG0502", _path(error.held_by, error.data), error.message + consequence, error.remedy)
     return CredentialProblem(*name, error.held_by, found, uses, kept_last_good=kept)
 
 
@@ -77,8 +77,12 @@ def imperfect(
         what = f"there is no revocation list of {', '.join(revocation.missing)}: proxies refuse its certificates"
     else:
         return None
-    return CredentialProblem(*name, found.held_by, problem("DRG0503", _path(data), what, remedy), uses, kept)
+    return CredentialProblem(
+        *name, found.held_by, problem("DRG0503", _path(found.held_by, data), what, remedy), uses, kept
+    )
 
 
-def _path(data: str) -> str:
+def _path(holder: ObjectKey, data: str) -> str:
+    if holder.kind == "ClusterTrustBundle":
+        return "spec.trustBundle"
     return f"data[{data}]" if data else "data"

@@ -125,7 +125,7 @@ class Credentials:
             before, held.uses = held.uses, _by_name(held.mount, held.uses)
             names = before.keys() | held.uses.keys()
             touched |= {(key.namespace, name) for name in names if before.get(name) != held.uses.get(name)}
-        moved = {key for key in keys if key.kind in ("Secret", "ConfigMap")}
+        moved = {key for key in keys if key.kind in ("Secret", "ConfigMap", "ClusterTrustBundle")}
         if moved:
             touched |= {
                 (key.namespace, name)

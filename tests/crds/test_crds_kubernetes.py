@@ -9,7 +9,18 @@ import pytest
 import yaml
 
 from crds import Invalid, age_order, decode, decode_json, encode
-from crds.kubernetes import ConfigMap, Endpoints, EndpointSlice, Namespace, Node, Pod, Secret, Service, ServiceAccount
+from crds.kubernetes import (
+    ClusterTrustBundle,
+    ConfigMap,
+    Endpoints,
+    EndpointSlice,
+    Namespace,
+    Node,
+    Pod,
+    Secret,
+    Service,
+    ServiceAccount,
+)
 from crds.kubernetes.service import ServicePort
 from crds.meta import ObjectMeta
 from crds.registry import KUBERNETES_KINDS
@@ -112,6 +123,13 @@ def test_endpoint_slice_with_the_nulls_that_go_writes() -> None:
             Node,
         ),
         ("{apiVersion: v1, kind: ServiceAccount, metadata: {name: a}, secrets: [{name: b}]}", ServiceAccount),
+        (
+            (
+                "{apiVersion: certificates.k8s.io/v1beta1, kind: ClusterTrustBundle, metadata: {name: 'a:b:c'},"
+                " spec: {signerName: a/b, trustBundle: pem}}"
+            ),
+            ClusterTrustBundle,
+        ),
         ("{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: 'a: b'}}", ConfigMap),
     ],
 )

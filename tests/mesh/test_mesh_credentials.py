@@ -31,6 +31,11 @@ def test_names_without_a_scheme_are_secrets() -> None:
         ("kubernetes-gateway://a", []),
         ("configmap://shop/a-cacert", [ObjectKey("ConfigMap", "shop", "a")]),
         ("configmap://a-cacert", []),
+        (
+            "clustertrustbundle://example.org:ca:root-cacert",
+            [ObjectKey("ClusterTrustBundle", "", "example.org:ca:root")],
+        ),
+        ("clustertrustbundle://", []),
         ("kubernetes://a/b/c", []),
         ("kubernetes://", []),
         ("vault://a", []),
@@ -53,6 +58,7 @@ def test_what_may_hold_a_credential(name: str, found: list[ObjectKey]) -> None:
         ("kubernetes-gateway://shop/a", "Gateway", "edge", False),
         ("kubernetes-gateway://edge/a", "DestinationRule", "edge", False),
         ("configmap://shop/a-cacert", "DestinationRule", "shop", True),
+        ("clustertrustbundle://a-cacert", "DestinationRule", "shop", True),
     ],
 )
 def test_secrets_stay_in_their_namespace(name: str, kind: str, owner: str, may: bool) -> None:

@@ -264,14 +264,29 @@ async def test_secrets_of_every_layout(mesh: GatewayMesh, tmp_path: Path) -> Non
         await until(gone)
 
 
-async def test_an_authority_in_a_config_map_of_another_namespace(mesh: GatewayMesh, tmp_path: Path) -> None:
-    roots = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "clients", "namespace": "shared"},
-        "data": {"ca.crt": CLIENTS.pem.decode()},
-    }
-    serve(mesh, of_clients(caCertCredentialName="configmap://shared/clients"), secret("own", SERVER), roots)
+CONFIG_MAP = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "clients", "namespace": "shared"},
+    "data": {"ca.crt": CLIENTS.pem.decode()},
+}
+BUNDLE = {
+    "apiVersion": "certificates.k8s.io/v1beta1",
+    "kind": "ClusterTrustBundle",
+    "metadata": {"name": "example.org:clients:v1"},
+    "spec": {"signerName": "example.org/clients", "trustBundle": CLIENTS.pem.decode()},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "holder"),
+    [("configmap://shared/clients", CONFIG_MAP), ("clustertrustbundle://example.org:clients:v1", BUNDLE)],
+    ids=["config map", "cluster trust bundle"],
+)
+async def test_an_authority_that_everybody_may_know(
+    mesh: GatewayMesh, tmp_path: Path, name: str, holder: dict[str, Any]
+) -> None:
+    serve(mesh, of_clients(caCertCredentialName=name), secret("own", SERVER), holder)
     await let_in(mesh, trusting(GOOD, tmp_path))
     assert await status(mesh, trusting(FOREIGN, tmp_path)) is None
 
