@@ -107,7 +107,7 @@ def _key(written: Any, shared_secrets: bool) -> dict[str, str]:
     key["kty"] = written["kty"]
     algorithm = written.get("alg")
     if algorithm is not None:
-        if algorithm not in algorithms:
+        if not isinstance(algorithm, str) or algorithm not in algorithms:
             raise _UnusableKeyError(f"its alg {algorithm!r} is none of {', '.join(sorted(algorithms))}")
         key["alg"] = algorithm
     if isinstance(written.get("kid"), str):

@@ -110,7 +110,7 @@ def _provider(g: Graph, rule: JWTRule, *, routes_by_claim: bool) -> JwtProvider:
     else:
         provider.remote_jwks = RemoteJwks(
             http_uri=HttpUri(
-                uri=rule.jwks_uri or rule.jwks_uri_alias or "",
+                uri=server.uri,
                 cluster=_cluster(server),
                 timeout=rule.timeout or FETCH_TIMEOUT,
             ),

@@ -65,6 +65,8 @@ def _keys(text: str, path: str) -> Iterator[Problem]:
 
 
 def _is_http(uri: str) -> bool:
+    if not re.fullmatch(r"[!-~]+", uri):
+        return False
     try:
         parts = urlsplit(uri)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from crds.meta import ObjectKey
 from crds.requestauthentication import JWTRule, RequestAuthentication
@@ -47,6 +47,8 @@ class KeyServer(NamedTuple):
     name: str
     host: str
     port: int
+    uri: str
+    """Of the keys there, in a spelling that Envoy accepts."""
 
 
 class KeyUse(NamedTuple):
@@ -101,7 +103,9 @@ def key_server(g: Graph, uri: str) -> KeyServer | None:
     port = found.port(number)
     if port is None or port.protocol is Protocol.UDP:
         return None
-    return KeyServer(found.namespace, found.name, found.host, number)
+    authority = found.host if parts.port is None else f"{found.host}:{number}"
+    spelt = urlunsplit((parts.scheme, authority, parts.path or "/", parts.query, ""))
+    return KeyServer(found.namespace, found.name, found.host, number, spelt)
 
 
 def fetched_by_control_plane(g: Graph, source: KeySource) -> bool:

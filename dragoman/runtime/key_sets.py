@@ -163,8 +163,11 @@ class KeySets:
         try:
             text = await self._key_set(source, min(state.use.timeout.total_seconds(), LONGEST_FETCH))
         except FetchError as error:
-            self._fail.inc()
             self._failed(state, str(error))
+        except Exception as error:
+            # What the server says must not end the fetching, whatever it breaks.
+            log.exception("a key set that breaks its reader", source=source.uri)
+            self._failed(state, f"{source.uri} cannot be read: {type(error).__name__}")
         else:
             self._success.inc()
             if self._schedule.succeeded(source, text, time.monotonic()):
@@ -186,6 +189,7 @@ class KeySets:
         return found.text
 
     def _failed(self, state: State, problem: str) -> None:
+        self._fail.inc()
         source = state.use.source
         if self._schedule.failed(source, problem, time.monotonic()):
             kept = state.text is not None

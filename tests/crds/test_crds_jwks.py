@@ -54,6 +54,7 @@ UNUSABLE = {
     "private": ({**P256, "d": "AAAA"}, "private half"),
     "algorithm of another kind": ({**RSA, "alg": "ES256"}, "alg"),
     "algorithm of another curve": ({**P256, "alg": "ES384"}, "alg"),
+    "algorithm of another type": ({**RSA, "alg": ["RS256"]}, "alg"),
     "algorithm for encryption": ({**RSA, "alg": "RSA-OAEP"}, "alg"),
     "curve that Envoy does not know": ({**P256, "crv": "secp256k1"}, "secp256k1"),
     "curve of another type": ({**P256, "crv": []}, "curve"),
