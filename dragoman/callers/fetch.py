@@ -79,7 +79,7 @@ class Fetcher:
                 return await self._follow(session, url)
         except TimeoutError:
             raise FetchError(f"no answer within {seconds:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
             raise FetchError(_reason(error)) from None
 
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> bytes:
@@ -122,6 +122,6 @@ def _reason(error: Exception) -> str:
         return f"the server's certificate does not hold: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL | LookupError):
         return "not a URL"
     return f"the server does not speak HTTP well: {type(error).__name__}"

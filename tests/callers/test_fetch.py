@@ -92,6 +92,7 @@ async def test_within_the_limits(server: Server, path: str) -> None:
         ("/to?url=file:///etc/passwd", "no https URL"),
         ("/to?url=ftp://127.0.0.1/", "no https URL"),
         ("/to?url=http://[", "HTTP"),
+        ("/to?url=http://h[::1]:1@/", "URL"),
         ("/status/404", "answers 404"),
         ("/status/204", "answers 204"),
         ("/status/500", "answers 500"),
@@ -175,7 +176,7 @@ async def test_no_redirect_leads_to_a_refused_address(server: Server) -> None:
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("url", ["", "x", "http:///", "http://a:99999/", "file:///etc/passwd", "http://user:pw@[/"])
+@pytest.mark.parametrize("url", ["", "x", "http:///", "http://a:99999/", "file:///etc/passwd", "http://user:pw@[/", "https://h[::1]:1@/"])
 async def test_what_is_no_url(url: str) -> None:
     with pytest.raises(FetchError):
         await Fetcher().get(url, seconds=5)
