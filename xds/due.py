@@ -10,8 +10,8 @@ from typing import Final
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Ref
 from xds.client import Client
-from xds.delivery import Delivery, Held, Removal, Unsure, versions_of
-from xds.order import ALONE, AWAITS, REFERRERS, WHOLE
+from xds.delivery import NOTHING, Delivery, Held, Removal, Unsure, at_hand, versions_of
+from xds.order import ALONE, AWAITS, KEPT, REFERRERS, WHOLE
 from xds.resource import Resource
 from xds.view import View
 
@@ -189,6 +189,9 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
             continue
         if _withheld(client, delivery, name):
             # Wanted, but rejected: what the client has is better than nothing.
+            if delivery.type_url in KEPT and not client.state_of_the_world and NOTHING in versions_of(held):
+                # If that is nothing it waits for an answer, and if not it ignores this one.
+                due.absent.append(name)
             continue
         if in_use is None:
             in_use = _in_use(client, delivery.type_url)
@@ -304,7 +307,8 @@ def _undelivered(client: Client, ref: Ref) -> bool:
     refusal = other.refused.get(ref[1])
     if refusal is not None and refusal[0] == served.version:
         # It stays with what it has. If that is nothing, only the deadline helps: most of the resource works without.
-        return held is None
+        whole = client.state_of_the_world and ref[0] in WHOLE
+        return (at_hand(held) if whole else held) is None
     if other.inflight is not None and ref[1] in other.inflight.removed:
         # It came back while its removal was on its way.
         return True

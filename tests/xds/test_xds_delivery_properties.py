@@ -70,7 +70,6 @@ class Delivery(RuleBasedStateMachine):
         self.now = 0.0
         self.revision = 0
         self.remembered: dict[str, Memory] = {}
-        self.forgetful = False
         self.main, self.extra, self.twin = self._view("main"), self._view("extra"), self._view("twin")
         self.acked: set[str] = set()
         self.clusters: dict[str, Encoded] = {}
@@ -232,11 +231,8 @@ class Delivery(RuleBasedStateMachine):
             assert wire.lenient or not response.overdue
             self._never_again(wire.envoy, response, before)
             self._keeps_what_is_served(wire, response)
-            if self.forgetful:
-                # Of what was rejected nothing good is known any more, though routes to it are: they fail, others work.
-                wire.envoy.unavailable |= {
-                    name for view in wire.views for name in self.clusters if view.withheld((CLUSTER, name))
-                }
+            # Requests to what is withheld fail whatever is done; those by the same routes to others work.
+            wire.envoy.unavailable |= {name for view in wire.views for name in self._withheld_clusters(view)}
             wire.carried[response.type_url, response.nonce] = versions_in(wire.envoy.message(response))
             wire.inbox.append(response)
 
@@ -296,7 +292,6 @@ class Delivery(RuleBasedStateMachine):
 
         One that is killed has not said what was good before what nobody had judged yet.
         """
-        self.forgetful |= killed
         states.clear()
         fresh = {}
         for view in (self.main, self.twin, self.extra):
@@ -373,6 +368,8 @@ class Delivery(RuleBasedStateMachine):
         assert not envoy.withheld
         # What was removed and came back rejected, before the client heard of it, stays there with all that it needs.
         kept = any(withheld((kind, name)) for kind, held in envoy.held.items() for name in held)
+        # And what a listener needs that serves on while the one after it waits for routes which were rejected.
+        kept |= any(withheld((ROUTE, name)) for name in envoy.subscribed[ROUTE])
         # So does what this client alone rejects, and what needs it waits.
         excused = {name for _, name in refused | waiting}
         for type_url in (CLUSTER, LISTENER, ENDPOINT, ROUTE):
@@ -401,6 +398,17 @@ class Delivery(RuleBasedStateMachine):
             for view in (self.main, self.twin):
                 for blocked in view.blocked().values():
                     assert blocked.good is None or blocked.good.version in self.acked, blocked
+
+    @invariant()
+    def nothing_new_needs_what_is_withheld(self) -> None:
+        if hasattr(self, "main"):
+            for view in (self.main, self.twin):
+                withheld = {(CLUSTER, name) for name in self._withheld_clusters(view)}
+                for route in view.table(ROUTE).values():
+                    assert withheld.isdisjoint(route.refs) or route.version in self.acked
+
+    def _withheld_clusters(self, view: View) -> set[str]:
+        return {name for name in self.clusters if view.withheld((CLUSTER, name))}
 
     def teardown(self) -> None:
         if hasattr(self, "wires"):
