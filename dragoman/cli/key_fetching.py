@@ -37,7 +37,9 @@ def key_fetching(interval: str, allowed: Sequence[str], blocked: Sequence[str], 
 
 
 def _networks(option: str, texts: Sequence[str]) -> tuple[Network, ...]:
+    """Each text is a block, or several with commas between, as in Istio's variable."""
+    blocks = (block.strip() for text in texts for block in text.split(","))
     try:
-        return tuple(map(ipaddress.ip_network, texts))
+        return tuple(ipaddress.ip_network(block) for block in blocks if block)
     except ValueError as error:
         raise typer.BadParameter(f"{option}: {error}") from None

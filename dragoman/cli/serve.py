@@ -208,6 +208,7 @@ def serve(
         typer.Option(
             "--jwks-blocked-cidr",
             metavar="CIDR",
+            envvar="BLOCKED_CIDRS_IN_JWKS_URIS",
             help="Addresses that keys are never fetched from, beside loopback, link-local, metadata and reserved ones; "
             "may be repeated.",
         ),
