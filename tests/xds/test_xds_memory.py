@@ -146,3 +146,36 @@ def test_a_last_good_that_lost_what_it_needs_is_of_no_use():
     assert view.withheld((ROUTE, "r"))
     view.apply(changes(cluster("c")))
     assert served(view)["route"] == {"r": route("r", "c").version}
+
+
+def test_what_was_good_before_what_nobody_judged_yet_is_remembered_for_a_view_that_ends():
+    view = proven(cluster("c"), route("r", "c"))
+    view.apply(changes(route("r", revision=2), gone=((CLUSTER, "c"),)))
+    assert not view.memory()
+    again = restarted(view.memory(unjudged=True), route("r", revision=2))
+    assert served(again) == {"route": {"r": route("r", revision=2).version}}
+    reject(again, route("r", revision=2))
+    assert served(again) == served(proven(cluster("c"), route("r", "c")))
+
+
+def test_what_was_judged_well_is_remembered_no_more():
+    told: list[Memory] = []
+    view = proven(route("r", revision=1))
+    view.apply(changes(route("r", revision=2)))
+    again = View("v", on_memory=told.append)
+    again.recall(view.memory(unjudged=True))
+    again.apply(changes(route("r", revision=2)))
+    again.filled()
+    again.vouch(Resource.of(route("r", revision=2)))
+    again.apply(changes(route("s")))
+    assert not told[-1]
+    assert not again.memory(unjudged=True)
+
+
+def test_who_waits_for_what_was_rejected_hears_that_it_is_wanted_no_more():
+    view = View("v")
+    view.apply(changes(route("r")))
+    reject(view, route("r"))
+    head = view.head(ROUTE)
+    view.apply({(ROUTE, "r"): None})
+    assert view.since(ROUTE, head) == [("r", None)]

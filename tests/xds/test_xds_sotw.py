@@ -6,6 +6,7 @@ from xds_samples import blob, changes
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, decode
 from xds import Acked, Nacked, Patience, SotwRequest, SotwStream, Stale, View
+from xds.holding import UNKNOWN, lane
 
 PATIENCE = Patience(linger={CLUSTER: 10.0}, wait=15.0)
 
@@ -268,6 +269,87 @@ class TestReconnect:
         assert client.versions == former.versions
         assert client.in_sync()
 
+    MANY = "abcdefgh"
+
+    def many(self, **revisions: int) -> View:
+        return view_of(*(endpoints(name, revisions.get(name, 1)) for name in self.MANY))
+
+    def come_back(self, view: View, former: Client, *names: str) -> list[str]:
+        """Names that a client gets which comes to this view with what it held, whether of this process or another."""
+        client = Client(view)
+        client.ask(ENDPOINT, *names, version=former.versions[ENDPOINT])
+        came = [name for _, group in client.take() for name in group]
+        assert client.in_sync()
+        return came
+
+    def test_the_version_tells_what_came_in_parts(self):
+        """Whatever the way that led there: a change of one, or all anew."""
+        former = connected(self.many(), ENDPOINT)
+        former.stream._client.views[0].apply(changes(endpoints("c", 2)))
+        assert former.take() == [(ENDPOINT, ["c"])]
+        assert self.come_back(self.many(c=2), former, *self.MANY) == []
+        assert connected(self.many(c=2), ENDPOINT).versions == former.versions
+
+    def test_what_differs_comes_and_casts_no_doubt_on_all(self):
+        former = connected(self.many(), ENDPOINT)
+        came = self.come_back(self.many(c=2), former, *self.MANY)
+        assert "c" in came
+        assert set(came) == {name for name in self.MANY if lane(name) == lane("c")} < set(self.MANY)
+
+    def test_what_is_asked_for_newly_comes(self):
+        view = self.many()
+        former = Client(view)
+        former.ask(ENDPOINT, "a")
+        former.take()
+        assert "b" in self.come_back(view, former, "a", "b")
+
+    def test_subscriptions_are_told_apart(self):
+        view = self.many()
+        first, second = Client(view), Client(view)
+        first.ask(ENDPOINT, "a", "b")
+        second.ask(ENDPOINT, "b", "c")
+        assert first.take() != second.take()
+        view.apply(changes(endpoints("b", 2)))
+        assert first.take() == second.take() == [(ENDPOINT, ["b"])]
+        assert first.versions != second.versions
+        assert self.come_back(self.many(b=2), first, "a", "b") == []
+        assert self.come_back(self.many(b=2), second, "b", "c") == []
+
+    def test_what_is_wanted_no_more_is_not_told(self):
+        view = self.many()
+        former = connected(view, ENDPOINT)
+        former.ask(ENDPOINT, "a", "b")
+        assert former.take() == [(ENDPOINT, [])]
+        assert self.come_back(view, former, "a", "b") == []
+
+    def test_the_version_is_corrected_before_what_was_dropped_can_be_asked_for_again(self):
+        """Else a client that lost its stream then would tell that it holds what it has dropped."""
+        view = view_of(listener("l", "r"), route("r"), route("s"))
+        client = connected(view, LISTENER, ROUTE)
+        view.apply(changes(listener("l", "s", revision=2)))
+        client.take()
+        client.ask(ROUTE, "s")
+        view.apply(changes(listener("l", "r")))
+        assert client.take() == [(ROUTE, []), (LISTENER, ["l"])]
+
+    def test_nothing_is_certain_after_a_response_that_was_rejected(self):
+        view = view_of(route("r"), route("s"))
+        former = connected(view, ROUTE)
+        view.apply(changes(route("r", revision=2), route("s", revision=2)))
+        former.next()
+        former.ack(ROUTE, error="one of them is bad")
+        former.next()
+        assert former.version == UNKNOWN
+
+    def test_what_the_client_has_of_a_former_process_goes_though_the_first_response_is_rejected(self):
+        view = view_of(cluster("bad"))
+        client = Client(view)
+        client.ask(CLUSTER, version="of another process")
+        client.now = client.stream.deadline() if client.next() is None else client.now
+        assert client.next() == (CLUSTER, ["bad"])
+        client.ack(CLUSTER, error="bad: it is bad")
+        assert client.take() == [(CLUSTER, [])]
+
     def test_what_the_client_holds_lingers_as_if_it_had_not_gone(self):
         view = view_of(cluster("old"), cluster("same"))
         former = connected(view, CLUSTER)
@@ -335,6 +417,19 @@ class TestReconnect:
         client.ask(ROUTE, "r", version="former")
         client.ask(ROUTE, "r", "s", version="former")
         assert client.take() == [(ROUTE, ["s"])]
+
+    def test_who_wants_nothing_more_is_heard_though_its_last_word_is_late(self):
+        """Envoy answers no response of a type of which it wants nothing."""
+        client = Client(view_of(route("r"), route("s")))
+        client.ask(ROUTE, "r", "s")
+        client.take()
+        client.ask(ROUTE, "s")
+        late = client.nonces[ROUTE]
+        assert client.next() == (ROUTE, [])
+        client.nonces[ROUTE] = late
+        client.ask(ROUTE)
+        client.take()
+        assert client.in_sync()
 
     def test_nonce_of_a_former_stream_is_void(self):
         client = Client(view_of(cluster("a")))
