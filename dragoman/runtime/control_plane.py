@@ -303,7 +303,8 @@ class ControlPlane:
                     await asyncio.sleep(0)
                 else:
                     self._tell(*failed)
-        self.credentials.publish(tx.changed, keys)
+        for _ in self.credentials.publish(tx.changed, keys):
+            await asyncio.sleep(0)
         self._added_roots.follow()
         self.key_sets.follow()
 
@@ -403,7 +404,8 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_FORGET_EVERY)
             async with self._turn:
-                self.credentials.follow_time()
+                for _ in self.credentials.follow_time():
+                    await asyncio.sleep(0)
                 gone = _FORGET_AT_ONCE
                 while gone:
                     gone = self.graph.forget_unobserved(time.monotonic(), at_most=_FORGET_AT_ONCE)

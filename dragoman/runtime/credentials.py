@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 Name = tuple[str, str]
 """Namespace of the proxies, and SDS name."""
 
+_PART = 20
+"""Credentials that are looked at between two turns of the streams: about two milliseconds."""
+
 
 class Served(NamedTuple):
     """A credential that proxies of a namespace get, and the fields that name it."""
@@ -94,7 +97,10 @@ class Credentials:
         if not held.holders:
             held.mount.close()
             del self._held[key]
-            self._judge(frozenset((key.namespace, name) for name in held.uses))
+            self._forget()
+            # What is said of the others may have been about this one's Gateways.
+            for _ in self._judge({(key.namespace, name) for name in held.uses} & self._problems.keys()):
+                pass
 
     def delivered(self, key: CredentialsView) -> tuple[str, ...]:
         """The names of the credentials that a proxy has."""
@@ -117,8 +123,9 @@ class Credentials:
                 return tuple(dict.fromkeys((*(use.by for use in held.uses.get(name, ())), *list(found)[:1])))
         return ()
 
-    def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> None:
-        """Take over changed names and changed objects."""
+    def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> Iterator[None]:
+        """Take over changed names and changed objects; yields now and then, and must be exhausted before the next
+        transaction runs."""
         fresh = [(key, held) for key, held in self._held.items() if held.mount in changed]
         touched: set[Name] = set()
         for key, held in fresh:
@@ -133,22 +140,25 @@ class Credentials:
                 for name in held.uses
                 if not moved.isdisjoint(holders(name, key.namespace))
             }
-        if touched:
-            self._judge(frozenset(touched))
+        yield from self._judge(touched)
 
-    def follow_time(self) -> None:
-        """Judge anew what time has made valid, or taken its validity from."""
+    def follow_time(self) -> Iterator[None]:
+        """Judge anew what time has made valid, or taken its validity from; to be exhausted as `publish`."""
         now = self._clock()
-        due = frozenset(name for name, found in self._good.items() if found.changes_between(self._looked_at, now))
+        due = {name for name, found in self._good.items() if found.changes_between(self._looked_at, now)}
         self._looked_at = now
-        if due:
-            self._judge(due)
+        yield from self._judge(due)
 
-    def _judge(self, touched: frozenset[Name]) -> None:
-        """Look at credentials again, and hand out what came of it."""
+    def _judge(self, touched: set[Name]) -> Iterator[None]:
+        """Look at credentials again, and hand out what came of it. Holders may go while it yields, none may come."""
+        if not touched:
+            return
         uses = self._uses()
-        for each in sorted(touched):
+        for number, each in enumerate(sorted(touched), 1):
             self._note(each, self._take(each, uses.get(each, ())))
+            if number % _PART == 0:
+                yield
+        self._forget()
         for key, held in self._held.items():
             changes: dict[Ref, Encoded | None] = {}
             for namespace, name in touched:
@@ -179,9 +189,11 @@ class Credentials:
         if found is None:
             return missing(name, admitted)
         now = self._clock()
-        kept = good is not None and good.valid_at(now) and not found.valid_at(now)
-        self._good[name] = good if kept and good is not None else found
-        return imperfect(name, uses, found, now, kept=kept)
+        if good is not None and good.valid_at(now) and not found.valid_at(now) and found.revocation is None:
+            self._good[name] = good
+            return imperfect(name, uses, found, now, kept=True)
+        self._good[name] = found
+        return imperfect(name, uses, found, now)
 
     def _note(self, name: Name, problem: CredentialProblem | None) -> None:
         before = self._problems.pop(name, None)
@@ -191,6 +203,13 @@ class Credentials:
                 self._on_problem(problem)
         elif before is not None and name in self._good:
             log.info("credential usable", namespace=name[0], credential=name[1])
+
+    def _forget(self) -> None:
+        """Let go of what nobody names any more."""
+        named = {(key.namespace, name) for key, held in self._held.items() for name in held.uses}
+        for known in (self._good, self._problems):
+            for name in known.keys() - named:
+                del known[name]
 
     def _uses(self) -> dict[Name, tuple[CredentialUse, ...]]:
         found: defaultdict[Name, dict[CredentialUse, None]] = defaultdict(dict)

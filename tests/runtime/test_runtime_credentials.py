@@ -49,6 +49,7 @@ class Holding(Mesh):
         self.told: list[CredentialProblem] = []
         self.now = datetime.now(UTC)
         self.credentials: Credentials | None = None
+        self.parts = 0
         super().__init__(pod("gw-1", "10.1.0.9", "edge", "istio: gw") + text)
         self.credentials = Credentials(self.world.objects, self.told.append, clock=lambda: self.now)
         self.view = self.hold()
@@ -76,7 +77,12 @@ class Holding(Mesh):
         for _ in tx.run(1.0):
             pass
         if self.credentials is not None:
-            self.credentials.publish(tx.changed, keys)
+            self.parts = sum(1 for _ in self.credentials.publish(tx.changed, keys))
+
+    def wait(self) -> None:
+        assert self.credentials is not None
+        for _ in self.credentials.follow_time():
+            pass
 
     def chain(self, view: View | None = None, name: str = NAME) -> bytes | None:
         """The certificate that is served."""
@@ -162,12 +168,12 @@ def test_time_makes_problems_and_solves_them() -> None:
         gateway("{mode: MUTUAL, credentialName: a}") + secret(tls(A, **{"ca.crt": CA.pem, "ca.crl": CA.revoke()}))
     )
     assert mesh.credentials is not None
-    mesh.credentials.follow_time()
+    mesh.wait()
     assert mesh.codes() == []
     mesh.now += timedelta(hours=2)
-    mesh.credentials.follow_time()
+    mesh.wait()
     assert mesh.codes() == ["DRG0503", "DRG0503"]
-    mesh.credentials.follow_time()
+    mesh.wait()
     assert len(mesh.told) == 2
     mesh.apply(
         secret(tls(CA.issue("a.org", ends=timedelta(days=9)), **{"ca.crt": Authority(ends=timedelta(days=9)).pem}))
@@ -219,6 +225,20 @@ def test_the_last_holder_takes_everything_along() -> None:
     assert mesh.credentials is not None
     mesh.credentials.release(mesh.key())
     assert mesh.credentials.problems == ()
+
+
+def test_many_are_looked_at_in_parts_and_a_change_of_one_costs_one() -> None:
+    names = [f"n{number}" for number in range(100)]
+    port, mode = "{number: 443, name: %s, protocol: HTTPS}", "{mode: SIMPLE, credentialName: %s}"
+    servers = ", ".join(f"{{port: {port % name}, hosts: [{name}.org], tls: {mode % name}}}" for name in names)
+    many = istio("Gateway", "gw", f"{{selector: {{istio: gw}}, servers: [{servers}]}}", "edge")
+    mesh = Holding(many + "".join(secret(tls(A), name) for name in names))
+    assert mesh.parts == 5
+    assert mesh.told == []
+    mesh.apply(secret(tls(B), "n7"))
+    assert mesh.parts == 0
+    assert mesh.chain(name="kubernetes://n7") == B.certificate
+    assert mesh.chain(name="kubernetes://n8") == A.certificate
 
 
 def test_no_problem_shows_what_is_secret() -> None:
