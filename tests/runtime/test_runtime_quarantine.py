@@ -46,8 +46,8 @@ class Proxy:
         node = Node(id="sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local")
         await self.call.write(encode(DeltaDiscoveryRequest(node=node, type_url=CLUSTER)))
 
-    async def take(self, *, bad: bool = False) -> None:
-        """Take responses until one carries the cluster; reject that if it is bad."""
+    async def take(self, *, bad: bool = False, silent: bool = False) -> None:
+        """Take responses until one carries the cluster; reject that if it is bad, or say nothing to it."""
         while True:
             async with asyncio.timeout(10):
                 message: Any = decode(RESPONSE, await self.call.read())
@@ -58,6 +58,8 @@ class Proxy:
                 self.rejected.append(found[NAME])
             elif NAME in found:
                 self.version = found[NAME]
+            if NAME in found and silent:
+                return
             await self.call.write(encode(answer))
             if NAME in found:
                 return
@@ -102,3 +104,18 @@ async def test_a_new_proxy_gets_the_last_good_from_a_new_control_plane(tmp_path:
         assert proxy.version not in (good, *proxy.rejected)
         assert not any(mounted.view.blocked() for mounted in plane.mounted)
     assert NAME not in file.read_text()
+
+
+async def test_a_control_plane_that_stops_before_a_change_is_judged_leaves_what_was_good_before(tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.json"
+    source = Documents(MESH)
+    async with running(source, file) as (_, proxy):
+        await proxy.take()
+        good = proxy.version
+        source.apply(RULE.format(connections=1))
+        await proxy.take(silent=True)
+        assert proxy.version != good
+    async with running(Documents(MESH + "---" + RULE.format(connections=1)), file) as (_, proxy):
+        await proxy.take(bad=True)
+        await proxy.take()
+        assert proxy.version == good
