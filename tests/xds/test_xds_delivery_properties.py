@@ -271,6 +271,8 @@ class Delivery(RuleBasedStateMachine):
             self.acked |= wire.carried.get((request.type_url, request.nonce), set())
         if isinstance(request, DeltaRequest):
             self.acked |= set(request.initial_versions.values())
+        elif request.version and not request.nonce:
+            self.acked |= {held.version for held in wire.envoy.held[request.type_url].values()}
         wire.stream.receive(request, self.now)
 
     @rule(client=CLIENTS)
