@@ -266,6 +266,20 @@ async def test_claims_go_on_in_headers_which_no_client_can_write(cast: Cast) -> 
             assert not [name for name in names if name in headers], "without a token"
 
 
+SMUGGLED = ("a\nx-smuggled: 1", "a\r\nx-smuggled: 1", "a\r\n\r\nGET /admin HTTP/1.1\r\nhost: x\r\n\r\n", "a\0b")
+
+
+@pytest.mark.parametrize("value", SMUGGLED)
+async def test_no_claim_smuggles_a_header_or_a_request(cast: Cast, value: str) -> None:
+    """Whoever chooses his name at an issuer does not choose headers of requests."""
+    named = rule(outputClaimToHeaders=[{"header": "x-name", "claim": "name"}])
+    with cast.mesh.configuration.during(authentication(named)):
+        await in_force(cast)
+        refused = await answer(cast, bearer(KEY.token(ISSUER, name=value)))
+        assert (refused.status, "x-name" in refused.text) == (503, True)
+        assert (await answer(cast, bearer(KEY.token(ISSUER, name="é")))).echo.headers["x-name"] == "é"
+
+
 PREFLIGHT = {"origin": "https://a.example", "access-control-request-method": "GET"}
 
 

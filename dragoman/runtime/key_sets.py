@@ -87,7 +87,7 @@ class KeySets:
         self._schedule = KeySchedule(random.Random(), refresh_after=fetching.refresh_after)  # noqa: S311 - jitter
         self._kept = KeySetStore(fetching.kept_in)
         self._of_before = self._kept.load()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], KeySource] = {}
         self._fetched: dict[KeySource, str | None] = {}
         self._news = asyncio.Event()
         self._before: Any = None
@@ -119,10 +119,11 @@ class KeySets:
             self._news.set()
 
     async def first(self, seconds: float) -> None:
-        """Fetch what is due, and wait for it, but not for longer than this."""
+        """Fetch what is due, and wait for what was never there, but not for longer than this."""
         self._begin()
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=seconds)
+        missing = [task for task, source in self._under_way.items() if self.states[source].text is None]
+        if missing:
+            await asyncio.wait(missing, timeout=seconds)
         await self._deliver()
 
     async def run(self) -> None:
@@ -146,8 +147,8 @@ class KeySets:
     def _begin(self) -> None:
         for source in self._schedule.start(time.monotonic()):
             task = asyncio.create_task(self._fetch(source))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._under_way[task] = source
+            task.add_done_callback(self._under_way.pop)
 
     async def _deliver(self) -> None:
         self._fetched |= dict.fromkeys(self._schedule.forget(time.monotonic()))
