@@ -239,3 +239,23 @@ async def test_cluster_is_removed_after_the_route_that_named_it(tmp_path, protoc
         assert ROUTE in {kind for kind, _ in pushed[1:-1]}
         assert await envoy.cluster_names() == {"b"}
         assert not recorder.of("waited")
+
+
+@both
+async def test_what_nothing_of_a_type_is_left_of_comes_back_as_it_was(tmp_path, protocol):
+    """Envoy says nothing to responses of a type of which it wants nothing, and drops what it held."""
+    view = small_mesh()
+    async with served(view) as (recorder, _, port, server), real_envoy(port, tmp_path, protocol) as envoy:
+        await recorder.until(lambda: in_sync(server))
+        view.apply(changes(gone=((LISTENER, "l"), (ROUTE, "r"))))
+        await recorder.until(lambda: not routes_wanted(server) and in_sync(server))
+        view.apply(changes(listener("l", "r"), route("r", "a")))
+        await recorder.until(lambda: routes_wanted(server) == 1 and in_sync(server))
+        assert await envoy.warming() == 0
+        assert len(await envoy.dump("dynamic_route_configs")) == 1
+        assert not recorder.of("nacked")
+
+
+def routes_wanted(server: XdsServer) -> int:
+    (connection,) = server.connections()
+    return sum(status.names for status in connection.types if status.type_url == ROUTE)
