@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
 
 from crds.meta import ObjectKey
-from dragoman.codec import SECRET, Encoded, Ref
+from dragoman.codec import SECRET, Encoded
 from dragoman.engine import Failure, Mount, Transaction
 from dragoman.mesh.credential_uses import CredentialsView, credentials_of
 from dragoman.mesh.credentials import CredentialUse, holders, may_read
@@ -41,14 +42,16 @@ class Served(NamedTuple):
 
 
 class _Held:
-    """The credentials of one view. `holders` are the sessions that have it."""
+    """The credentials of one view. `holders` is how many sessions have it."""
 
-    __slots__ = ("holders", "mount", "uses", "view")
+    __slots__ = ("holders", "mount", "names_of", "uses", "view")
 
     def __init__(self, key: CredentialsView, mount: Mount) -> None:
         self.mount = mount
         self.view = View(f"credentials {key.namespace}", secret=True)
         self.uses: dict[str, tuple[CredentialUse, ...]] = {}
+        self.names_of: defaultdict[ObjectKey, list[str]] = defaultdict(list)
+        """The credentials that an object holds, or would hold if it were there."""
         self.holders = 0
 
 
@@ -79,9 +82,8 @@ class Credentials:
 
     def served(self) -> Iterator[Served]:
         """What proxies get, by namespace and name."""
-        uses = self._uses()
-        for (namespace, name), found in sorted(self._good.items(), key=lambda item: item[0]):
-            yield Served(namespace, name, found, uses.get((namespace, name), ()))
+        for name, found in sorted(self._good.items(), key=lambda item: item[0]):
+            yield Served(*name, found, self._uses(name))
 
     def acquire(self, key: CredentialsView, tx: Transaction) -> View:
         """The credentials of a view for one more holder; filled when the transaction publishes."""
@@ -97,9 +99,10 @@ class Credentials:
         if not held.holders:
             held.mount.close()
             del self._held[key]
-            self._forget()
-            # What is said of the others may have been about this one's Gateways.
-            for _ in self._judge({(key.namespace, name) for name in held.uses} & self._problems.keys()):
+            # What is said of credentials that others need, too, may have been about what named them for this one.
+            known = self._good.keys() | self._problems.keys()
+            touched = {name for name in known if name[0] == key.namespace and name[1] in held.uses}
+            for _ in self._judge({name for name in touched if name in self._problems or not self._uses(name)}):
                 pass
 
     def delivered(self, key: CredentialsView) -> tuple[str, ...]:
@@ -126,20 +129,17 @@ class Credentials:
     def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> Iterator[None]:
         """Take over changed names and changed objects; yields now and then, and must be exhausted before the next
         transaction runs."""
-        fresh = [(key, held) for key, held in self._held.items() if held.mount in changed]
         touched: set[Name] = set()
-        for key, held in fresh:
-            before, held.uses = held.uses, _by_name(held.mount, held.uses)
-            names = before.keys() | held.uses.keys()
-            touched |= {(key.namespace, name) for name in names if before.get(name) != held.uses.get(name)}
-        moved = {key for key in keys if key.kind in ("Secret", "ConfigMap", "ClusterTrustBundle")}
-        if moved:
-            touched |= {
-                (key.namespace, name)
-                for key, held in self._held.items()
-                for name in held.uses
-                if not moved.isdisjoint(holders(name, key.namespace))
-            }
+        for key, held in self._held.items():
+            if held.mount in changed:
+                before, held.uses = held.uses, _by_name(held.mount, held.uses)
+                names = before.keys() | held.uses.keys()
+                touched |= {(key.namespace, name) for name in names if before.get(name) != held.uses.get(name)}
+                held.names_of.clear()
+                for name in held.uses:
+                    for each in holders(name, key.namespace):
+                        held.names_of[each].append(name)
+            touched |= {(key.namespace, name) for each in keys for name in held.names_of.get(each, ())}
         yield from self._judge(touched)
 
     def follow_time(self) -> Iterator[None]:
@@ -150,25 +150,30 @@ class Credentials:
         yield from self._judge(due)
 
     def _judge(self, touched: set[Name]) -> Iterator[None]:
-        """Look at credentials again, and hand out what came of it. Holders may go while it yields, none may come."""
-        if not touched:
-            return
-        uses = self._uses()
-        for number, each in enumerate(sorted(touched), 1):
-            self._note(each, self._take(each, uses.get(each, ())))
-            if number % _PART == 0:
-                yield
-        self._forget()
-        for key, held in self._held.items():
-            changes: dict[Ref, Encoded | None] = {}
-            for namespace, name in touched:
-                if namespace == key.namespace:
-                    good = self._good.get((namespace, name))
-                    admitted = any(may_read(use, namespace) for use in held.uses.get(name, ()))
-                    # Told that a secret does not exist, Envoy opens the listener and resets the connections that need
-                    # it, so that only the servers of this certificate wait (Envoy: NotReadySslSocket).
-                    changes[SECRET, name] = good.secret if good is not None and admitted else None
-            held.view.apply(changes)
+        """Look at credentials again, and hand out what came of it."""
+        listed = iter(sorted(touched))
+        while part := tuple(islice(listed, _PART)):
+            for name in part:
+                self._note(name, self._take(name, self._uses(name)))
+            for key, held in self._held.items():
+                held.view.apply(
+                    {
+                        (SECRET, name): self._given(key, held, name)
+                        for namespace, name in part
+                        if namespace == key.namespace
+                    }
+                )
+            yield
+
+    def _given(self, key: CredentialsView, held: _Held, name: str) -> Encoded | None:
+        """What proxies with a view get of a credential.
+
+        Told that a secret does not exist, Envoy opens the listener and resets the connections that need it, so that
+        only the servers of this certificate wait (Envoy: NotReadySslSocket).
+        """
+        good = self._good.get((key.namespace, name))
+        admitted = any(may_read(use, key.namespace) for use in held.uses.get(name, ()))
+        return good.secret if good is not None and admitted else None
 
     def _take(self, name: Name, uses: tuple[CredentialUse, ...]) -> CredentialProblem | None:
         """Serve what an object holds for a name, and say what is wrong with it. What is broken displaces nothing good,
@@ -204,19 +209,13 @@ class Credentials:
         elif before is not None and name in self._good:
             log.info("credential usable", namespace=name[0], credential=name[1])
 
-    def _forget(self) -> None:
-        """Let go of what nobody names any more."""
-        named = {(key.namespace, name) for key, held in self._held.items() for name in held.uses}
-        for known in (self._good, self._problems):
-            for name in known.keys() - named:
-                del known[name]
-
-    def _uses(self) -> dict[Name, tuple[CredentialUse, ...]]:
-        found: defaultdict[Name, dict[CredentialUse, None]] = defaultdict(dict)
-        for key, held in self._held.items():
-            for name, uses in held.uses.items():
-                found[key.namespace, name].update(dict.fromkeys(uses))
-        return {name: tuple(sorted(uses)) for name, uses in found.items()}
+    def _uses(self, name: Name) -> tuple[CredentialUse, ...]:
+        """The fields that name a credential for proxies of a namespace."""
+        namespace, sds_name = name
+        found = {
+            use for key, held in self._held.items() if key.namespace == namespace for use in held.uses.get(sds_name, ())
+        }
+        return tuple(sorted(found))
 
 
 def _by_name(mount: Mount, before: dict[str, tuple[CredentialUse, ...]]) -> dict[str, tuple[CredentialUse, ...]]:
