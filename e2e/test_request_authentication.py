@@ -4,9 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,55 @@ async def test_a_token_must_hold_and_none_is_fine(cast: Cast) -> None:
         seen = await statuses(cast, {name: headers for name, (headers, _) in requests.items()})
         assert seen == {name: expected for name, (_, expected) in requests.items()}
     await eventually(lambda: status(cast, NO_TOKEN), lambda seen: seen == 200)
+
+
+def mutations(token: str, number: int) -> Iterator[str]:
+    """Tokens that are not quite this one: another byte anywhere, cut anywhere, parts missing, swapped or repeated."""
+    chance = random.Random(4)  # noqa: S311 - the same every time
+    header, payload, signature = token.split(".")
+    for _ in range(number):
+        at = chance.randrange(len(token) - 1)
+        yield token[:at] + chr(ord(token[at]) ^ 1) + token[at + 1 :]
+        yield token[:at]
+    yield from (
+        f"{header}.{payload}.",
+        f"{header}..{signature}",
+        f".{payload}.{signature}",
+        "..",
+        ".",
+        "...",
+        "." * 5000,
+    )
+    yield from (f"{payload}.{header}.{signature}", f"{payload}.{token}", f"{token}{token}", token * 5)
+    yield from (f"{header}.{payload}.{'A' * length}" for length in (1, 2, 3, 86, 10_000))
+
+
+CLAIMS: dict[str, tuple[int, dict[str, Any]]] = {
+    "end as text": (401, {"exp": "tomorrow"}),
+    "negative end": (401, {"exp": -1}),
+    "end before time": (401, {"exp": -(10**300)}),
+    "beginning as text": (401, {"nbf": "yesterday"}),
+    "issuer as list": (401, {"iss": [ISSUER]}),
+    "issuer with more": (401, {"iss": f"{ISSUER}/"}),
+    "audience as object": (401, {"aud": {"web": True}}),
+    "audience as number": (401, {"aud": 7}),
+    "audience in another case": (403, {"aud": "WEB"}),
+}
+
+
+async def test_malformed_tokens_are_refused_and_harm_nobody(cast: Cast) -> None:
+    good = KEY.token(ISSUER, aud="web")
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    with cast.mesh.configuration.during(authentication(rule(audiences=["web"]))):
+        await in_force(cast)
+        seen = {token: await status(cast, bearer(token)) for token in mutations(good, 60)}
+        assert {token: code for token, code in seen.items() if code not in (401, 403)} == {}
+        claims = {name: bearer(KEY.token(ISSUER, **{"aud": "web", **fields})) for name, (_, fields) in CLAIMS.items()}
+        assert await statuses(cast, claims) == {name: expected for name, (expected, _) in CLAIMS.items()}
+        assert await status(cast, bearer(KEY.token(ISSUER, aud="web", deep=deep))) in (200, 401)
+        assert await status(cast, bearer(good)) == 200
 
 
 async def test_every_algorithm(cast: Cast) -> None:

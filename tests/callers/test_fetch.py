@@ -176,7 +176,9 @@ async def test_no_redirect_leads_to_a_refused_address(server: Server) -> None:
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("url", ["", "x", "http:///", "http://a:99999/", "file:///etc/passwd", "http://user:pw@[/", "https://h[::1]:1@/"])
+@pytest.mark.parametrize(
+    "url", ["", "x", "http:///", "http://a:99999/", "file:///etc/passwd", "http://user:pw@[/", "https://h[::1]:1@/"]
+)
 async def test_what_is_no_url(url: str) -> None:
     with pytest.raises(FetchError):
         await Fetcher().get(url, seconds=5)

@@ -39,7 +39,8 @@ class SigningKey:
         written = {"iss": issuer, "sub": "amina", "exp": int(time.time() + lives), **claims}
         payload = {name: value for name, value in written.items() if value is not None}
         named = {"kid": self.key_id, **(headers or {})}
-        return jwt.encode(payload, self.private, algorithm=self.algorithm, headers=named)
+        # Any claims at all: PyJWT's own `encode` would not sign malformed ones.
+        return jwt.PyJWS().encode(json.dumps(payload).encode(), self.private, algorithm=self.algorithm, headers=named)
 
 
 @cache
