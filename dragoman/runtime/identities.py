@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -183,10 +184,10 @@ class Identities:
             self._changed.clear()
             deadline = await self._renew_due(datetime.now(UTC))
             wait = None if deadline is None else max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: it loses a cancellation that comes together with the event (Python 3.11).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     async def _renew_due(self, now: datetime) -> datetime | None:
         """Renew what is due; returns when to look again."""
