@@ -29,6 +29,9 @@ from xds.view import View
 ASKS_WITHIN: Final = 2.0
 """Seconds in which a client that reconnects has asked for all that it has. Envoy does so at once."""
 
+MANY: Final = 1000
+"""Names that a response leaves open from which on its version is not worth the work: others follow at once."""
+
 
 class SotwStream(Stream[SotwRequest]):
     """One state-of-the-world stream."""
@@ -185,16 +188,19 @@ class SotwStream(Stream[SotwRequest]):
         # What was found to be good on the way may have changed what is served.
         self._client.read_logs()
         type_url, views, behind = delivery.type_url, self._client.views, delivery.behind
+        if len(behind) > len(resources) + len(removed) + MANY:
+            return UNKNOWN
         names = self._covered(type_url, delivery.subscription.names, wildcard=delivery.subscription.wildcard)
         total = sum(view.holding(type_url, names) for view in views)
         for table in [view.table(type_url) for view in views]:
             total -= sum(table[name].mark for name in behind if name in table)
-        said = {resource.name: resource for resource in resources}
+        total += sum(resource.mark for resource in resources)
+        said = {*removed, *(resource.name for resource in resources)}
         for name, held in (*behind.items(), *delivery.kept.items()):
-            after = said.get(name) or (None if name in removed else held)
-            if isinstance(after, Unsure):
-                return UNKNOWN
-            total += 0 if after is None else after.mark
+            if held is not None and name not in said:
+                if isinstance(held, Unsure):
+                    return UNKNOWN
+                total += held.mark
         return version_of(total)
 
     def _covered(self, type_url: str, names: Names, *, wildcard: bool) -> Names:
