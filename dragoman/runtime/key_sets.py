@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -135,10 +136,10 @@ class KeySets:
                 await self._deliver()
                 deadline = self._schedule.deadline()
                 wait = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                try:
-                    await asyncio.wait_for(self._news.wait(), wait)
-                except TimeoutError:
-                    continue
+                # Not wait_for: it loses a cancellation that comes together with the event (Python 3.11).
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._news.wait()
         finally:
             for task in self._under_way:
                 task.cancel()
