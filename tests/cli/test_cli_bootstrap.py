@@ -128,3 +128,9 @@ def test_a_file_that_cannot_be_written_is_1(tmp_path: Path) -> None:
     result = run("bootstrap", "--proxy", SIDECAR, "--xds", "127.0.0.1:1", "-o", tmp_path / "missing" / "e.json")
     assert result.exit_code == 1
     assert "cannot write" in result.output
+
+
+def test_a_folder_of_keys_is_told_to_the_control_plane(tmp_path: Path) -> None:
+    assert "DRAGOMAN_KEY_FOLDER" not in printed("--xds", "127.0.0.1:15999")["node"]["metadata"]
+    document = printed("--xds", "127.0.0.1:15999", "--key-folder", str(tmp_path / "keys"))
+    assert document["node"]["metadata"]["DRAGOMAN_KEY_FOLDER"] == str(tmp_path / "keys")
