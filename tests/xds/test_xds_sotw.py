@@ -7,6 +7,8 @@ from xds_samples import blob, changes
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, decode
 from xds import Acked, Nacked, Patience, SotwRequest, SotwStream, Stale, View
 from xds.holding import UNKNOWN, lane
+from xds.sotw import MANY
+from xds.stream import CHUNK
 
 PATIENCE = Patience(linger={CLUSTER: 10.0}, wait=15.0)
 
@@ -14,8 +16,8 @@ PATIENCE = Patience(linger={CLUSTER: 10.0}, wait=15.0)
 class Client:
     """Drives a stream by hand."""
 
-    def __init__(self, *views: View) -> None:
-        self.stream = SotwStream(views, proxy="p", patience=PATIENCE)
+    def __init__(self, *views: View, chunk: int = CHUNK) -> None:
+        self.stream = SotwStream(views, proxy="p", patience=PATIENCE, chunk=chunk)
         self.now = 0.0
         self.names: dict[str, tuple[str, ...]] = {}
         self.nonces: dict[str, str] = {}
@@ -289,6 +291,16 @@ class TestReconnect:
         assert former.take() == [(ENDPOINT, ["c"])]
         assert self.come_back(self.many(c=2), former, *self.MANY) == []
         assert connected(self.many(c=2), ENDPOINT).versions == former.versions
+
+    def test_the_last_of_many_responses_tells_all(self):
+        view = view_of(*(endpoints(f"e{number}") for number in range(MANY + 200)))
+        client = Client(view, chunk=20_000)
+        client.ask(ENDPOINT, *view.table(ENDPOINT))
+        client.next()
+        assert client.version == UNKNOWN
+        client.ack(ENDPOINT)
+        assert len(client.take()) > 1
+        assert client.versions == connected(view, ENDPOINT).versions
 
     def test_what_differs_comes_and_casts_no_doubt_on_all(self):
         former = connected(self.many(), ENDPOINT)
