@@ -376,7 +376,8 @@ async def test_a_certificate_that_envoy_rejects_leaves_the_last_good_one(cast: C
     entry = (await eventually(lambda: held_back(cast), lambda held: name in held, steady=0))[name]
     assert "private key" in entry["because"]
     assert entry["madeFrom"] == [
-        {"object": "Secret default/web", "at": location(cast.mesh.configuration.joint, "Secret")}
+        {"object": "Secret default/web", "at": location(cast.mesh.configuration.joint, "Secret")},
+        {"object": "Gateway default/gateway", "at": location(cast.mesh.configuration.joint, "Gateway")},
     ]
     assert await plane.metric("pilot_total_xds_rejects", type="sds") >= 1
     told = [
@@ -398,7 +399,7 @@ async def test_a_certificate_that_envoy_rejects_leaves_the_last_good_one(cast: C
     # What YAML alone can do is seen before any Envoy gets it.
     together(gateway(8081), secret(good, key=bad.key), *companions("after"))
     await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=1)
-    assert "Secret default/web: the key does not belong to the certificate" in plane.log
+    assert "DRG0502 Secret default/web: data[tls.key]: the key does not belong to the certificate" in plane.log
     assert await presented(cast, cast.gateway) == bad.der
     assert await held_back(cast) == {}
 

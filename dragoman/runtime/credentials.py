@@ -119,11 +119,12 @@ class Credentials:
         }
 
     def made_from(self, view: View, name: str) -> tuple[ObjectKey, ...]:
-        """The objects that a credential of a view was made from; none if the view is none of these."""
+        """The object that a credential of a view was made from, then those that name it; none if the view is none of
+        these."""
         for key, held in self._held.items():
             if held.view is view:
                 found = (each for each in holders(name, key.namespace) if each in self._objects)
-                return tuple(dict.fromkeys((*(use.by for use in held.uses.get(name, ())), *list(found)[:1])))
+                return tuple(dict.fromkeys((*islice(found, 1), *(use.by for use in held.uses.get(name, ())))))
         return ()
 
     def publish(self, changed: tuple[Mount, ...], keys: frozenset[ObjectKey]) -> Iterator[None]:
