@@ -94,7 +94,8 @@ def test_of_plaintext_and_tls_on_one_port_the_older_stays(created: tuple[int, in
         gateway_yaml("tls", https("a.org"), created=created[1]),
     )
     listeners, failures = leaves(mesh)
-    speaks_tls = "listenerFilters" in listeners["0.0.0.0_8443"]
+    filters = [each["name"] for each in listeners["0.0.0.0_8443"]["listenerFilters"]]
+    speaks_tls = "envoy.filters.listener.tls_inspector" in filters
     assert speaks_tls == (created == (2, 1))
     loser, older = ("tls", "plain") if created == (1, 2) else ("plain", "tls")
     assert len(failures) == 1

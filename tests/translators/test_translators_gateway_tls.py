@@ -316,7 +316,10 @@ data:
     manager = listener["filterChains"][0]["filters"][-1]["typedConfig"]
     assert manager["xffNumTrustedHops"] == 2
     assert manager["forwardClientCertDetails"] == "APPEND_FORWARD"
-    assert [f["name"] for f in listener["listenerFilters"]] == ["envoy.filters.listener.proxy_protocol"]
+    assert [f["name"] for f in listener["listenerFilters"]] == [
+        "envoy.filters.listener.set_filter_state",
+        "envoy.filters.listener.proxy_protocol",
+    ]
     plain, _ = only_listener(mesh_of(written))
     manager = plain["filterChains"][0]["filters"][-1]["typedConfig"]
     assert manager["useRemoteAddress"] is True
