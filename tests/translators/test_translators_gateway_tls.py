@@ -325,4 +325,4 @@ data:
     assert manager["useRemoteAddress"] is True
     assert "xffNumTrustedHops" not in manager
     assert manager["forwardClientCertDetails"] == "SANITIZE_SET"
-    assert "listenerFilters" not in plain
+    assert [f["name"] for f in plain["listenerFilters"]] == ["envoy.filters.listener.set_filter_state"]
