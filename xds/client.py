@@ -131,15 +131,25 @@ class Client:
         owed = delivery.type_url == ENDPOINT and name in self._owed
         served = None if held is None else self.served(delivery.type_url, name)
         if served is not None and versions_of(held) == {served.version}:
-            # It was ACKed to another stream or control plane.
-            self._vouch(served)
-            if not owed:
-                return
+            if self.dangles(served):
+                delivery.resend.add(name)
+            else:
+                # It was ACKed to another stream or control plane.
+                self._vouch(served)
+                if not owed:
+                    return
             held = served
         delivery.fall_behind(name, held)
         if owed:
             self._owed.discard(name)
             delivery.resend.add(name)
+
+    def dangles(self, resource: Resource) -> bool:
+        """Whether the client kept a resource against its removal, and clusters that this needs have gone from there."""
+        clusters = self.types.get(CLUSTER)
+        if clusters is None or not clusters.behind or resource.type_url not in KEPT:
+            return False
+        return any(kind == CLUSTER and clusters.behind.get(name, resource) is None for kind, name in resource.refs)
 
     def want_new(self, delivery: Delivery, names: Collection[str]) -> None:
         """The client newly wants names, and holds nothing under any of them."""

@@ -132,9 +132,12 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
             delivery.removals.pop(name, None)
         held = delivery.behind[name]
         if held is not None and name not in delivery.resend and versions_of(held) == {resource.version}:
-            client.found(resource)
-            delivery.in_sync(name)
-            continue
+            if not client.dangles(resource):
+                client.found(resource)
+                delivery.in_sync(name)
+                continue
+            # Nothing may begin to use it before its clusters are there.
+            delivery.resend.add(name)
         if name in delivery.refused:
             if delivery.refused[name][0] == resource.version:
                 continue
@@ -312,7 +315,7 @@ def _undelivered(client: Client, ref: Ref) -> bool:
     if other.inflight is not None and ref[1] in other.inflight.removed:
         # It came back while its removal was on its way.
         return True
-    return ref[1] in other.resend or versions_of(held) != {served.version}
+    return ref[1] in other.resend or versions_of(held) != {served.version} or client.dangles(served)
 
 
 def _subscribes_endpoints(client: Client, cluster: Resource) -> bool:
