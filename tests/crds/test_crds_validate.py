@@ -603,7 +603,7 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     (
         "RequestAuthentication",
-        "{jwtRules: [{issuer: a, jwks: '{\"keys\": [{\"kty\": \"EC\"}]}'}]}",
+        '{jwtRules: [{issuer: a, jwks: \'{"keys": [{"kty": "EC"}]}\'}]}',
         [("DRG0412", "spec.jwtRules[0].jwks.keys[0]"), ("DRG0412", "spec.jwtRules[0].jwks")],
     ),
     (
