@@ -135,7 +135,7 @@ class Client:
                 delivery.resend.add(name)
             else:
                 # It was ACKed to another stream or control plane.
-                self._vouch(served)
+                self._came_with(served)
                 if not owed:
                     return
             held = served
@@ -176,6 +176,14 @@ class Client:
         """
         self._warmed()
         return [warming.before for warming in self._warming.values()]
+
+    def _came_with(self, resource: Resource) -> None:
+        """The client says that it has what is served. Whether a listener serves by then, it does not say."""
+        routes = frozenset(ref for ref in resource.refs if ref[0] == ROUTE)
+        if resource.type_url == LISTENER and routes:
+            self._warming[resource.name] = Warming(resource, routes, None)
+        else:
+            self._vouch(resource)
 
     def found(self, resource: Resource) -> None:
         """The client turned out to have what is served: from another view, if not from this one."""
