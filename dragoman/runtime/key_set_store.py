@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +11,7 @@ import structlog
 
 from crds import jwks
 from dragoman.mesh.request_authentications import KeySource
+from dragoman.runtime import private_file
 
 log = structlog.get_logger(__name__)
 
@@ -44,20 +42,14 @@ class KeySetStore:
         if self._path is None:
             return {}
         try:
-            with self._path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                if status.st_mode & 0o077 or status.st_uid != os.getuid():
-                    # Whoever can write it could make tokens.
-                    raise ValueError("others than this user may read or write it (chmod 600)")
-                if status.st_size > _MAX_BYTES:
-                    raise ValueError(f"it is too large ({status.st_size} bytes)")
-                read = msgspec.json.decode(file.read(), type=_File)
-            if read.format != _FORMAT:
-                raise ValueError(f"it is of format {read.format}, not {_FORMAT}")
-            found = {KeySource(k.uri, k.discovered): jwks.read(k.keys, shared_secrets=False).text for k in read.sources}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            # Whoever can write it could make tokens.
+            kept = private_file.read(self._path, _File, at_most=_MAX_BYTES)
+            if kept is None:
+                return {}
+            if kept.format != _FORMAT:
+                raise private_file.UnusableFileError(f"it is of format {kept.format}, not {_FORMAT}")
+            found = {KeySource(k.uri, k.discovered): jwks.read(k.keys, shared_secrets=False).text for k in kept.sources}
+        except (private_file.UnusableFileError, jwks.KeySetError) as error:
             log.warning("kept keys of token issuers are not read", file=str(self._path), reason=str(error))
             return {}
         return {source: text for source, text in found.items() if text is not None}
@@ -67,17 +59,7 @@ class KeySetStore:
         if self._path is None:
             return
         kept = [_Kept(source.uri, source.discovered, keys[source]) for source in sorted(keys)]
-        staged: str | None = None
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, staged = tempfile.mkstemp(prefix=f".{self._path.name}-", dir=self._path.parent)  # 0600
-            with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(_File(_FORMAT, kept)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, self._path)
+            private_file.write(self._path, _File(_FORMAT, kept))
         except OSError as error:
             log.error("keys of token issuers cannot be kept", file=str(self._path), reason=str(error))
-            if staged is not None:
-                with suppress(OSError):
-                    os.unlink(staged)

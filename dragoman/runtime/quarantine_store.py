@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +12,7 @@ import msgspec
 import structlog
 
 from dragoman.codec import SECRET, Encoded
+from dragoman.runtime import private_file
 from xds import Memory, Rejection, Resource
 
 log = structlog.get_logger(__name__)
@@ -132,22 +130,16 @@ class QuarantineStore:
 
     def _load(self, path: Path) -> None:
         try:
-            with path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                if status.st_mode & 0o077 or status.st_uid != os.getuid():
-                    # Its resources go to proxies: whoever can write it could configure them.
-                    raise ValueError("others than this user may read or write it (chmod 600)")
-                if status.st_size > 4 * MAX_BYTES:
-                    raise ValueError(f"it is too large ({status.st_size} bytes)")
-                read = msgspec.json.decode(file.read(), type=_File)
-            if read.format != _FORMAT:
-                raise ValueError(f"it is of format {read.format}, not {_FORMAT}")
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            # Its resources go to proxies: whoever can write it could configure them.
+            kept = private_file.read(path, _File, at_most=4 * MAX_BYTES)
+            if kept is None:
+                return
+            if kept.format != _FORMAT:
+                raise private_file.UnusableFileError(f"it is of format {kept.format}, not {_FORMAT}")
+        except private_file.UnusableFileError as error:
             log.warning("remembered rejections are not read, starting without", file=str(path), reason=str(error))
             return
-        for view in read.views:
+        for view in kept.views:
             self._memories[view.name] = _memory(view)
             self._seen[view.name] = view.seen
         self._bound()
@@ -157,20 +149,10 @@ class QuarantineStore:
         if self._path is None:
             return
         views = [_view(name, seen[name], memory) for name, memory in sorted(memories.items())]
-        temporary: str | None = None
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}-", dir=self._path.parent)  # 0600
-            with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(_File(_FORMAT, views)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            private_file.write(self._path, _File(_FORMAT, views))
         except OSError as error:
             log.error("rejections cannot be kept", file=str(self._path), reason=str(error))
-            if temporary is not None:
-                with suppress(OSError):
-                    os.unlink(temporary)
 
 
 def _view(name: str, seen: float, memory: Memory) -> _View:
