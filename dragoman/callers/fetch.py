@@ -122,6 +122,7 @@ def _reason(error: Exception) -> str:
         return f"the server's certificate does not hold: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, aiohttp.InvalidURL | LookupError):
+    if isinstance(error, ValueError | LookupError):
+        # Which of them is raised for what depends on the version of Python.
         return "not a URL"
     return f"the server does not speak HTTP well: {type(error).__name__}"

@@ -91,7 +91,7 @@ async def test_within_the_limits(server: Server, path: str) -> None:
         ("/redirect/3", "too many redirects"),
         ("/to?url=file:///etc/passwd", "no https URL"),
         ("/to?url=ftp://127.0.0.1/", "no https URL"),
-        ("/to?url=http://[", "HTTP"),
+        ("/to?url=http://[", "URL"),
         ("/to?url=http://h[::1]:1@/", "URL"),
         ("/status/404", "answers 404"),
         ("/status/204", "answers 204"),
