@@ -54,7 +54,9 @@ async def test_the_root_outlives_the_process(tmp_path: Path, folder: Path) -> No
         async with serving("--config", folder, "--state-dir", tmp_path / "state", state=tmp_path) as running:
             await running.xds_port()
             assert await running.end() == 0
-        roots.append(run("ca", "root", "--state-dir", tmp_path / "state").stdout)
+        shown = await asyncio.to_thread(run, "ca", "root", "--state-dir", tmp_path / "state")
+        roots.append(shown.stdout)
+    assert "BEGIN CERTIFICATE" in roots[0]
     assert roots[0] == roots[1]
 
 
