@@ -185,9 +185,14 @@ class Client:
         else:
             self._vouch(resource)
 
-    def found(self, resource: Resource) -> None:
+    def found(self, resource: Resource, held: Held) -> None:
         """The client turned out to have what is served: from another view, if not from this one."""
-        if resource.type_url != LISTENER or resource.name not in self._warming:
+        if resource.type_url == LISTENER and resource.name in self._warming:
+            return
+        if isinstance(held, Unsure):
+            # It came with what nobody served then.
+            self._came_with(resource)
+        else:
             self._vouch(resource)
 
     def _warmed(self) -> None:

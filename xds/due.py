@@ -133,7 +133,7 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
         held = delivery.behind[name]
         if held is not None and name not in delivery.resend and versions_of(held) == {resource.version}:
             if not client.dangles(resource):
-                client.found(resource)
+                client.found(resource, held)
                 delivery.in_sync(name)
                 continue
             # Nothing may begin to use it before its clusters are there.

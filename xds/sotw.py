@@ -78,6 +78,8 @@ class SotwStream(Stream[SotwRequest]):
         self._subscribe(delivery, subscribe, (), known, first=True)
         if request.version and delivery.type_url == ENDPOINT:
             self._answer_missing_endpoints(delivery)
+        # That it let go of everything just before its stream was lost, nobody heard.
+        delivery.stale = not delivery.subscription and request.version not in ("", version_of(0))
         # Even if there is no news: a client may wait for it.
         delivery.answer_due = True
         return Subscribed(request.type_url, subscribe, (), len(known))
@@ -137,6 +139,13 @@ class SotwStream(Stream[SotwRequest]):
         return sys.maxsize if delivery.type_url in WHOLE else self._chunk
 
     def _push(self, delivery: Delivery, sendable: Due, now: float) -> tuple[View | None, Push | None]:
+        view, push = self._say(delivery, sendable, now)
+        if push is not None and push.nonce == delivery.sent_nonce:
+            # A request for more that crosses it bears the nonce of the one before, and would pass for its ACK.
+            push = encode_state(push.type_url, push.state, push.resources, push.removed, push.version)
+        return view, push
+
+    def _say(self, delivery: Delivery, sendable: Due, now: float) -> tuple[View | None, Push | None]:
         removed = tuple(sorted(sendable.removed + sendable.absent))
         answer = delivery.answer_due and not sendable.later
         if delivery.unknown_since is not None:

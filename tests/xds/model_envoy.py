@@ -82,12 +82,15 @@ class ModelEnvoy:
         self.warming -= set(self.held[ENDPOINT])
         self.undecided = self.demanded - set(self.held[CLUSTER])
         self._open(CLUSTER, self._clusters_wanted())
-        if self.subscribed[ENDPOINT]:
+        if self._asks_again(ENDPOINT):
             self._open(ENDPOINT, tuple(sorted(self.subscribed[ENDPOINT])))
         if self.asked_listeners:
             self._open(LISTENER, ())
-        if self.subscribed[ROUTE]:
+        if self._asks_again(ROUTE):
             self._open(ROUTE, tuple(sorted(self.subscribed[ROUTE])))
+
+    def _asks_again(self, type_url: str) -> bool:
+        return bool(self.subscribed[type_url])
 
     def _clusters_wanted(self) -> tuple[str, ...]:
         return ("*", *sorted(self.demanded)) if self.star or self.demanded else ()
@@ -300,6 +303,10 @@ class SotwModelEnvoy(ModelEnvoy):
     def connect(self) -> None:
         self.nonces.clear()
         super().connect()
+
+    def _asks_again(self, type_url: str) -> bool:
+        # Of a type that it ever asked for a new stream hears even if it wants nothing any more (grpc_mux_impl.cc).
+        return super()._asks_again(type_url) or type_url in self.versions
 
     def _open(self, type_url: str, names: tuple[str, ...]) -> None:
         self._say(type_url)

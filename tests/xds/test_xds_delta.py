@@ -402,6 +402,31 @@ class TestOrder:
         client.now = 21.0
         assert client.next() == (CLUSTER, [], ["a"])
 
+    def test_cluster_waits_for_the_routes_of_a_listener_that_a_client_came_with_while_they_were_withheld(self):
+        """It was ACKed once, to wait for routes that were rejected: the one before it may serve on."""
+        parts = [cluster("a"), endpoints("a"), cluster("b"), endpoints("b"), listener("l", "q"), route("q", "a")]
+        view = view_of(*parts)
+        other = Client(view)
+        other.ask(ROUTE, "q")
+        other.next()
+        other.ack(ROUTE, "it is bad")
+        assert view.withheld((LISTENER, "l"))
+        client = Client(view)
+        versions = {(part.type_url, part.name): part.version for part in parts}
+        for kind, names in ((CLUSTER, ()), (ENDPOINT, ("a", "b")), (LISTENER, ())):
+            client.ask(kind, *names, known={name: v for (of, name), v in versions.items() if of == kind})
+        client.ask(ROUTE, "q", "r", known={"r": "of the listener before"})
+        client.take()
+        view.apply(changes(route("q", "b", revision=2), gone=((CLUSTER, "a"), (ENDPOINT, "a"))))
+        assert client.next() == (ROUTE, ["q"], [])
+        assert client.next() is None
+        client.now = 11.0
+        assert client.next() is None
+        client.ack(ROUTE)
+        client.take()
+        client.now = 22.0
+        assert client.next() == (CLUSTER, [], ["a"])
+
     def test_what_is_on_its_way_is_in_use(self):
         """The client may have taken the listener before its ACK is seen."""
         view = view_of(cluster("a"), endpoints("a"), route("r", "a"), listener("l", "r"))

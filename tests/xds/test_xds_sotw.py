@@ -344,6 +344,14 @@ class TestReconnect:
         view.apply(changes(listener("l", "r")))
         assert client.take() == [(ROUTE, []), (LISTENER, ["l"])]
 
+    def test_the_version_is_corrected_of_a_client_that_let_go_of_all_as_its_stream_was_lost(self):
+        view = view_of(listener("l", "r"), route("r"))
+        former = connected(view, LISTENER, ROUTE)
+        client = Client(view)
+        client.ask(LISTENER, version="without l")
+        client.ask(ROUTE, version=former.versions[ROUTE])
+        assert client.take()[:2] == [(ROUTE, []), (LISTENER, ["l"])]
+
     def test_nothing_is_certain_after_a_response_that_was_rejected(self):
         view = view_of(route("r"), route("s"))
         former = connected(view, ROUTE)
@@ -460,6 +468,16 @@ class TestDelivery:
         assert client.next() is None
         client.ack(ENDPOINT)
         assert client.in_sync()
+
+    def test_what_is_said_again_is_not_acked_by_a_request_for_more_that_crosses_it(self):
+        client = Client(view_of(route("r"), route("s")))
+        client.ask(ROUTE, "r")
+        client.take()
+        before = client.nonces[ROUTE]
+        client.stream.receive(SotwRequest(ROUTE, names=("r",)), 0.0)
+        assert client.next() == (ROUTE, ["r"])
+        (event,) = client.stream.receive(SotwRequest(ROUTE, names=("r", "s"), nonce=before), 0.0)
+        assert isinstance(event, Stale)
 
     def test_repeated_ack_sends_nothing(self):
         client = connected(view_of(cluster("a")), CLUSTER)
