@@ -176,7 +176,7 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
                 due.absent.append(name)
             elif held is not None:
                 # An empty route configuration would be one to Envoy: what uses this one would use that.
-                delivery.removed(name)
+                _let_go(delivery, name, now, due)
             elif _withheld(client, delivery, name):
                 # So would the listener that asks for it and waits.
                 delivery.resend.discard(name)
@@ -202,9 +202,15 @@ def _collect_gone(client: Client, delivery: Delivery, names: list[str], now: flo
             continue
         if client.state_of_the_world and delivery.type_url not in WHOLE:
             # It cannot be told, and drops the name itself once nothing of its own refers to it.
-            delivery.removed(name)
+            _let_go(delivery, name, now, due)
         else:
             due.removed.append(name)
+
+
+def _let_go(delivery: Delivery, name: str, now: float, due: Due) -> None:
+    """Take a name as gone without a word; what it referred to was looked at before and may go now."""
+    delivery.removed(name)
+    due.not_before(now)
 
 
 def _warming_since(client: Client, delivery: Delivery, name: str) -> float | None:

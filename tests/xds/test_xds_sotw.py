@@ -526,6 +526,16 @@ class TestOrder:
         client.now = client.stream.deadline()
         assert client.take() == [(CLUSTER, ["b"])]
 
+    def test_cluster_goes_as_soon_as_a_route_that_cannot_be_said_to_be_gone_is_let_go_of(self):
+        client = connected(view := view_of(cluster("a"), endpoints("a"), route("r", "a")))
+        view.apply(changes(gone=((ROUTE, "r"), (CLUSTER, "a"), (ENDPOINT, "a"))))
+        assert client.next() is None
+        assert client.stream.deadline() == client.now
+        assert client.next() is None
+        assert client.stream.deadline() == 10.0
+        client.now = 10.0
+        assert client.next() == (CLUSTER, [])
+
     def test_listener_that_waits_is_said_as_it_was(self):
         view = view_of(cluster("a"), endpoints("a"), tcp("l", "a"), listener("m"))
         client = connected(view)
