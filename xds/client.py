@@ -151,6 +151,16 @@ class Client:
             return False
         return any(kind == CLUSTER and clusters.behind.get(name, resource) is None for kind, name in resource.refs)
 
+    def lost_clusters(self, held: Held) -> bool:
+        """Whether clusters that this needs, as the client has it, have gone from there, as far as is known."""
+        clusters = self.types.get(CLUSTER)
+        if clusters is None or held is None:
+            return False
+        if held.refs is None:
+            return True
+        names = (name for kind, name in held.refs if kind == CLUSTER)
+        return any((clusters.behind[n] if n in clusters.behind else self.served(CLUSTER, n)) is None for n in names)
+
     def want_new(self, delivery: Delivery, names: Collection[str]) -> None:
         """The client newly wants names, and holds nothing under any of them."""
         if delivery.kept or (delivery.type_url == ENDPOINT and self._owed):

@@ -315,9 +315,10 @@ def _undelivered(client: Client, ref: Ref) -> bool:
     held = other.behind[ref[1]]
     refusal = other.refused.get(ref[1])
     if refusal is not None and refusal[0] == served.version:
-        # It stays with what it has. If that is nothing, only the deadline helps: most of the resource works without.
+        # It stays with what it has. If that is nothing, or a route that it kept against its removal while the clusters
+        # of that went, only the deadline helps: most of the resource works without.
         whole = client.state_of_the_world and ref[0] in WHOLE
-        return (at_hand(held) if whole else held) is None
+        return (at_hand(held) if whole else held) is None or client.lost_clusters(held)
     if other.inflight is not None and ref[1] in other.inflight.removed:
         # It came back while its removal was on its way.
         return True

@@ -615,6 +615,33 @@ class TestWhatClientsKeep:
         client.ack(ROUTE)
         assert client.take() == [(LISTENER, ["l"], [])]
 
+    @pytest.mark.parametrize("reconnected", [False, True])
+    def test_no_listener_begins_with_a_kept_route_whose_clusters_went_though_the_new_one_is_refused(self, reconnected):
+        """A route that was removed and comes back, and that this client alone rejects."""
+        view = view_of(cluster("a"), cluster("b"), endpoints("a"), endpoints("b"), route("r", "a"))
+        client, other = connected(view), connected(view)
+        known = {name: view.get((CLUSTER, name)).version for name in ("a", "b")}
+        view.apply(changes(gone=((ROUTE, "r"), (CLUSTER, "a"))))
+        for each in (client, other):
+            each.take()
+            each.now = 11.0
+            assert each.take() == [(CLUSTER, [], ["a"])]
+        if reconnected:
+            client = Client(view)
+            client.now = 11.0
+            client.ask(CLUSTER, known={"b": known["b"]})
+            client.ask(ROUTE, "r", known={"r": "as it was"})
+            client.ask(LISTENER)
+            client.take()
+        view.apply(changes(route("r", "b", revision=2)))
+        other.take()
+        assert client.next() == (ROUTE, ["r"], [])
+        client.ack(ROUTE, "r: it is bad")
+        view.apply(changes(listener("l", "r")))
+        assert client.next() is None
+        client.now += PATIENCE.wait
+        assert client.next() == (LISTENER, ["l"], [])
+
     def test_what_comes_back_while_its_removal_is_on_the_way_is_not_there_yet(self):
         view = view_of(cluster("a"), cluster("b"), route("r", "b"))
         client = connected(view)
