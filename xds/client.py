@@ -172,6 +172,20 @@ class Client:
         else:
             delivery.behind = dict.fromkeys(names)
 
+    def warm_up(self, endpoints: Delivery) -> None:
+        """Clusters that a client came with, but not with their endpoints, may warm still: they are sent once more, as
+        their ACK tells when that is over."""
+        clusters = self.types.get(CLUSTER)
+        if clusters is None or clusters.acked_nonce:
+            return
+        cold = {(ENDPOINT, name) for name, held in endpoints.behind.items() if held is None}
+        cold = {ref for ref in cold if self.served(*ref) is not None}
+        for view in self.views if cold else ():
+            for name, cluster in view.table(CLUSTER).items():
+                if name in clusters.subscription and name not in clusters.behind and not cold.isdisjoint(cluster.refs):
+                    held = Unsure(frozenset((cluster.version, NOTHING)), cluster.refs, cluster)
+                    clusters.fall_behind(name, held)
+
     def again(self, delivery: Delivery, name: str) -> None:
         """The client asks for a name it should hold: it is sent once more."""
         delivery.fall_behind(name, self.served(delivery.type_url, name))

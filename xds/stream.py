@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final, Generic, TypeVar
 
+from dragoman.codec import ENDPOINT
 from xds.client import Client
 from xds.client_status import ResourceStatus, statuses
 from xds.delivery import Delivery, Held
@@ -134,6 +135,8 @@ class Stream(ABC, Generic[R]):
             self._want_everything(delivery, known, first=first)
         if unsubscribe:
             self._unsubscribe(delivery, unsubscribe)
+        if first and delivery.type_url == ENDPOINT:
+            self._client.warm_up(delivery)
 
     def _check_limits(self, new: list[str]) -> None:
         known = sum(len(delivery.subscription.names.values) for delivery in self._client.types.values())

@@ -603,6 +603,20 @@ class TestRejection:
 
 
 class TestWhatClientsKeep:
+    def test_a_cluster_that_a_client_came_with_cold_is_warm_before_a_route_leads_to_it(self):
+        """Its stream was lost before the endpoints came."""
+        view = view_of(cluster("a"), endpoints("a"), route("r", "a"))
+        client = Client(view)
+        client.ask(CLUSTER, known={"a": view.get((CLUSTER, "a")).version})
+        client.ask(ENDPOINT, "a")
+        client.ask(ROUTE, "r", known={"r": "to another"})
+        assert client.next() == (CLUSTER, ["a"], [])
+        assert client.next() == (ENDPOINT, ["a"], [])
+        client.ack(ENDPOINT)
+        assert client.next() is None
+        client.ack(CLUSTER)
+        assert client.next() == (ROUTE, ["r"], [])
+
     def test_a_route_that_was_removed_is_updated_before_a_listener_begins_with_it(self):
         """Envoy ignores the removal while it subscribes the name: a draining listener still does."""
         view = view_of(cluster("a"), endpoints("a"), listener("l", "r"), route("r", "a"), route("s", "a"))
