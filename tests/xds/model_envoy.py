@@ -60,6 +60,8 @@ class ModelEnvoy:
     """Does not mind what is missing, as is right once waits are given up."""
     unavailable: set[str] = field(default_factory=set)
     """Clusters that it does not mind to be missing."""
+    in_doubt: set[Ref] = field(default_factory=set)
+    """Removed by responses that it rejected on this stream: it has not said whether it took that part."""
     star: bool = False
     """Asks for all clusters by "*", not by naming nothing."""
     demanded: set[str] = field(default_factory=set)
@@ -78,6 +80,7 @@ class ModelEnvoy:
         """Open a stream: the first requests name what is held."""
         self.outbox.clear()
         self.withheld.clear()
+        self.in_doubt.clear()
         # Endpoints that are held already do not come again, and Envoy gives up warming after a while.
         self.warming -= set(self.held[ENDPOINT])
         self.undecided = self.demanded - set(self.held[CLUSTER])
@@ -132,6 +135,7 @@ class ModelEnvoy:
             self.undecided -= self._decided({*new, *removed})
         self._check_serving()
         if bad:
+            self.in_doubt |= {(message.type_url, name) for name in removed}
             self._nack(message, bad, new)
         elif message.type_url == CLUSTER:
             self._took(message)

@@ -371,6 +371,9 @@ class Delivery(RuleBasedStateMachine):
         assert not envoy.withheld
         # What was removed and came back rejected, before the client heard of it, stays there with all that it needs.
         kept = any(withheld((kind, name)) for kind, held in envoy.held.items() for name in held)
+        # So does what is needed by one whose removal was in a response that the client rejected: whether it took that
+        # part it does not say, and to remove it once more could take what serves.
+        kept |= not isinstance(envoy, SotwModelEnvoy) and any(withheld(ref) for ref in envoy.in_doubt)
         # And what a listener needs that serves on while the one after it waits for routes which were rejected.
         kept |= any(withheld((ROUTE, name)) for name in envoy.subscribed[ROUTE])
         # So does what this client alone rejects, and what needs it waits.
