@@ -29,7 +29,7 @@ from xds.tls_listener import TlsLimits
 class Limits:
     """What the server allows itself and its clients. Times are in seconds."""
 
-    inflight_bytes: int = 12 << 20
+    inflight_bytes: int = 24 << 20
     """Bytes of large responses inside gRPC, all streams together."""
     slow_write: float = 0.25
     """After this long, a response that is still being written no longer keeps others from theirs."""
