@@ -141,6 +141,10 @@ class ByteBudget:
         return sum(not turn.done() for account in accounts for turn in account.waiting)
 
 
+def _nobody() -> None:
+    """Who is told that a stream is stuck which has ended."""
+
+
 class Share:
     """One stream's part of a budget; it writes one message at a time. `on_stuck` is called, at most once for a write,
     when the client does not read it: that should end its connection."""
@@ -162,6 +166,10 @@ class Share:
 
     def _begin(self, size: int) -> None:
         self._budget.overseer.begins(self, self._budget.stuck_after + size / SLOWEST)
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self.stuck = _nobody
 
     def end(self) -> None:
         """The message that went at once is with the client."""

@@ -99,6 +99,9 @@ class Connection:
         finally:
             if self._start is not None:
                 self._start.end()
+            # They refer back to this, and cycles wait for the collector, which hardly ever looks at what is old.
+            self._stream = None
+            self._share.close()
 
     async def _receive_client(self) -> None:
         try:

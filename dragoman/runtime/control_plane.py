@@ -61,9 +61,6 @@ SLICE_SECONDS = 0.005
 _CHANGES_AT_ONCE = 200
 """Changes of objects taken in between two turns of the streams: about two milliseconds."""
 
-_SWEEP_EVERY = 30.0
-"""Seconds between two sweeps of the garbage that cycles are, at least."""
-
 _FORGET_EVERY = 10.0
 """Seconds between searches for what nobody observes any more."""
 
@@ -404,12 +401,8 @@ class ControlPlane:
             return session
 
     async def _forget(self) -> None:
-        sweep_at = time.monotonic() + _SWEEP_EVERY
         while True:
             await asyncio.sleep(_FORGET_EVERY)
-            if time.monotonic() >= sweep_at:
-                # A stop of the event loop: it must stay a thousandth of the time.
-                sweep_at = time.monotonic() + max(_SWEEP_EVERY, 1000 * garbage.sweep())
             async with self._turn:
                 for _ in self.credentials.follow_time():
                     await asyncio.sleep(0)

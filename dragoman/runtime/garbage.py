@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,16 +20,6 @@ def settle() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only the GNU C library keeps freed memory, and has this
     if trim is not None:
         trim(0)
-
-
-def sweep() -> float:
-    """Collect what ended streams leave behind, which are cycles and old by then; return the seconds it took.
-
-    Left to its thresholds the collector would come to them after hours: it counts what is added, and that is little.
-    """
-    started = time.perf_counter()
-    gc.collect()
-    return time.perf_counter() - started
 
 
 @contextmanager

@@ -120,6 +120,19 @@ async def test_small_write_gets_stuck_too():
         assert await soon(writer.stuck)
 
 
+async def test_small_message_that_goes_at_once_gets_stuck_too_and_one_that_ended_does_not():
+    budget = ByteBudget(LARGE, stuck_after=0.05)
+    reads, silent, later = Writer(budget), Writer(budget), Writer(budget)
+    assert reads.share.begin(10)
+    assert silent.share.begin(10)
+    reads.share.end()
+    assert await soon(silent.stuck)
+    assert not reads.stuck.is_set()
+    assert later.share.begin(10), "whoever begins after the others were looked at is looked at, too"
+    assert await soon(later.stuck)
+    assert not reads.share.begin(LARGE), "a large one waits for room"
+
+
 async def test_waiting_that_is_given_up_takes_no_room():
     budget = ByteBudget(LARGE)
     first, gives_up, last = Writer(budget), Writer(budget), Writer(budget)

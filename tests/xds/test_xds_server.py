@@ -1,6 +1,8 @@
 """The gRPC server with a gRPC client: who is let in, how streams end, and what is seen of them."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -60,6 +62,24 @@ def clusters(*names: str) -> View:
     view = View("clusters")
     view.apply(changes(*(content(CLUSTER, name, 1) for name in names)))
     return view
+
+
+async def test_a_stream_that_ended_is_gone_without_the_collector():
+    """Streams come and go by the thousands, and the collector hardly ever looks at what is old."""
+    async with serving(Runtime((clusters("a"),))) as (server, _, address):
+        gc.collect()
+        gc.disable()
+        try:
+            async with stream(address) as call:
+                await call.write(request("me"))
+                assert await read(call) is not None
+                (connection,) = map(weakref.ref, server._connections.values())
+                assert connection() is not None
+            async with asyncio.timeout(5):
+                while connection() is not None:  # noqa: ASYNC110 - what is gone tells nobody
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
 
 
 async def test_serves_over_tcp_and_tells_the_runtime_who_called():
