@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
@@ -68,10 +69,22 @@ class Cluster:
         content_type: str,
         limit: aiohttp.ClientTimeout,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        configuration = self._client.configuration
-        headers = {"Accept": _JSON, "User-Agent": "dragoman"}
+        url, headers, options = await self._addressed(path, query)
         if body is not None:
             headers["Content-Type"] = content_type
+        session: aiohttp.ClientSession = self._client.rest_client.pool_manager
+        try:
+            async with session.request(method, url, data=body, headers=headers, timeout=limit, **options) as response:
+                if response.status >= 400:
+                    raise ApiError.of(response.status, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError.unreachable(self.server, error) from error
+
+    async def _addressed(self, path: str, query: Query) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """URL, headers and connection options of a request."""
+        configuration = self._client.configuration
+        headers = {"Accept": _JSON, "User-Agent": "dragoman"}
         for setting in (await configuration.auth_settings()).values():
             headers[setting["key"]] = setting["value"]
         pairs = list(query.items() if isinstance(query, Mapping) else query)
@@ -81,14 +94,7 @@ class Cluster:
             options["server_hostname"] = configuration.tls_server_name
         if configuration.proxy:
             options |= {"proxy": configuration.proxy, "proxy_headers": configuration.proxy_headers}
-        session: aiohttp.ClientSession = self._client.rest_client.pool_manager
-        try:
-            async with session.request(method, url, data=body, headers=headers, timeout=limit, **options) as response:
-                if response.status >= 400:
-                    raise ApiError.of(response.status, await response.read())
-                yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError.unreachable(self.server, error) from error
+        return url, headers, options
 
     async def request(
         self,
@@ -120,6 +126,25 @@ class Cluster:
         limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=idle_timeout)
         async with self._response("GET", path, query, None, _JSON, limit) as response:
             yield _lines(response.content)
+
+    @contextlib.asynccontextmanager
+    async def websocket(
+        self, path: str, *, query: Query = (), protocol: str, within: float = 10.0
+    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse, None]:
+        """A WebSocket that speaks a subprotocol (of `exec`, `portforward`, …), opened ``within`` seconds."""
+        url, headers, options = await self._addressed(path, query)
+        session: aiohttp.ClientSession = self._client.rest_client.pool_manager
+        try:
+            async with asyncio.timeout(within):
+                socket = await session.ws_connect(
+                    url, protocols=(protocol,), headers=headers, max_msg_size=0, **options
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise ApiError(error.status, "", f"{self.server}{path}: {error.status} {error.message}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError.unreachable(self.server, error) from error
+        async with socket:
+            yield socket
 
     async def get(self, resource: ApiResource, name: str, namespace: str | None = None) -> dict[str, Any]:
         """One object."""
