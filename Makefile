@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Tests that run side by side; each file stays in one process.
 JOBS ?= 2
 
-.PHONY: help setup demo test coverage bench soak lint fmt lock clean
+.PHONY: help setup demo test apiserver coverage bench soak lint fmt lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: setup lint ## lint, types, layers, unit tests, golden tests, end-to-end te
 	@echo "translators once with every message validated at construction"
 	DRAGOMAN_STRICT=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests/translators/test_golden.py tests/codec/test_construction.py
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+apiserver: setup ## build kube-apiserver for the tests, with go, into a cache outside the tree (15 minutes once)
+	@$(BIN)/python -m e2e.apiserver
 
 coverage: setup ## which lines the tests in tests/ run
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered tests

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ["tests.support.api_server"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let envoy-data-plane be imported: its generated code uses a form of validator that pydantic has deprecated."""

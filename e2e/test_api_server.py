@@ -1,0 +1,69 @@
+"""The API server that tests run against: it is real, and does what tests ask of it."""
+
+import asyncio
+import json
+
+import pytest
+
+from dragoman.kube.cluster import Cluster
+from dragoman.kube.errors import ApiError
+from dragoman.kube.resources import CONFIG_MAPS, PODS
+from tests.support.api_server import ApiServer, LocalApiServer, require_api_server
+
+pytestmark = pytest.mark.real_api
+
+
+def config_map(name: str, namespace: str) -> dict[str, object]:
+    """A ConfigMap."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}}
+
+
+async def test_pods_can_be_made_in_a_fresh_namespace(cluster: Cluster, namespace: str) -> None:
+    container = {"name": "application", "image": "application"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": {"containers": [container]}}
+    await cluster.create(PODS, pod, namespace)
+    made = await cluster.get(PODS, "pod", namespace)
+    assert made["spec"]["serviceAccountName"] == "default"
+
+
+async def test_another_user_may_do_what_rbac_says(api_server: ApiServer, namespace: str) -> None:
+    async with await Cluster.connect(api_server.user("amina")) as amina:
+        with pytest.raises(ApiError) as error:
+            await amina.list(PODS, namespace)
+        assert error.value.forbidden
+        assert 'User "amina"' in error.value.message
+
+
+async def test_what_was_stored_survives_a_restart_of_the_server(
+    api_server: ApiServer, cluster: Cluster, namespace: str
+) -> None:
+    await cluster.create(CONFIG_MAPS, config_map("kept", namespace), namespace)
+    await api_server.stop_server()
+    with pytest.raises(ApiError) as error:
+        await cluster.get(CONFIG_MAPS, "kept", namespace)
+    assert error.value.unavailable
+    await api_server.start_server()
+    assert await cluster.get(CONFIG_MAPS, "kept", namespace)
+
+
+async def test_after_compaction_and_a_restart_old_versions_are_gone(
+    api_server: ApiServer, cluster: Cluster, namespace: str
+) -> None:
+    old = (await cluster.create(CONFIG_MAPS, config_map("first", namespace), namespace))["metadata"]["resourceVersion"]
+    await cluster.create(CONFIG_MAPS, config_map("second", namespace), namespace)
+    await api_server.compact()
+    await api_server.stop_server()
+    await api_server.start_server()
+    query = {"watch": "true", "resourceVersion": old}
+    async with asyncio.timeout(5), cluster.lines(CONFIG_MAPS.path(namespace), query=query) as lines:
+        event = json.loads(await anext(lines))
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+
+
+async def test_an_older_version_can_be_emulated() -> None:
+    require_api_server()
+    with LocalApiServer.running(arguments=("--emulated-version=kube=1.33",), controllers=False) as server:
+        async with await Cluster.connect(server.kubeconfig) as cluster:
+            version = json.loads(await cluster.request("GET", "/version"))
+        assert (version["emulationMajor"], version["emulationMinor"]) == ("1", "33")
+    assert not server.kubeconfig.exists(), "nothing is left behind"
