@@ -68,8 +68,10 @@ class Cluster:
         body: bytes | None,
         content_type: str,
         limit: aiohttp.ClientTimeout,
+        further_headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         url, headers, options = await self._addressed(path, query)
+        headers |= further_headers or {}
         if body is not None:
             headers["Content-Type"] = content_type
         session: aiohttp.ClientSession = self._client.rest_client.pool_manager
@@ -104,15 +106,16 @@ class Cluster:
         query: Query = (),
         body: object = None,
         content_type: str = _JSON,
+        headers: Mapping[str, str] | None = None,
         within: float | None = 30.0,
     ) -> bytes:
         """Send a request and return the answer's body, which must come ``within`` seconds.
 
-        ``body`` is bytes, or anything that is written as JSON.
+        ``body`` is bytes, or anything that is written as JSON; ``headers`` are further ones.
         """
         data = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
         limit = aiohttp.ClientTimeout(total=within)
-        async with self._response(method, path, query, data, content_type, limit) as response:
+        async with self._response(method, path, query, data, content_type, limit, headers) as response:
             return await response.read()
 
     @contextlib.asynccontextmanager
