@@ -68,6 +68,8 @@ CODES: Mapping[str, Code] = {
     "DRG0502": Code(_E, "a credential that no proxy could use", "IST0161"),
     "DRG0503": Code(_W, "a credential that not everybody accepts: out of date, or incomplete", "IST0161"),
     "DRG0504": Code(_E, "a credential that the proxy may not read"),
+    # 07xx: the control plane itself
+    "DRG0701": Code(_E, "a webhook that failed on an object: its log says how"),
 }
 
 

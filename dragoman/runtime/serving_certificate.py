@@ -43,8 +43,8 @@ class ServingCertificate:
     certificates are verified under `roots`.
 
     `context` is for `xds.XdsServer.listen_securely`: it is asked for each connection, and renews when that is due, so
-    that a new certificate or trust bundle counts from the next connection on and no stream is dropped. The key is made
-    in memory and is nowhere else in the clear.
+    that a new certificate or trust bundle counts from the next connection on and no stream is dropped. `protocols` are
+    what is spoken inside (ALPN). The key is made in memory and is nowhere else in the clear.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class ServingCertificate:
         *,
         dns_names: Sequence[str] = DNS_NAMES,
         addresses: Sequence[IPv4Address | IPv6Address] = ADDRESSES,
+        protocols: Sequence[str] = ("h2",),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         lifetime: timedelta = LIFETIME,
     ) -> None:
@@ -61,6 +62,7 @@ class ServingCertificate:
         self._roots = roots
         self._dns_names = tuple(dns_names)
         self._addresses = tuple(addresses)
+        self._protocols = tuple(protocols)
         self._clock = clock
         self._lifetime = lifetime
         self._made_of: tuple[Authority, tuple[x509.Certificate, ...]] | None = None
@@ -91,6 +93,7 @@ class ServingCertificate:
             lifetime=self._lifetime,
         )
         context = modern(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        context.set_alpn_protocols(self._protocols)
         _load(context, pem([certificate]) + authority.intermediates_pem, key)
         context.load_verify_locations(cadata=pem(roots).decode())
         # Asked for, and verified when given: who has none yet brings a token.
