@@ -127,8 +127,11 @@ class Cluster:
         A connection on which nothing arrives for ``idle_timeout`` seconds counts as lost.
         """
         limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=idle_timeout)
-        async with self._response("GET", path, query, None, _JSON, limit) as response:
-            yield _lines(response.content)
+        async with (
+            self._response("GET", path, query, None, _JSON, limit) as response,
+            contextlib.aclosing(_lines(response.content)) as lines,
+        ):
+            yield lines
 
     @contextlib.asynccontextmanager
     async def websocket(
@@ -243,7 +246,7 @@ def _object(body: bytes) -> dict[str, Any]:
     return msgspec.json.decode(body, type=dict[str, Any])
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
     rest = b""
     async for chunk in content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
