@@ -20,6 +20,7 @@ from crds.connectionpool import TcpKeepalive
 from crds.duration import Duration
 from crds.extensionprovider import ExtensionProvider
 from crds.hooks import decode_hook
+from crds.labelselector import LabelSelector
 from crds.leaves import set_leaves
 from crds.loadbalancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from crds.meshproxyconfig import MeshProxyConfig
@@ -124,6 +125,7 @@ class MeshConfig(Message, frozen=True):
     default_service_export_to: tuple[str, ...] = ("*",)
     default_virtual_service_export_to: tuple[str, ...] = ("*",)
     disable_envoy_listener_log: bool = False
+    discovery_selectors: tuple[LabelSelector, ...] = ()  # none: every namespace
     dns_refresh_rate: Duration = Duration(seconds=60)
     enable_auto_mtls: bool = True
     enable_prometheus_merge: bool = True
@@ -162,7 +164,6 @@ _OTHER_FIELDS = frozenset(
         "defaultInboundHttpRetryPolicy",
         "defaultProviders",
         "defaultTrafficPolicy",
-        "discoverySelectors",
         "enableEnvoyAccessLogService",
         "extensionProviders[].datadog",
         "extensionProviders[].envoyFileAccessLog",

@@ -298,6 +298,7 @@ MESH_CONFIG = Support(
     defaultServiceExportTo
     defaultVirtualServiceExportTo
     disableEnvoyListenerLog
+    discoverySelectors[]
     enableAutoMtls
     extensionProviders[]
     inboundTrafficPolicy
