@@ -31,6 +31,8 @@ class Wire:
         self.patience = Patience(linger={CLUSTER: linger, ROUTE: linger}, wait=wait)
         self.inbox: deque[Response] = deque()
         self.carried: dict[tuple[str, str], set[str]] = {}
+        self.taken: set[str] = set()
+        """Versions that this Envoy ACKed."""
         """Versions in each response, by type and nonce."""
         self.stream = self._open()
 
@@ -41,6 +43,7 @@ class Wire:
         """Envoy itself: it knows nothing any more."""
         self.stream.close()
         self.inbox.clear()
+        self.taken.clear()
         self.envoy = self._started()
         self.stream = self._open()
 
@@ -230,18 +233,21 @@ class Delivery(RuleBasedStateMachine):
         before = {(r.type_url, r.name, r.version) for view in wire.views for r in view.rejections()}
         while (response := wire.stream.next_response(self.now)) is not None:
             assert wire.lenient or not response.overdue
-            self._never_again(wire.envoy, response, before)
+            self._never_again(wire, response, before)
             self._keeps_what_is_served(wire, response)
             # Requests to what is withheld fail whatever is done; those by the same routes to others work.
             wire.envoy.unavailable |= {name for view in wire.views for name in self._withheld_clusters(view)}
             wire.carried[response.type_url, response.nonce] = versions_in(wire.envoy.message(response))
             wire.inbox.append(response)
 
-    def _never_again(self, envoy: ModelEnvoy, response: Response, rejected: set[tuple[str, str, str]]) -> None:
+    def _never_again(self, wire: Wire, response: Response, rejected: set[tuple[str, str, str]]) -> None:
         for type_url, name, version in rejected:
-            held = envoy.held[type_url].get(name)
+            held = wire.envoy.held[type_url].get(name)
             if held is not None and held.version == version:
                 # The state of the world says what this client took, though another rejected it.
+                continue
+            if isinstance(wire.envoy, SotwModelEnvoy) and version in wire.taken:
+                # And it says what the client ACKed last where a NACK leaves open whether the next was taken.
                 continue
             sent = type_url == response.type_url and self.payloads[version] in response.data
             assert not sent, f"{name} was rejected in version {version} and sent again"
@@ -269,7 +275,8 @@ class Delivery(RuleBasedStateMachine):
     def _request(self, wire: Wire) -> None:
         request = wire.envoy.outbox.popleft()
         if request.error is None:
-            self.acked |= wire.carried.get((request.type_url, request.nonce), set())
+            wire.taken |= wire.carried.get((request.type_url, request.nonce), set())
+            self.acked |= wire.taken
         if isinstance(request, DeltaRequest):
             self.acked |= set(request.initial_versions.values())
         elif request.version and not request.nonce:
