@@ -21,8 +21,8 @@ COMPACT_BYTES: Final = 8 << 20
 class Follower(Protocol):
     """A stream that delivers a view."""
 
-    def view_changed(self, view: "View") -> None:
-        """Something was appended to the log. Called once per change set, after it is complete."""
+    def view_changed(self, view: "View", type_urls: frozenset[str]) -> None:
+        """Something was appended to the logs of these types. Called once per change set, after it is complete."""
 
     def catch_up(self, view: "View") -> None:
         """Read the log to its end now: it is about to be compacted."""
@@ -68,6 +68,8 @@ class View:
         self._doubts = 0
         self._quarantine = Quarantine()
         self._followers: dict[Follower, None] = {}
+        # Types of which followers have not been told yet.
+        self._changed: set[str] = set()
         self._pushes = PushCache()
         self.fresh = FreshBatches()
         """What clients that hold nothing were sent."""
@@ -149,6 +151,10 @@ class View:
     def followers(self) -> int:
         """How many streams deliver this view."""
         return len(self._followers)
+
+    def following(self) -> tuple[Follower, ...]:
+        """The streams that deliver this view."""
+        return tuple(self._followers)
 
     # -- delivery ---------------------------------------------------------------------------------------------------
 
@@ -302,6 +308,7 @@ class View:
             if served is None:
                 # Who waits for it can be told that there is nothing to wait for.
                 self._table(ref[0]).log.append((ref[1], None))
+                self._changed.add(ref[0])
         self._put(ref, served)
 
     def _last_good(self, ref: Ref) -> Resource | None:
@@ -384,6 +391,7 @@ class View:
         else:
             table.served[name] = resource
         table.log.append((name, old))
+        self._changed.add(type_url)
         table.size += 0 if old is None else old.size
         self.fresh.forget(type_url)
 
@@ -393,8 +401,9 @@ class View:
             if memory != self._memory:
                 self._memory = memory
                 self._on_memory(memory)
+        changed, self._changed = frozenset(self._changed), set()
         for follower in list(self._followers):
-            follower.view_changed(self)
+            follower.view_changed(self, changed)
         for table in self._tables.values():
             if len(table.log) > COMPACT_AT or table.size > COMPACT_BYTES:
                 # A stream that is slow to write has not read the log: it takes the entries over (deduplicated, at most

@@ -38,7 +38,7 @@ and are loose as a whole. Nothing goes while a query runs: the reads of the quer
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ from dragoman.engine.failure import TransactionError
 from dragoman.engine.inputs import Input
 from dragoman.engine.mount import Mount
 from dragoman.engine.node import Cell, Node, linked, unlinked
-from dragoman.engine.provenance import provenance
+from dragoman.engine.provenance import provenance, watched_dependents
 from dragoman.engine.query import Call
 from dragoman.engine.transaction import Transaction
 
@@ -125,6 +125,19 @@ class Graph(Evaluation):
         Reads of reads count; consulted ones do not, nor do the calls of a tree. The call is computed if need be.
         """
         return provenance(self._read(call.query, call.args, True))
+
+    def dependents(self, of: Input[Any, Any], key: Any) -> Iterator[tuple[Mount, Call[Any]] | None]:
+        """The calls in mounts whose outcome was made from a cell: `provenance` the other way round.
+
+        It costs what depends on the cell. Yields None now and then, for slices; between them the graph may be read.
+        """
+        cell = self._cells[of].get(key)
+        for node in watched_dependents(cell) if cell is not None else ():
+            if node is None:
+                yield None
+            else:
+                for mount in tuple(node.watchers):
+                    yield mount, node.call
 
     def reads(self, call: Call[Any]) -> tuple[Call[Any], ...]:
         """The calls that the outcome of `call` was made from directly, in the order of the reads; not consulted ones.

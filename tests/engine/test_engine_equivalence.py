@@ -244,6 +244,13 @@ class Incremental(RuleBasedStateMachine):
         return leaves
 
     @invariant()
+    def dependents_are_provenance_the_other_way_round(self) -> None:
+        made_from = {(mount, call): self.g.provenance(call) for mount in self.replicas for call in mount.leaves()}
+        for cell in (cell for cell in self.inputs if cell[0](self.g, cell[1]) != cell[0].default):
+            dependents = {found for found in self.g.dependents(*cell) if found is not None}
+            assert dependents & made_from.keys() == {leaf for leaf, cells in made_from.items() if cell in cells}
+
+    @invariant()
     def edges_agree(self) -> None:
         g = self.g
         nodes: list[Node] = [node for of_query in g._nodes.values() for node in of_query.values()]
