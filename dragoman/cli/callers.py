@@ -72,7 +72,7 @@ def keep_root_file(identities: Identities, state: Path) -> None:
         replace(path, identities.roots_pem, mode=0o644)
 
     write()
-    identities.on_roots_changed = write
+    identities.on_roots_changed.append(write)
 
 
 def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

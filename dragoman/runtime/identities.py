@@ -48,7 +48,7 @@ class Identities:
         self._added: tuple[x509.Certificate, ...] = ()
         self._revoked: dict[x509.Name, x509.CertificateRevocationList] = {}
         self._root = root_secret(certificates.roots_pem)
-        self.on_roots_changed: Callable[[], None] = lambda: None
+        self.on_roots_changed: list[Callable[[], None]] = []
         """Called when another trust bundle, or other revocations, are in force."""
 
     @property
@@ -91,7 +91,9 @@ class Identities:
         self._revoked |= {each.issuer: each for each in lists}
         self._distribute()
 
-    def _crl_pem(self) -> bytes:
+    @property
+    def crl_pem(self) -> bytes:
+        """The revocation lists that proxies get, PEM; empty for none."""
         signer = self.authority.certificate.subject
         if self._revoked and signer not in self._revoked:
             log.warning("revocation lists not used, the CA that signs has none", signer=signer.rfc4514_string())
@@ -112,12 +114,13 @@ class Identities:
         return served is not None and served.version == self._root.version
 
     def _distribute(self) -> None:
-        root = root_secret(self.roots_pem, self._crl_pem())
+        root = root_secret(self.roots_pem, self.crl_pem)
         if root.version != self._root.version:
             self._root = root
             for view in (*self._views.values(), *self._kept.values()):
                 view.apply({(SECRET, ROOT_SECRET): root})
-            self.on_roots_changed()
+            for tell in self.on_roots_changed:
+                tell()
 
     def acquire(self, identity: WorkloadIdentity, holder: object) -> View:
         """The secrets of a workload for one more holder."""
