@@ -1,10 +1,12 @@
 """AuthorizationPolicy: who may call what."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from crds.limits import RULES, SERVICE_ACCOUNTS, TARGETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
+from crds.scalars import Text320
 from crds.selector import WorkloadSelector
 from crds.targetref import PolicyTargetReference
 
@@ -31,8 +33,8 @@ class Source(Message, frozen=True):
     not_request_principals: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     not_namespaces: tuple[str, ...] = ()
-    service_accounts: tuple[str, ...] = ()
-    not_service_accounts: tuple[str, ...] = ()
+    service_accounts: Annotated[tuple[Text320, ...], SERVICE_ACCOUNTS] = ()
+    not_service_accounts: Annotated[tuple[Text320, ...], SERVICE_ACCOUNTS] = ()
     trust_domains: tuple[str, ...] = ()
     not_trust_domains: tuple[str, ...] = ()
     ip_blocks: tuple[str, ...] = ()
@@ -71,7 +73,7 @@ class Condition(Message, frozen=True):
 class Rule(Message, frozen=True):
     """One of `from_`, one of `to` and all of `when` must match; an empty rule matches every request."""
 
-    from_: tuple[From, ...] = ()
+    from_: Annotated[tuple[From, ...], RULES] = ()
     to: tuple[To, ...] = ()
     when: tuple[Condition, ...] = ()
 
@@ -81,8 +83,8 @@ class AuthorizationPolicySpec(Message, frozen=True):
 
     selector: WorkloadSelector | None = None
     target_ref: PolicyTargetReference | None = None
-    target_refs: tuple[PolicyTargetReference, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
+    rules: Annotated[tuple[Rule, ...], RULES] = ()
     action: Action | None = None
     provider: AuthorizationProvider | None = None
 

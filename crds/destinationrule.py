@@ -1,9 +1,10 @@
 """DestinationRule: what happens to traffic after routing chose its destination."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
+from crds.limits import SUBSETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.selector import WorkloadSelector
@@ -23,7 +24,7 @@ class DestinationRuleSpec(Message, frozen=True):
 
     host: str
     traffic_policy: TrafficPolicy | None = None
-    subsets: tuple[Subset, ...] = ()
+    subsets: Annotated[tuple[Subset, ...], SUBSETS] = ()
     export_to: tuple[str, ...] = ()
     workload_selector: WorkloadSelector | None = None
 

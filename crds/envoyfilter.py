@@ -1,10 +1,11 @@
 """EnvoyFilter: patches on the Envoy configuration itself."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import field
 
+from crds.limits import MANY, TARGETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import Int32, UInt32
@@ -158,8 +159,8 @@ class EnvoyFilterSpec(Message, frozen=True):
     """Lower `priority` is applied first."""
 
     workload_selector: NetworkingWorkloadSelector | None = None
-    target_refs: tuple[PolicyTargetReference, ...] = ()
-    config_patches: tuple[EnvoyConfigObjectPatch, ...] = ()
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
+    config_patches: Annotated[tuple[EnvoyConfigObjectPatch, ...], MANY] = ()
     priority: Int32 | None = None
 
 

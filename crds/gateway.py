@@ -1,9 +1,10 @@
 """Gateway: ports, hosts and certificates at the edge of the mesh."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
+from crds.limits import MANY
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import UInt32
@@ -33,7 +34,7 @@ class Server(Message, frozen=True):
 class GatewaySpec(Message, frozen=True):
     """`selector` picks gateway workloads by label; an empty one picks every gateway."""
 
-    servers: tuple[Server, ...] = ()
+    servers: Annotated[tuple[Server, ...], MANY] = ()
     selector: dict[str, str] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ so the two cannot disagree about what is valid.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from enum import Enum
 from typing import Any
 
@@ -50,22 +50,30 @@ def misfits(value: Any, shape: Shape, path: str) -> Iterator[Problem]:
     match shape:
         case Message():
             yield from _message_misfits(value, shape, path)
-        case ListOf(item_shape):
+        case ListOf(item_shape, at_most):
             if not isinstance(value, list | tuple):
                 yield problem("DRG0102", path, f"expected a list, got {_json_name(value)}", "start each item with `- `")
                 return
+            yield from _too_many(value, at_most, path)
             for index, item in enumerate(value):
                 yield from misfits(item, item_shape, f"{path}[{index}]")
-        case MapOf(key_type, item_shape):
+        case MapOf(key_type, item_shape, at_most):
             if not isinstance(value, Mapping):
                 yield problem("DRG0102", path, f"expected a map, got {_json_name(value)}")
                 return
+            yield from _too_many(value, at_most, path)
             for key, item in value.items():
                 if key_type is int and not str(key).isdecimal():
                     yield problem("DRG0102", f"{path}[{key}]", "expected a number as key")
                 yield from misfits(item, item_shape, f"{path}[{key}]")
         case Scalar(hint):
             yield from _scalar_misfits(value, hint, path)
+
+
+def _too_many(value: Sized, at_most: int | None, path: str) -> Iterator[Problem]:
+    if at_most is not None and len(value) > at_most:
+        remedy = "divide it among several objects"
+        yield problem("DRG0106", path, f"{len(value)} entries, at most {at_most} are allowed", remedy)
 
 
 def _message_misfits(value: Any, shape: Message, path: str) -> Iterator[Problem]:

@@ -1,11 +1,12 @@
 """RequestAuthentication: which JWTs a workload trusts."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
 from crds.duration import Duration
+from crds.limits import JWT_RULES, TARGETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import NonEmpty, NonEmpty2048, NonEmptyHeaderName
@@ -50,8 +51,8 @@ class JWTRule(Message, frozen=True):
 class RequestAuthenticationSpec(Message, frozen=True):
     selector: WorkloadSelector | None = None
     target_ref: PolicyTargetReference | None = None
-    target_refs: tuple[PolicyTargetReference, ...] = ()
-    jwt_rules: tuple[JWTRule, ...] = ()
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
+    jwt_rules: Annotated[tuple[JWTRule, ...], JWT_RULES] = ()
 
 
 class RequestAuthentication(IstioObject, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ NonEmptyHeaderName = Annotated[str, Meta(min_length=1, pattern=r"^[-_A-Za-z0-9]+
 Sha256 = Annotated[str, Meta(pattern=r"(^$|^[a-f0-9]{64}$)")]
 Text253 = Annotated[str, Meta(max_length=253)]
 Text256 = Annotated[str, Meta(max_length=256)]
+Text320 = Annotated[str, Meta(max_length=320)]
 Text2048 = Annotated[str, Meta(max_length=2048)]
 NonEmpty253 = Annotated[str, Meta(min_length=1, max_length=253)]
 NonEmpty256 = Annotated[str, Meta(min_length=1, max_length=256)]

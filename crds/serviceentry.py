@@ -1,8 +1,9 @@
 """ServiceEntry: a service that Kubernetes does not know."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from crds.limits import ADDRESSES, ENDPOINTS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import Text256, UInt32
@@ -33,12 +34,12 @@ class ServicePort(Message, frozen=True):
 class ServiceEntrySpec(Message, frozen=True):
     """Endpoints are listed inline, or selected by label among WorkloadEntries and Pods."""
 
-    hosts: tuple[str, ...]
-    addresses: tuple[str, ...] = ()
-    ports: tuple[ServicePort, ...] = ()
+    hosts: Annotated[tuple[str, ...], ADDRESSES]
+    addresses: Annotated[tuple[str, ...], ADDRESSES] = ()
+    ports: Annotated[tuple[ServicePort, ...], ADDRESSES] = ()
     location: Location | None = None
     resolution: Resolution | None = None
-    endpoints: tuple[WorkloadEntrySpec, ...] = ()
+    endpoints: Annotated[tuple[WorkloadEntrySpec, ...], ENDPOINTS] = ()
     workload_selector: NetworkingWorkloadSelector | None = None
     export_to: tuple[str, ...] = ()
     subject_alt_names: tuple[str, ...] = ()

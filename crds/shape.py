@@ -31,15 +31,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
+    """A list; `at_most` bounds its length."""
+
     item: "Shape"
+    at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """A map; `key` is str or int."""
+    """A map; `key` is str or int, `at_most` bounds the number of keys."""
 
     key: type
     item: "Shape"
+    at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +66,25 @@ def shape_of(hint: Any) -> Shape:
         )
         strict = hint.__struct_config__.forbid_unknown_fields
         return Message(hint, strict, {field.name: field for field in fields})
-    origin, arguments = get_origin(hint), get_args(hint)
+    at_most, bare = _bounded(hint)
+    origin, arguments = get_origin(bare), get_args(bare)
     if origin in (Union, types.UnionType):
         present = [argument for argument in arguments if argument is not type(None)]
         return shape_of(present[0]) if len(present) == 1 else Scalar(hint)
     if origin is tuple:
-        return ListOf(shape_of(arguments[0]))
+        return ListOf(shape_of(arguments[0]), at_most)
     if origin is dict and arguments[1] is not Any:
-        return MapOf(arguments[0], shape_of(arguments[1]))
+        return MapOf(arguments[0], shape_of(arguments[1]), at_most)
     return Scalar(hint)
+
+
+def _bounded(hint: Any) -> tuple[int | None, Any]:
+    """The most items of an annotated list or map, and its type without the annotation; scalars keep theirs."""
+    base = base_type(hint)
+    if get_origin(base) not in (tuple, dict):
+        return None, hint
+    metas = (item for item in get_args(hint)[1:] if isinstance(item, msgspec.Meta))
+    return next((meta.max_length for meta in metas), None), base
 
 
 def _default(info: msgspec.structs.FieldInfo) -> Any:

@@ -1,10 +1,11 @@
 """Sidecar: what a workload's proxy listens on and which services it can see."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from crds.connectionpool import ConnectionPoolSettings
 from crds.destination import Destination
+from crds.limits import MANY
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import UInt32
@@ -59,8 +60,8 @@ class OutboundTrafficPolicy(Message, frozen=True):
 
 class SidecarSpec(Message, frozen=True):
     workload_selector: NetworkingWorkloadSelector | None = None
-    ingress: tuple[IstioIngressListener, ...] = ()
-    egress: tuple[IstioEgressListener, ...] = ()
+    ingress: Annotated[tuple[IstioIngressListener, ...], MANY] = ()
+    egress: Annotated[tuple[IstioEgressListener, ...], MANY] = ()
     inbound_connection_pool: ConnectionPoolSettings | None = None
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
 

@@ -1,11 +1,12 @@
 """Telemetry: tracing, metrics and access logs of workloads."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
 from crds.duration import Duration
+from crds.limits import TARGETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import NonEmpty, PercentFloat
@@ -129,7 +130,7 @@ class AccessLogging(Message, frozen=True):
 class TelemetrySpec(Message, frozen=True):
     selector: WorkloadSelector | None = None
     target_ref: PolicyTargetReference | None = None
-    target_refs: tuple[PolicyTargetReference, ...] = ()
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
     tracing: tuple[Tracing, ...] = ()
     metrics: tuple[Metrics, ...] = ()
     access_logging: tuple[AccessLogging, ...] = ()

@@ -1,8 +1,9 @@
 """TrafficExtension: a WebAssembly module or a Lua script in the filter chains of workloads."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from crds.limits import TARGETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import Int32, NonEmpty, NonEmpty253, NonEmpty256, NonEmpty65536, Sha256
@@ -39,7 +40,7 @@ class TrafficExtensionSpec(Message, frozen=True):
     """One of wasm and lua."""
 
     selector: WorkloadSelector | None = None
-    target_refs: tuple[PolicyTargetReference, ...] = ()
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
     phase: ExecutionPhase | None = None
     priority: Int32 | None = None
     match: tuple[TrafficSelector, ...] = ()

@@ -1,11 +1,13 @@
 """What a DestinationRule says about traffic to a host, a port of it, or a subset of it."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from crds.clienttls import ClientTLSSettings
 from crds.connectionpool import ConnectionPoolSettings
 from crds.destination import PortSelector
 from crds.duration import Duration
+from crds.limits import PORT_LEVEL_SETTINGS
 from crds.loadbalancer import LoadBalancerSettings
 from crds.model import Message
 from crds.outlierdetection import OutlierDetection
@@ -52,7 +54,7 @@ class TrafficPolicy(Message, frozen=True):
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
     tls: ClientTLSSettings | None = None
-    port_level_settings: tuple[PortTrafficPolicy, ...] = ()
+    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], PORT_LEVEL_SETTINGS] = ()
     tunnel: TunnelSettings | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None

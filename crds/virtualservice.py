@@ -1,12 +1,13 @@
 """VirtualService: how requests for a host are matched, changed and routed."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
 from crds.destination import Destination
 from crds.duration import Duration
+from crds.limits import MANY
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import Int32, UInt32
@@ -216,9 +217,9 @@ class VirtualServiceSpec(Message, frozen=True):
 
     hosts: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
-    http: tuple[HTTPRoute, ...] = ()
-    tls: tuple[TLSRoute, ...] = ()
-    tcp: tuple[TCPRoute, ...] = ()
+    http: Annotated[tuple[HTTPRoute, ...], MANY] = ()
+    tls: Annotated[tuple[TLSRoute, ...], MANY] = ()
+    tcp: Annotated[tuple[TCPRoute, ...], MANY] = ()
     export_to: tuple[str, ...] = ()
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from crds.limits import ENVIRONMENT
 from crds.model import Message
 from crds.scalars import NonEmpty256, PortNumber
 
@@ -39,7 +40,7 @@ class EnvVar(Message, frozen=True):
 
 
 class VmConfig(Message, frozen=True):
-    env: tuple[EnvVar, ...] = ()
+    env: Annotated[tuple[EnvVar, ...], ENVIRONMENT] = ()
 
 
 class TrafficMode(StrEnum):

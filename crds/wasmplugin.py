@@ -1,8 +1,9 @@
 """WasmPlugin: a WebAssembly module in the filter chains of workloads."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from crds.limits import TARGETS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import Int32, NonEmpty, NonEmpty253, NonEmpty256, Sha256
@@ -24,7 +25,7 @@ class WasmPluginSpec(Message, frozen=True):
     url: NonEmpty
     selector: WorkloadSelector | None = None
     target_ref: PolicyTargetReference | None = None
-    target_refs: tuple[PolicyTargetReference, ...] = ()
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
     sha256: Sha256 | None = None
     image_pull_policy: PullPolicy | None = None
     image_pull_secret: NonEmpty253 | None = None

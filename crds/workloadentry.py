@@ -1,9 +1,10 @@
 """WorkloadEntry: a workload that is no Pod, such as a virtual machine."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
+from crds.limits import ENDPOINT_LABELS, ENDPOINT_PORTS
 from crds.meta import IstioObject, Resource
 from crds.model import Message
 from crds.scalars import Text253, Text256, Text2048, UInt32
@@ -13,8 +14,8 @@ class WorkloadEntrySpec(Message, frozen=True):
     """Also the shape of ServiceEntry endpoints. `address` is an IP, a host name or `unix:///path`."""
 
     address: Text256 | None = None
-    ports: dict[str, UInt32] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
+    ports: Annotated[dict[str, UInt32], ENDPOINT_PORTS] = field(default_factory=dict)
+    labels: Annotated[dict[str, str], ENDPOINT_LABELS] = field(default_factory=dict)
     network: Text2048 | None = None
     locality: Text2048 | None = None
     weight: UInt32 | None = None
