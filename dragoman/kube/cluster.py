@@ -120,7 +120,12 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def lines(
-        self, path: str, *, query: Query = (), idle_timeout: float | None = None
+        self,
+        path: str,
+        *,
+        query: Query = (),
+        idle_timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[AsyncIterator[bytes], None]:
         """The lines of an endless answer (a watch, a log), which ends or raises as the connection does.
 
@@ -128,7 +133,7 @@ class Cluster:
         """
         limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=idle_timeout)
         async with (
-            self._response("GET", path, query, None, _JSON, limit) as response,
+            self._response("GET", path, query, None, _JSON, limit, headers) as response,
             contextlib.aclosing(_lines(response.content)) as lines,
         ):
             yield lines

@@ -19,8 +19,9 @@ class Change:
 class Report:
     """A problem and the line of the file where its author finds it.
 
-    ``line`` counts from 1. ``key`` is None where no object could be recognised. ``kept_last_good`` says that an earlier
-    version of the object (or, without a key, of what the file held) stays in force.
+    ``line`` counts from 1; an object of an API server has neither, its key says where it is. ``key`` is None where no
+    object could be recognised. ``kept_last_good`` says that an earlier version of the object (or, without a key, of
+    what the file held) stays in force.
     """
 
     file: str
@@ -30,7 +31,10 @@ class Report:
     kept_last_good: bool = False
 
     def __str__(self) -> str:
-        """``file:line: DRG0101 VirtualService default/reviews: spec.http[0]: message (remedy)``, in one line."""
+        """``file:line: DRG0101 VirtualService default/reviews: spec.http[0]: message (remedy)``, in one line.
+
+        What is in no file begins with the code.
+        """
         problem = self.problem
         what = []
         if self.key is not None:
@@ -39,7 +43,8 @@ class Report:
             what.append(problem.path)
         what.append(problem.message + (f" ({problem.remedy})" if problem.remedy else ""))
         kept = "; the last good version stays in force" if self.kept_last_good else ""
-        line = f"{self.file}:{self.line}: {problem.code} {': '.join(what)}{kept}"
+        place = f"{self.file}:{self.line}: " if self.file else ""
+        line = f"{place}{problem.code} {': '.join(what)}{kept}"
         return " ".join(line.split())
 
 

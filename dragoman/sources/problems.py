@@ -33,3 +33,9 @@ def unreadable(error: OSError) -> Problem:
 def not_followed() -> Problem:
     """No inotify on this system."""
     return Problem("DRG0007", Severity.WARNING, "", "changes are followed on Linux only", "restart to load changes")
+
+
+def denied(resource: str, message: str) -> Problem:
+    """Objects of a kind that the API server does not let the control plane read."""
+    remedy = f"allow it to get, list and watch {resource}"
+    return Problem("DRG0008", Severity.ERROR, "", f"{resource} cannot be read, all else is: {message}", remedy)
