@@ -46,8 +46,8 @@ class Client:
         self.types: dict[str, Delivery] = {}
         self._on_change = on_change
         self._positions: dict[tuple[View, str], int] = {}
-        # Views that have changed since their logs were read: a stream in sync is looked at without a look at them.
-        self._unread: dict[View, None] = {}
+        # Logs that have grown since they were read: a stream in sync is looked at without a look at them.
+        self._unread: dict[tuple[View, str], None] = {}
         # Endpoints of changed clusters that the client has not subscribed yet on this stream.
         self._owed: set[str] = set()
         self._warming: dict[str, Warming] = {}
@@ -81,8 +81,9 @@ class Client:
             view.unfollow(self)
         self.views = ()
 
-    def view_changed(self, view: View) -> None:
-        self._unread[view] = None
+    def view_changed(self, view: View, type_urls: frozenset[str]) -> None:
+        for type_url in type_urls:
+            self._unread[view, type_url] = None
         if self._on_change is not None:
             self._on_change()
 
@@ -93,20 +94,17 @@ class Client:
         """Note what changed in the views since the client was last looked at; costs what changed."""
         if self._unread:
             unread, self._unread = self._unread, {}
-            for view in [view for view in self.views if view in unread]:
-                for delivery in self.types.values():
+            for view, type_url in unread:
+                delivery = self.types.get(type_url)
+                if delivery is not None and view in self.views:
                     self._read_log(view, delivery)
 
     def _read_log(self, view: View, delivery: Delivery) -> None:
         key = (view, delivery.type_url)
-        head = view.head(delivery.type_url)
-        position = self._positions[key]
-        if position == head:
-            return
-        for name, before in view.since(delivery.type_url, position):
+        for name, before in view.since(delivery.type_url, self._positions[key]):
             if name in delivery.subscription:
                 delivery.fall_behind(name, before)
-        self._positions[key] = head
+        self._positions[key] = view.head(delivery.type_url)
 
     def served(self, type_url: str, name: str) -> Resource | None:
         """Return what is served to this client under a name."""

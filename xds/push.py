@@ -8,11 +8,13 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from dragoman.codec import CLUSTER, ENDPOINT, ROUTE, Encoded, Ref, frame
+from xds.event import Response
 from xds.resource import Resource
 
 # Nonces only have to be unlike each other within a stream; one sequence for the process lets streams share the bytes.
 _nonces = count(1)
 
+LOGGED_VERSIONS: Final = 10
 NAMED_BY_FIRST_FIELD: Final = frozenset((ENDPOINT, ROUTE))
 """Types of which a resource that holds nothing but its name says that there is none: ClusterLoadAssignment.cluster_name
 and RouteConfiguration.name are field 1, and nothing else is required of either."""
@@ -38,11 +40,17 @@ class Push:
     """Of `resources`."""
     endpoints: frozenset[str] = field(init=False)
     """Names of the endpoints that they take."""
+    response: Response = field(init=False)
+    """What streams that owe nothing else write."""
 
     def __post_init__(self) -> None:
         self.names = tuple(resource.name for resource in self.resources)
         needed = (resource.refs for resource in self.resources) if self.type_url == CLUSTER else ()
         self.endpoints = frozenset(name for refs in needed for type_url, name in refs if type_url == ENDPOINT)
+        versions = tuple(resource.version for resource in self.resources[:LOGGED_VERSIONS])
+        self.response = Response(
+            self.type_url, self.nonce, self.data, len(self.resources), len(self.removed), (), versions
+        )
 
 
 def encode_push(type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...]) -> Push:

@@ -78,6 +78,9 @@ class Limits:
             ("grpc.max_connection_age_ms", max(1, int(self.max_age * 750))),
             ("grpc.max_connection_age_grace_ms", max(1000, int(self.max_age * 1000))),
             ("grpc.so_reuseport", 0),
+            # Pings that size the window for what is received: requests are small, and each would cost as much as an
+            # answer (gRPC core: flow_control.cc).
+            ("grpc.http2.bdp_probe", 0),
         ]
 
 

@@ -7,6 +7,7 @@ sent, and when, is decided by `due`; a protocol adds its requests and how a resp
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, Final, Generic, TypeVar
 
@@ -25,7 +26,6 @@ from xds.subscription import MAX_LENGTH, MAX_NAMES, MAX_TYPES, WILDCARD, LimitEx
 from xds.view import View
 
 CHUNK: Final = 512 << 10
-LOGGED_VERSIONS: Final = 10
 UNKNOWN: Final[Mapping[str, Held]] = MappingProxyType({})
 R = TypeVar("R", bound=Request)
 
@@ -219,15 +219,7 @@ class Stream(ABC, Generic[R]):
             return None
         self._client.sent(delivery, push, view, sendable.probe, now)
         delivery.counters.overdue += len(sendable.overdue)
-        return Response(
-            type_url=delivery.type_url,
-            nonce=push.nonce,
-            data=push.data,
-            count=len(push.resources),
-            removed=len(push.removed),
-            overdue=tuple(sendable.overdue),
-            versions=tuple(resource.version for resource in push.resources[:LOGGED_VERSIONS]),
-        )
+        return replace(push.response, overdue=tuple(sendable.overdue)) if sendable.overdue else push.response
 
     def _limit(self, delivery: Delivery) -> int:
         """Return about how many bytes a response may take."""

@@ -6,20 +6,18 @@ dashboards and alerts find them. The streams log for themselves (`xds.connection
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import Metric, UnknownMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, Ref
 from dragoman.runtime.blame import RejectedResource
+from dragoman.runtime.tallies import Responses, StreamTallies
 
 log = structlog.get_logger(__name__)
 
@@ -65,47 +63,27 @@ class Nack:
         return all(resource.held_back for resource in self.resources) or set(self.proxies) <= set(other.proxies)
 
 
-class _ByService(Collector):
-    """A counter by type whose name has no `_total`, as Istio's dashboards ask for it: exposed as untyped."""
-
-    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._counts = Tally(dict.fromkeys(DISCOVERY_SERVICES.values(), 0))
-        registry.register(self)
-
-    def add(self, service: str) -> None:
-        self._counts[service] += 1
-
-    def collect(self) -> Iterator[Metric]:
-        family = UnknownMetricFamily(self._name, self._documentation, labels=("type",))
-        for service, count in self._counts.items():
-            family.add_metric((service,), count)
-        yield family
-
-
-class _OfType(NamedTuple):
-    """What counts the responses of one type, looked up once: there are thousands a second."""
-
-    service: str
-    resources: Counter
-    bytes: Counter
-    push_time: Histogram
-
-
 class StreamObserver:
     """Counts into `registry` (`xds.Observer`). `nacks` are the latest rejections, oldest first.
 
-    Proxies that reject the same thing at the same time are one of these: it is logged and told once.
+    Proxies that reject the same thing at the same time are one of these: it is logged and told once. `on_answer` is
+    told of each response that was accepted, and of each stream that ended.
     """
 
-    def __init__(self, registry: CollectorRegistry, describe: Describe, on_nack: Callable[[Nack], None]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        describe: Describe,
+        on_nack: Callable[[Nack], None],
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
         self._describe = describe
         self._on_nack = on_nack
+        self._on_answer = on_answer
         self.nacks: deque[Nack] = deque(maxlen=_REMEMBERED_NACKS)
         of_type = ("type",)
-        self._pushes = _ByService("pilot_xds_pushes", "Responses sent, by type.", registry)
-        self._rejects = _ByService("pilot_total_xds_rejects", "Responses rejected by proxies, by type.", registry)
+        self._tallies = StreamTallies(tuple(DISCOVERY_SERVICES.values()), _SECONDS, registry)
+        self._responses: dict[str, Responses] = {}
         self._rejects_by_node = {
             service: Gauge(
                 f"pilot_xds_{service}_reject",
@@ -115,30 +93,12 @@ class StreamObserver:
             )
             for service in ("cds", "eds", "lds", "rds")
         }
-        self._resources = Counter(
-            "dragoman_xds_resources", "Resources and removals sent, by type.", of_type, registry=registry
-        )
-        self._bytes = Counter("dragoman_xds_bytes", "Bytes of responses sent, by type.", of_type, registry=registry)
         self._overdue = Counter(
             "dragoman_xds_waits_given_up",
             "Resources sent although what they depend on was not accepted in time, by type.",
             of_type,
             registry=registry,
         )
-        self._push_time = Histogram(
-            "pilot_xds_push_time",
-            "Seconds until a response was handed to the transport, by type.",
-            of_type,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._convergence = Histogram(
-            "pilot_proxy_convergence_time",
-            "Seconds from a change, or from a first response, to the proxy's acceptance of it.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._of_type: dict[str, _OfType] = {}
         self._connections = Counter("dragoman_xds_connections", "Streams opened.", registry=registry)
         self._refused = Counter(
             "dragoman_xds_refused", "Streams turned away, by gRPC status.", ("code",), registry=registry
@@ -155,7 +115,8 @@ class StreamObserver:
         self._connections.inc()
 
     def disconnected(self, proxy: str, seconds: float) -> None:
-        """Nothing to count: the streams that are open are counted when asked for."""
+        # The streams that are open are counted when asked for.
+        self._on_answer()
 
     def refused(self, code: str) -> None:
         self._refused.labels(code).inc()
@@ -167,26 +128,21 @@ class StreamObserver:
         self._stuck.labels(discovery_service(type_url)).inc()
 
     def pushed(self, proxy: str, type_url: str, count: int, size: int, seconds: float) -> None:
-        found = self._of_type.get(type_url)
-        if found is None:
-            service = discovery_service(type_url)
-            found = self._of_type[type_url] = _OfType(
-                service,
-                self._resources.labels(service),
-                self._bytes.labels(service),
-                self._push_time.labels(service),
-            )
-        self._pushes.add(found.service)
-        found.resources.inc(count)
-        found.bytes.inc(size)
-        found.push_time.observe(seconds)
+        tally = self._responses.get(type_url)
+        if tally is None:
+            tally = self._responses[type_url] = self._tallies.of(discovery_service(type_url))
+        tally.count += 1
+        tally.resources += count
+        tally.bytes += size
+        tally.seconds.observe(seconds)
 
     def acked(self, proxy: str, type_url: str, seconds: float) -> None:
-        self._convergence.observe(seconds)
+        self._tallies.convergence.observe(seconds)
+        self._on_answer()
 
     def nacked(self, proxy: str, type_url: str, names: tuple[str, ...], message: str) -> None:
         service = discovery_service(type_url)
-        self._rejects.add(service)
+        self._tallies.rejected(service)
         if service in self._rejects_by_node:
             self._rejects_by_node[service].labels(proxy).inc()
         resources = tuple(self._describe(proxy, (type_url, name)) for name in names)
