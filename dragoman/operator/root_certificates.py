@@ -56,12 +56,13 @@ class RootCertificates:
     def __init__(self, cluster: Cluster, identities: Identities, settings: tuple[str, str] = CONFIG_MAP) -> None:
         self._cluster = cluster
         self._identities = identities
-        self._settings = settings
         self._mesh = MeshConfig()
         self._queue: WorkQueue[Name] = WorkQueue(self._put_right, workers=_WRITES_AT_ONCE)
         self._namespaces = Watched(NAMESPACES, self._changed_namespace, read=_namespace)
         self._held = {name: _watched(name, key, self._changed_config_map) for name, key in (ROOTS, REVOCATIONS)}
-        self._written = Watched(CONFIG_MAPS, self._changed_settings, name=settings[1], read=_data)
+        self._written = Watched(
+            CONFIG_MAPS, self._changed_settings, namespace=settings[0], name=settings[1], read=_data
+        )
 
     async def run(self) -> None:
         """Do it until cancelled."""
@@ -99,8 +100,6 @@ class RootCertificates:
             self._queue.add(name)
 
     def _changed_settings(self, name: Name) -> None:
-        if name != self._settings:
-            return
         text = (self._written.get(name) or {}).get(CONFIG_KEY, "")
         try:
             self._mesh = parse(text)

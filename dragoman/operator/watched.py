@@ -24,10 +24,11 @@ class Watched:
         on_change: Callable[[Name], None],
         *,
         name: str = "",
+        namespace: str | None = None,
         read: Callable[[dict[str, Any]], Any] = lambda document: document,
     ) -> None:
-        """`name` is for objects of that name only, in whatever namespace."""
-        self._path = resource.path()
+        """`name` is for objects of that name only, `namespace` for those of one namespace."""
+        self._path = resource.path(namespace)
         self._reflector = Reflector(selector=f"metadata.name={name}" if name else "")
         self._on_change = on_change
         self._read = read
