@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
+import socket
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,11 +30,14 @@ from dragoman.cli.rejections import tell_credential, tell_failure, tell_nack, te
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
+from dragoman.kube import Cluster, ConnectionConfigError
+from dragoman.operator.operator import Operator, OperatorSettings
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
 from dragoman.sources.files import FileSource
+from dragoman.sources.kubernetes import KubernetesSource
 from xds import Limits
 
 _INSECURE = (
@@ -40,8 +46,23 @@ _INSECURE = (
 )
 
 
+class _ClusterSettings(NamedTuple):
+    """A control plane of a cluster."""
+
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str
+    revision: str
+
+    @property
+    def mesh_settings(self) -> tuple[str, str]:
+        """Namespace and name of the ConfigMap (Istio: pilot/pkg/bootstrap, getMeshConfigMapName)."""
+        return self.namespace, "istio" if self.revision in ("", "default") else f"istio-{self.revision}"
+
+
 class _Settings(NamedTuple):
-    config: Path
+    config: Path | None
+    cluster: _ClusterSettings | None
     xds: tuple[HostPort | Path, ...]
     secure: HostPort | None
     server_names: tuple[str, ...]
@@ -59,8 +80,43 @@ class _Settings(NamedTuple):
 
 def serve(
     config: Annotated[
-        Path, typer.Option("--config", help="Folder of YAML to serve and to follow.", exists=True, file_okay=False)
-    ],
+        Path | None,
+        typer.Option("--config", help="Folder of YAML to serve and to follow.", exists=True, file_okay=False),
+    ] = None,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="Serve the mesh of a Kubernetes cluster, in place of --config.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            "--kubeconfig",
+            metavar="FILE",
+            help="How to reach that cluster.",
+            show_default="in a pod the pod's own cluster, elsewhere kubectl's",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="Which of its contexts.", show_default="the current one")
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            envvar="POD_NAMESPACE",
+            help="Where the control plane keeps what is its own in the cluster: the mesh settings, its CA.",
+            show_default="istio-system",
+        ),
+    ] = None,
+    revision: Annotated[
+        str,
+        typer.Option(
+            "--revision",
+            envvar="REVISION",
+            help="Serve objects with this label istio.io/rev, and those without any.",
+        ),
+    ] = "default",
     secure_address: Annotated[
         str,
         typer.Option(
@@ -227,7 +283,7 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How to log.")] = LogFormat.json,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="The least that is logged.")] = LogLevel.info,
 ) -> None:
-    """Serve the mesh that a folder of Kubernetes and Istio YAML describes, and follow its changes.
+    """Serve the mesh that a Kubernetes cluster holds, or a folder of Kubernetes and Istio YAML, and follow its changes.
 
     Logs go to standard output; problems of objects and rejections by proxies to standard error, with the file and line
     to look at. The xDS port opens after the first full load. SIGTERM and SIGINT end it gracefully.
@@ -236,6 +292,7 @@ def serve(
     Examples:
       dragoman serve --config mesh/
       dragoman serve --config mesh/ --secure-address 127.0.0.1:0 --xds-socket /run/user/1000/xds.sock
+      dragoman serve --kubernetes --context test --namespace istio-system
     \b
     Exit codes: 0 ended by a signal, 1 it could not start or had to stop, 2 wrong usage.
     """
@@ -256,8 +313,11 @@ def serve(
     lifetime = duration(certificate_lifetime)
     if not timedelta() < lifetime <= MAX_LIFETIME:
         raise typer.BadParameter(f"--certificate-lifetime {certificate_lifetime}: more than 0, at most {MAX_LIFETIME}")
+    if kubernetes == (config is not None):
+        raise typer.BadParameter("say either --config FOLDER or --kubernetes")
     settings = _Settings(
         config,
+        _ClusterSettings(kubeconfig, context, namespace or "istio-system", revision) if kubernetes else None,
         tuple(xds),
         None if secure_address == "none" else host_port(secure_address),
         tuple(server_name or ()),
@@ -299,42 +359,46 @@ async def _open_ca(settings: _Settings) -> Opened:
 
 async def _serve(settings: _Settings) -> None:
     raise_file_limit()
-    opened = await _open_ca(settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    plane = ControlPlane(
-        FileSource(settings.config),
-        opened.keeper.authority,
-        certificate_lifetime=settings.certificate_lifetime,
-        keeper=opened.keeper,
-        limits=settings.limits,
-        quarantine=QuarantineStore(settings.state / "quarantine.json"),
-        plugged_in=opened.plugged_in,
-        trusted_node_accounts=settings.trusted_node_accounts,
-        authenticators=partial(authenticators, settings.callers, settings.state),
-        on_batch=lambda batch: tell_reports(batch.reports),
-        on_nack=tell_nack,
-        on_failure=tell_failure,
-        on_credential=tell_credential,
-        on_unfetched_keys=tell_unfetched,
-        key_fetching=settings.key_fetching._replace(kept_in=settings.state / "key-sets.json"),
-    )
-    plane.identities.revoke(opened.revoked)
-    debug = DebugServer(plane, token=settings.token)
-    try:
-        port = await debug.start(settings.http.host, settings.http.port)
-    except OSError as error:
-        raise fail(f"cannot listen on {settings.http} (--http-address): {error.strerror or error}") from None
     async with contextlib.AsyncExitStack() as stack:
+        cluster = await _connect(settings.cluster, stack) if settings.cluster is not None else None
+        opened = await _open_ca(settings)
+        source, told_as = await _source(settings, cluster, stack)
+        plane = ControlPlane(
+            source,
+            opened.keeper.authority,
+            certificate_lifetime=settings.certificate_lifetime,
+            keeper=opened.keeper,
+            limits=settings.limits,
+            quarantine=QuarantineStore(settings.state / "quarantine.json"),
+            plugged_in=opened.plugged_in,
+            trusted_node_accounts=settings.trusted_node_accounts,
+            authenticators=partial(authenticators, settings.callers, settings.state),
+            on_batch=lambda batch: tell_reports(batch.reports),
+            on_nack=tell_nack,
+            on_failure=tell_failure,
+            on_credential=tell_credential,
+            on_unfetched_keys=tell_unfetched,
+            key_fetching=settings.key_fetching._replace(kept_in=settings.state / "key-sets.json"),
+        )
+        plane.identities.revoke(opened.revoked)
+        debug = DebugServer(plane, token=settings.token)
+        try:
+            port = await debug.start(settings.http.host, settings.http.port)
+        except OSError as error:
+            raise fail(f"cannot listen on {settings.http} (--http-address): {error.strerror or error}") from None
         stack.push_async_callback(debug.stop)
         tell(f"debug pages at http://{settings.http._replace(port=port)}/")
+        if isinstance(source, KubernetesSource) and not await _first(source.synced(), stopped):
+            return
         try:
             batch = await plane.load()
         except OSError as error:
-            raise fail(f"cannot read {settings.config}: {error.strerror or error}") from None
-        tell(f"loaded {len(plane.world.objects)} objects from {settings.config}: {summary(batch.reports)}")
+            raise fail(f"cannot read {told_as}: {error.strerror or error}") from None
+        tell(f"loaded {len(plane.world.objects)} objects from {told_as}: {summary(batch.reports)}")
         stack.push_async_callback(plane.server.stop)
         bound = [_listen(plane, address, stack) for address in settings.xds]
         if settings.secure is not None:
@@ -342,20 +406,54 @@ async def _serve(settings: _Settings) -> None:
             keep_root_file(plane.identities, settings.state)
         await plane.start()
         tell(f"serving proxies at {', '.join(bound)}")
-        await _until(stopped, plane)
+        duties = [plane.run()]
+        if cluster is not None and settings.cluster is not None:
+            duties.append(Operator(cluster, plane, _operator_settings(settings.cluster)).run())
+        await _first(_all(duties), stopped)
         tell("stopping")
 
 
-async def _until(stopped: asyncio.Event, plane: ControlPlane) -> None:
-    """Run the control plane until it is told to stop; raises what went wrong if it stops by itself."""
-    running = asyncio.create_task(plane.run())
+async def _connect(settings: _ClusterSettings, stack: contextlib.AsyncExitStack) -> Cluster:
+    try:
+        return await stack.enter_async_context(await Cluster.connect(settings.kubeconfig, settings.context))
+    except ConnectionConfigError as error:
+        raise fail(f"no cluster: {error}") from None
+
+
+async def _source(
+    settings: _Settings, cluster: Cluster | None, stack: contextlib.AsyncExitStack
+) -> tuple[FileSource | KubernetesSource, str]:
+    """The source of objects, and what to call it."""
+    if cluster is not None and settings.cluster is not None:
+        source = KubernetesSource(cluster, settings.cluster.mesh_settings, settings.cluster.revision)
+        return await stack.enter_async_context(source), cluster.server
+    assert settings.config is not None  # noqa: S101 - one of the two is said
+    return FileSource(settings.config), str(settings.config)
+
+
+def _operator_settings(settings: _ClusterSettings) -> OperatorSettings:
+    # The pod's name is that of its host; random, so that one that crashed is not taken for the one that follows it.
+    replica = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+    return OperatorSettings(settings.namespace, replica, settings.revision)
+
+
+async def _all(duties: Iterable[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for duty in duties:
+            tasks.create_task(duty)
+
+
+async def _first(duty: Coroutine[Any, Any, None], stopped: asyncio.Event) -> bool:
+    """See to a duty until it is done or we are told to stop, False then; raises what went wrong with it."""
+    running = asyncio.create_task(duty)
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
+    if done := running.done():
         running.result()
     for task in (running, stopping):
         task.cancel()
     await asyncio.gather(running, stopping, return_exceptions=True)
+    return done
 
 
 async def _listen_securely(plane: ControlPlane, where: HostPort, names: tuple[str, ...]) -> str:
