@@ -46,6 +46,7 @@ from dragoman.runtime.impersonation import NodeAccounts
 from dragoman.runtime.key_sets import KeyFetching, KeySets, UnfetchedKeys
 from dragoman.runtime.mounted_views import Mounted, MountedViews
 from dragoman.runtime.observer import Nack, StreamObserver
+from dragoman.runtime.programming import Programming
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.root_rotation import RootRotation
 from dragoman.runtime.sessions import ProxySession, Sessions
@@ -153,7 +154,8 @@ class ControlPlane:
         self.identities = Identities(certificates, self.audit)
         self.credentials = Credentials(self.world.objects, self._tell_credential)
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
-        self.observer = StreamObserver(self.registry, self.rejected, on_nack)
+        self.programming = Programming(self.graph, self.mounted, self.world.objects, self.rejected_of)
+        self.observer = StreamObserver(self.registry, self.rejected, self._tell_nack, self.programming.answered)
         self.trust_domains = TrustDomains(self.graph)
         self._added_roots = AddedRoots(self.graph, self.identities)
         self.key_sets = KeySets(
@@ -182,6 +184,7 @@ class ControlPlane:
         """Whether proxies are served."""
         self.source = source
         self._on_batch = on_batch
+        self._on_nack = on_nack
         self._on_failure = on_failure
         self._on_credential = on_credential
         self._turn = asyncio.Lock()
@@ -249,6 +252,7 @@ class ControlPlane:
             tasks.create_task(self.key_sets.run())
             tasks.create_task(self._forget())
             tasks.create_task(self.quarantine.run())
+            tasks.create_task(self.programming.run())
             if self.rotation is not None:
                 tasks.create_task(self.rotation.run())
 
@@ -295,6 +299,8 @@ class ControlPlane:
 
     async def _run(self, tx: Transaction, keys: frozenset[Any] = frozenset()) -> None:
         """Run a transaction and publish it, in slices."""
+        for _ in self.programming.begin(keys):
+            await asyncio.sleep(0)
         with garbage.growing() if self.mounted.growing else contextlib.nullcontext():
             for _ in tx.run(SLICE_SECONDS):
                 await asyncio.sleep(0)
@@ -303,13 +309,20 @@ class ControlPlane:
                     await asyncio.sleep(0)
                 else:
                     self._tell(*failed)
+        for _ in self.programming.publish(tx.changed):
+            await asyncio.sleep(0)
         for _ in self.credentials.publish(tx.changed, keys):
             await asyncio.sleep(0)
         self._added_roots.follow()
         self.key_sets.follow()
 
+    def _tell_nack(self, nack: Nack) -> None:
+        self.programming.rejected()
+        self._on_nack(nack)
+
     def _tell(self, mounted: Mounted, call: Call[Any], failure: Failure) -> None:
         """Tell of a resource that begins to fail."""
+        self.programming.failed(mounted, call)
         resource = FailedResource(mounted.view.name, call, failure, self._located(origins(self.graph, call)))
         log.error(
             "resource failed",

@@ -24,7 +24,7 @@ _ROOTS: Mapping[type, Callable[..., Call[Any]]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Mounted:
     """One view in use: its key, its tree in the engine, and the xDS view it fills."""
 
@@ -96,6 +96,10 @@ class MountedViews:
     def get(self, key: ViewKey) -> Mounted:
         """The view of a key that somebody holds."""
         return self._mounted[key]
+
+    def by_mount(self, mount: Mount) -> Mounted | None:
+        """The view that a mount fills; None for a mount of another kind."""
+        return self._by_mount.get(mount)
 
     def publish(self, changed: tuple[Mount, ...]) -> Iterator[Failed | None]:
         """Hand a finished transaction's changes to the streams; yields the leaves that began to fail.

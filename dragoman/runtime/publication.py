@@ -33,6 +33,10 @@ class Publication:
         """The call that makes a resource."""
         return self._owner.get(ref)
 
+    def owned(self, call: Call[Any]) -> Ref | None:
+        """The resource that a call makes."""
+        return self._owned.get(call)
+
     def resources(self, changes: Mapping[Call[Any], Any]) -> dict[Ref, Encoded | None]:
         """The changed resources that a transaction's changed leaves amount to."""
         found: dict[Ref, Encoded | None] = {}

@@ -1,0 +1,443 @@
+"""Which proxies have what an object says: from its change to the ACK of the last proxy that uses it.
+
+Theory of operation
+===================
+
+*Who uses an object* is not kept anywhere: the engine has recorded it. Walking the readers of the object's cell upwards
+leads to the resources in views that were made from it; the proxies that get those views use it.
+
+*What a change of an object has to bring about* is known when its transaction ends: of the resources made from the
+object, before or after, those that the transaction changed. A proxy has the change when it has ACKed, of each, the
+version made then or a later one: what changes afterwards (endpoints, all the time) takes nothing back. Removals of
+listeners count too. Clusters and routes that go only linger unused for a while (`xds.order`), so nobody waits for them.
+
+*Only objects on their way are remembered*: changed and not everywhere yet, or rejected. ACKs make those be looked at
+again, some times a second at most; each look costs the proxies that still lack something. So what changes without an
+Istio object, and what is everywhere already, costs nothing.
+
+*Whose fault a rejection is* comes from `blame`: an object that merely shares a resource with the culprit is held up, and
+not rejected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from crds.meta import ObjectKey
+from crds.registry import ISTIO_KINDS
+from dragoman.codec import CLUSTER, LISTENER, Ref
+from dragoman.engine import Call, Graph, Mount
+from dragoman.mesh.inputs import OBJECTS
+from dragoman.provenance import origins
+from dragoman.runtime.blame import RejectedResource
+from dragoman.runtime.mounted_views import Mounted, MountedViews
+from dragoman.runtime.observer import discovery_service
+from dragoman.runtime.publication import Publication
+from xds import Resource, View
+from xds.acceptance import clients_of, missing, refusal
+from xds.client import Client
+from xds.delivery import NOTHING
+
+NAMED: Final = 3
+"""Proxies that are named where something is said of many."""
+
+_PAUSE: Final = 0.05
+"""Least time between two looks, in seconds: the ACKs of many proxies come together."""
+
+_SHARE: Final = 20
+"""A look of some duration is followed by a pause of so many times that."""
+
+_SLICE_SECONDS: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A resource made from an object that proxies do without because an Envoy rejected it."""
+
+    type: str
+    """`cds` and the like."""
+    name: str
+    message: str
+    """Envoy's words, or what the resource waits for."""
+    proxies: tuple[str, ...]
+    """Those that do without it, where others have it; empty where nobody gets it."""
+    at_fault: bool
+    """Whether it is this object's doing; if not, another one in the same resource keeps it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programmed:
+    """How far an object has come. `waiting` are names of some proxies that have yet to accept it."""
+
+    proxies: int = 0
+    """Connected proxies that use it."""
+    accepted: int = 0
+    """Those that have ACKed everything made from it."""
+    waiting: tuple[str, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    failures: tuple[str, ...] = ()
+    """Why resources cannot be made at all: faults of the control plane's own."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that use it have it."""
+        return self.accepted == self.proxies and not self.rejections and not self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """A version that an Envoy rejected."""
+
+    version: str
+    message: str
+    proxies: tuple[str, ...]
+    blamed: frozenset[ObjectKey]
+
+
+_Versions = set[str] | None
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """An object on its way: by view, type and name the versions that bring it, None for any."""
+
+    views: set[View]
+    targets: dict[View, dict[str, dict[str, _Versions]]] = field(default_factory=dict)
+    awaited: dict[View, dict[str, set[str]]] = field(default_factory=dict)
+    """Names that clients ask for once they have taken other targets."""
+    failing: dict[Call[Any], Publication] = field(default_factory=dict)
+    accepted: dict[View, set[Client]] = field(default_factory=lambda: defaultdict(set))
+    said: Programmed | None = None
+
+    def expect(self, view: View, ref: Ref, versions: _Versions) -> None:
+        self.views.add(view)
+        self.targets.setdefault(view, {}).setdefault(ref[0], {})[ref[1]] = versions
+        self.accepted.pop(view, None)
+
+    def versions(self, view: View, ref: Ref) -> tuple[bool, _Versions]:
+        """Whether a resource is a target, and its versions."""
+        names = self.targets.get(view, {}).get(ref[0], {})
+        return ref[1] in names, names.get(ref[1])
+
+    def refer(self, view: View, resource: Resource) -> None:
+        """Clients that take this resource ask for what it refers to."""
+        for type_url, name in resource.refs:
+            if name in self.targets[view].get(type_url, ()):
+                self.awaited.setdefault(view, {}).setdefault(type_url, set()).add(name)
+
+
+Uses = dict[Mounted, dict[Call[Any], Ref]]
+"""Resources that were made from an object, with the calls that make them."""
+
+Describe = Callable[[View, Resource], RejectedResource]
+
+
+class Programming:
+    """Follows objects to the proxies.
+
+    `objects` are those in force. `describe` says whose doing a rejected resource is. Callbacks given to `subscribe`
+    are told which objects have come further, or were rejected.
+    """
+
+    def __init__(
+        self, graph: Graph, mounted: MountedViews, objects: Mapping[ObjectKey, Any], describe: Describe
+    ) -> None:
+        self._graph = graph
+        self._mounted = mounted
+        self._objects = objects
+        self._describe = describe
+        self._before: dict[ObjectKey, Uses] = {}
+        self._pending: dict[ObjectKey, _Pending] = {}
+        self._awaiting: dict[View, dict[Ref, list[set[str]]]] = {}
+        self._troubles: dict[View, dict[Ref, _Trouble]] = {}
+        self._doubtful = False
+        self._look = asyncio.Event()
+        self._subscribers: list[Callable[[frozenset[ObjectKey]], None]] = []
+
+    def subscribe(self, callback: Callable[[frozenset[ObjectKey]], None]) -> None:
+        """Call back with the objects whose `of` has changed; not for a mere coming and going of proxies."""
+        self._subscribers.append(callback)
+
+    # -- asked ------------------------------------------------------------------------------------------------------
+
+    def of(self, key: ObjectKey) -> Programmed:
+        """How far an object has come. Costs what was made from it, and the proxies that have it."""
+        pending = self._pending.get(key)
+        if pending is not None:
+            return self._evaluate(key, pending)
+        uses = self.uses(key)
+        pending = _Pending({mounted.view for mounted in uses})
+        for mounted, calls in uses.items():
+            for ref in calls.values():
+                pending.expect(mounted.view, ref, None)
+        found = self._evaluate(key, pending)
+        if not found.complete:
+            self._wait_for(key, pending)
+        return found
+
+    def uses(self, key: ObjectKey) -> Uses:
+        """The resources of views in use that were made from an object."""
+        found: Uses = {}
+        for _ in self._collect(key, found):
+            pass
+        return found
+
+    def proxies(self, key: ObjectKey) -> tuple[str, ...]:
+        """The connected proxies that use an object, by name."""
+        clients = {client for mounted in self.uses(key) for client in clients_of(mounted.view)}
+        return tuple(sorted(client.proxy for client in clients))
+
+    @property
+    def pending(self) -> int:
+        """Objects that are on their way, or were rejected."""
+        return len(self._pending)
+
+    # -- told -------------------------------------------------------------------------------------------------------
+
+    def begin(self, keys: Iterable[ObjectKey]) -> Iterator[None]:
+        """Note what was made from objects that a transaction is about to change; yields now and then."""
+        self._before = {key: {} for key in keys if key.kind in ISTIO_KINDS}
+        if len(self._mounted):
+            for key, uses in self._before.items():
+                yield from self._collect(key, uses)
+
+    def publish(self, changed: tuple[Mount, ...]) -> Iterator[None]:
+        """Note what a transaction changed, after its views were told; yields now and then."""
+        before, self._before = self._before, {}
+        changed_views = [mounted for mount in changed if (mounted := self._mounted.by_mount(mount)) is not None]
+        if self._awaiting:
+            for mounted in changed_views:
+                self._follow(mounted)
+        for key, uses in before.items():
+            yield from self._changed(key, uses, {mounted.mount for mounted in changed_views})
+        if before:
+            self._look.set()
+            self._tell(frozenset(before))
+        if any(mounted.view.blocked() for mounted in changed_views):
+            self.rejected()
+
+    def failed(self, mounted: Mounted, call: Call[Any]) -> None:
+        """A resource cannot be made."""
+        for key in origins(self._graph, call):
+            if key in self._objects and key.kind in ISTIO_KINDS:
+                pending = self._pending.get(key) or _Pending({use.view for use in self.uses(key)})
+                pending.failing[call] = mounted.publication
+                self._wait_for(key, pending)
+
+    def answered(self) -> None:
+        """A proxy has taken something, or went."""
+        if self._pending:
+            self._look.set()
+
+    def rejected(self) -> None:
+        """A proxy has rejected something."""
+        self._doubtful = True
+        self._look.set()
+
+    async def run(self) -> None:
+        """Look what has arrived, until cancelled."""
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            began = time.perf_counter()
+            await self._look_again()
+            # The time of others between slices is counted, too: then there is more to do than this.
+            await asyncio.sleep(max(_PAUSE, _SHARE * (time.perf_counter() - began)))
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    async def _look_again(self) -> None:
+        if self._doubtful or self._troubles:
+            self._doubtful = False
+            self._find_troubles()
+        came = set()
+        began = time.perf_counter()
+        for key, pending in list(self._pending.items()):
+            found = self._evaluate(key, pending)
+            if found != pending.said:
+                pending.said = found
+                came.add(key)
+            if found.complete:
+                self._forget(key)
+            if time.perf_counter() - began > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        self._tell(frozenset(came))
+
+    def _tell(self, keys: frozenset[ObjectKey]) -> None:
+        for callback in self._subscribers if keys else ():
+            callback(keys)
+
+    def _collect(self, key: ObjectKey, uses: Uses) -> Iterator[None]:
+        for found in self._graph.dependents(OBJECTS, key):
+            if found is None:
+                yield
+                continue
+            mount, call = found
+            mounted = self._mounted.by_mount(mount)
+            ref = None if mounted is None else mounted.publication.owned(call)
+            if mounted is not None and ref is not None:
+                uses.setdefault(mounted, {})[call] = ref
+
+    def _follow(self, mounted: Mounted) -> None:
+        """What replaces a version that was awaited brings the same change."""
+        awaiting = self._awaiting.get(mounted.view)
+        for call in mounted.mount.changes if awaiting else ():
+            ref = mounted.publication.owned(call)
+            if ref is not None and awaiting is not None and ref in awaiting:
+                wanted = mounted.view.wanted(ref)
+                for versions in awaiting[ref]:
+                    versions.add(NOTHING if wanted is None else wanted.version)
+
+    def _changed(self, key: ObjectKey, before: Uses, changed: set[Mount]) -> Iterator[None]:
+        """An object changed: what of it has to arrive."""
+        earlier = self._pending.get(key)
+        self._forget(key)
+        if key not in self._objects:
+            return
+        now: Uses = {}
+        yield from self._collect(key, now)
+        pending = _Pending({mounted.view for mounted in now})
+        for uses in (before, now):
+            for mounted, calls in uses.items():
+                changes = mounted.mount.changes if mounted.mount in changed else {}
+                for call, ref in calls.items():
+                    if call in mounted.publication.failures:
+                        pending.failing[call] = mounted.publication
+                    if call in changes:
+                        self._expect_current(pending, mounted.view, ref)
+                    elif earlier is not None:
+                        # What an earlier change of it has not brought everywhere yet.
+                        is_target, versions = earlier.versions(mounted.view, ref)
+                        if is_target:
+                            pending.expect(mounted.view, ref, versions)
+        if pending.targets or pending.failing:
+            self._wait_for(key, pending)
+
+    def _expect_current(self, pending: _Pending, view: View, ref: Ref) -> None:
+        wanted = view.wanted(ref)
+        if wanted is not None:
+            pending.expect(view, ref, {wanted.version})
+        elif ref[0] == LISTENER:
+            pending.expect(view, ref, {NOTHING})
+
+    def _wait_for(self, key: ObjectKey, pending: _Pending) -> None:
+        self._forget(key)
+        self._pending[key] = pending
+        for view, types in pending.targets.items():
+            awaiting = self._awaiting.setdefault(view, {})
+            for type_url, names in types.items():
+                for name, versions in names.items():
+                    if versions is not None:
+                        awaiting.setdefault((type_url, name), []).append(versions)
+                    if type_url in (LISTENER, CLUSTER) and (wanted := view.wanted((type_url, name))) is not None:
+                        pending.refer(view, wanted)
+
+    def _forget(self, key: ObjectKey) -> None:
+        pending = self._pending.pop(key, None)
+        if pending is None:
+            return
+        for view, types in pending.targets.items():
+            awaiting = self._awaiting.get(view, {})
+            for type_url, names in types.items():
+                for name, versions in names.items():
+                    held = awaiting.get((type_url, name))
+                    if held is not None:
+                        held[:] = [other for other in held if other is not versions]
+                        if not held:
+                            del awaiting[type_url, name]
+            if not awaiting:
+                self._awaiting.pop(view, None)
+
+    def _evaluate(self, key: ObjectKey, pending: _Pending) -> Programmed:
+        users: set[Client] = set()
+        lacking: set[Client] = set()
+        for view in pending.views:
+            clients = set(clients_of(view))
+            users |= clients
+            if view in pending.targets:
+                accepted = pending.accepted[view] = pending.accepted[view] & clients
+                for client in clients - accepted:
+                    (lacking if self._lacks(pending, view, client) else accepted).add(client)
+        rejections = tuple(self._rejections(key, pending, users))
+        failures = tuple(
+            sorted({str(found.error) for call, of in pending.failing.items() if (found := of.failures.get(call))})
+        )
+        if failures or any(not rejection.proxies for rejection in rejections):
+            # What is held back, or was never made, nobody can have; who is in sync has what there was before.
+            lacking = users
+        names = sorted({client.proxy for client in lacking})
+        return Programmed(len(users), len(users) - len(lacking), tuple(names[:NAMED]), rejections, failures)
+
+    def _lacks(self, pending: _Pending, view: View, client: Client) -> bool:
+        awaited = pending.awaited.get(view, {})
+        return any(
+            next(missing(client, type_url, names, awaited.get(type_url, ())), None) is not None
+            for type_url, names in pending.targets[view].items()
+        )
+
+    # -- rejections -------------------------------------------------------------------------------------------------
+
+    def _rejections(self, key: ObjectKey, pending: _Pending, users: set[Client]) -> Iterator[Rejection]:
+        said = set()
+        for view in pending.views:
+            for ref, trouble in self._troubles.get(view, {}).items():
+                is_target, versions = pending.versions(view, ref)
+                if is_target and (versions is None or trouble.version in versions):
+                    rejection = Rejection(
+                        discovery_service(ref[0]), ref[1], trouble.message, trouble.proxies, key in trouble.blamed
+                    )
+                    if rejection not in said:
+                        said.add(rejection)
+                        yield rejection
+
+    def _find_troubles(self) -> None:
+        """What is held back from all, or refused by some; objects that are to blame are on their way again."""
+        known, self._troubles = self._troubles, {}
+        for mounted in self._mounted:
+            view = mounted.view
+            found: dict[Ref, tuple[str, str, tuple[str, ...]]] = {
+                ref: (blocked.wanted.version, _words(blocked.reason), ()) for ref, blocked in view.blocked().items()
+            }
+            for client in clients_of(view):
+                for type_url, delivery in client.types.items():
+                    for name in delivery.refused:
+                        refused = refusal(client, type_url, name)
+                        wanted = view.wanted((type_url, name))
+                        if refused is not None and wanted is not None and wanted.version == refused[0]:
+                            _, _, others = found.get((type_url, name), ("", "", ()))
+                            found[type_url, name] = (*refused, (*others, client.proxy))
+            for ref, (version, message, proxies) in found.items():
+                self._trouble(mounted, ref, version, message, proxies, known.get(view, {}).get(ref))
+
+    def _trouble(
+        self, mounted: Mounted, ref: Ref, version: str, message: str, proxies: tuple[str, ...], known: _Trouble | None
+    ) -> None:
+        view = mounted.view
+        if known is not None and known.version == version:
+            blamed = known.blamed
+        else:
+            wanted = view.wanted(ref)
+            described = None if wanted is None else self._describe(view, wanted)
+            blamed = frozenset(origin.key for origin in described.made_from) if described is not None else frozenset()
+        self._troubles.setdefault(view, {})[ref] = _Trouble(version, message, proxies, blamed)
+        for key in blamed:
+            if key.kind in ISTIO_KINDS and key in self._objects:
+                pending = self._pending.get(key)
+                if pending is None:
+                    pending = _Pending({use.view for use in self.uses(key)})
+                if not pending.versions(view, ref)[0]:
+                    pending.expect(view, ref, {version})
+                    self._wait_for(key, pending)
+
+
+def _words(reason: object) -> str:
+    if isinstance(reason, tuple):
+        type_url, name = reason
+        return f"it needs {discovery_service(type_url)} {name!r}, which is held back"
+    return str(getattr(reason, "message", reason))
