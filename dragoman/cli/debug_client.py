@@ -4,48 +4,52 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from dragoman.cli.addresses import HostPort
-from dragoman.cli.output import fail
 
-_TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS: Final = 10.0
 
 
 class NoAnswerError(Exception):
     """There is no answer, or it is an error; the text is for people."""
 
 
-def ask(address: HostPort, path: str, *, token: str | None = None, **query: str) -> Any:
-    """The JSON of a page. Ends the command (exit code 1) when there is no answer, or it is an error."""
-    try:
-        return fetch(address, path, token=token, **query)
-    except NoAnswerError as error:
-        raise fail(str(error)) from None
-
-
 def fetch(address: HostPort, path: str, *, token: str | None = None, **query: str) -> Any:
     """The JSON of a page; raises `NoAnswerError`."""
+    asked = with_query(path, query)
+    return document(f"{address}{path}", *get(address, asked, token=token))
+
+
+def with_query(path: str, query: dict[str, str]) -> str:
+    """The path with these parameters."""
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def get(address: HostPort, path: str, *, token: str | None = None) -> tuple[int, bytes]:
+    """Status and body of a page; raises `NoAnswerError`."""
     connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        connection.request("GET", f"{path}?{urlencode(query)}" if query else path, headers=headers)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        body = response.read()
+        return response.status, response.read()
     except OSError as error:
-        raise NoAnswerError(
-            f"no answer from the debug pages at {address} (--http-address): {error.strerror or error}"
-        ) from None
+        raise NoAnswerError(f"no answer from the debug pages at {address}: {error.strerror or error}") from None
     except http.client.HTTPException as error:
-        raise NoAnswerError(f"{address} (--http-address) does not speak HTTP: {error!r}") from None
+        raise NoAnswerError(f"{address} does not speak HTTP: {error!r}") from None
     finally:
         connection.close()
+
+
+def document(page: str, status: int, body: bytes) -> Any:
+    """The JSON that a page answered with; raises `NoAnswerError` where there is none, or it is an error."""
     try:
-        document = json.loads(body)
+        found = json.loads(body)
     except ValueError:
-        raise NoAnswerError(f"{address}{path} answered {response.status} and no JSON") from None
-    if response.status != http.client.OK:
-        said = document.get("error") if isinstance(document, dict) else None
-        raise NoAnswerError(f"{address}{path} answered {response.status}: {said or document}")
-    return document
+        raise NoAnswerError(f"{page} answered {status} and no JSON") from None
+    if status != http.client.OK:
+        said = found.get("error") if isinstance(found, dict) else None
+        raise NoAnswerError(f"{page} answered {status}: {said or found}")
+    return found

@@ -15,6 +15,10 @@ from aiohttp.typedefs import Handler, Middleware
 
 OPEN_PATHS: Final = frozenset(("/ready", "/healthz", "/metrics", "/version", "/.well-known/spiffe-bundle"))
 
+TOKEN_HEADER: Final = "Dragoman-Debug-Token"  # noqa: S105 - its name
+"""Holds the token where `Authorization` cannot: an API server keeps that for itself when it proxies (Kubernetes:
+apiserver/pkg/endpoints/filters/authentication.go)."""
+
 _LOCAL_NAMES: Final = frozenset(("localhost", "ip6-localhost"))
 
 
@@ -49,5 +53,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _has_token(request: web.Request, token: str | None) -> bool:
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return token is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+    if token is None:
+        return False
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    given = bearer if scheme.lower() == "bearer" else request.headers.get(TOKEN_HEADER, "")
+    return hmac.compare_digest(given.encode(), token.encode())

@@ -64,6 +64,8 @@ class PortForward:
             self.problem = error
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _download(self, socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
         announced = set()

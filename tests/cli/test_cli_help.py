@@ -69,7 +69,7 @@ def test_istioctls_short_forms(short: str, long: str) -> None:
         (["bootstrap", "--proxy", "x"], "x"),
         (["bootstrap"], "Missing option '--proxy'"),
         (["proxy-config", "nonsense", "x"], "nonsense"),
-        (["proxy-config", "clusters"], "Missing argument"),
+        (["proxy-config", "clusters"], "say which proxy"),
         (["proxy-status", "--http-address", "x"], "is not HOST:PORT"),
     ],
 )

@@ -87,13 +87,15 @@ class StreamKubelet:
             await socket.close()
             return socket
         downloading = asyncio.create_task(_download(reader, socket))
-        async for message in socket:
-            assert message.type is aiohttp.WSMsgType.BINARY
-            assert message.data[0] == 0
-            writer.write(message.data[1:])
-        downloading.cancel()
-        await asyncio.gather(downloading, return_exceptions=True)
-        writer.close()
+        try:
+            async for message in socket:
+                assert message.type is aiohttp.WSMsgType.BINARY
+                assert message.data[0] == 0
+                writer.write(message.data[1:])
+        finally:
+            downloading.cancel()
+            await asyncio.gather(downloading, return_exceptions=True)
+            writer.close()
         return socket
 
     async def container_logs(self, request: web.Request) -> web.Response:

@@ -1,0 +1,108 @@
+"""Config dumps as Envoy and as the control plane write them, and what nobody may read in them."""
+
+import base64
+import json
+from typing import Any
+
+from dragoman.cli.inspect.config_dump import bootstrap, canonical, redacted, resources
+from dragoman.cli.inspect.config_tables import TABLES
+
+ADMIN = "type.googleapis.com/envoy.admin.v3."
+ENVOYS: dict[str, Any] = {
+    "configs": [
+        {"@type": f"{ADMIN}BootstrapConfigDump", "bootstrap": {"node": {"id": "n"}}},
+        {
+            "@type": f"{ADMIN}ClustersConfigDump",
+            "static_clusters": [{"cluster": {"@type": "t", "name": "xds", "type": "STATIC"}}],
+            "dynamic_active_clusters": [
+                {
+                    "cluster": {
+                        "@type": "t",
+                        "name": "outbound|80||web.shop.svc.cluster.local",
+                        "type": "EDS",
+                        "metadata": {
+                            "filter_metadata": {
+                                "istio": {"config": "/apis/networking.istio.io/v1/namespaces/shop/destination-rule/web"}
+                            }
+                        },
+                    }
+                }
+            ],
+        },
+        {
+            "@type": f"{ADMIN}ListenersConfigDump",
+            "dynamic_listeners": [
+                {"name": "draining", "draining_state": {"listener": {"name": "draining"}}},
+                {
+                    "name": "l",
+                    "active_state": {
+                        "listener": {
+                            "name": "l",
+                            "address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}},
+                            "filter_chains": [
+                                {
+                                    "filter_chain_match": {"destination_port": 8080, "server_names": ["a", "b"]},
+                                    "filters": [{"typed_config": {"rds": {"route_config_name": "80"}}}],
+                                }
+                            ],
+                        }
+                    },
+                },
+            ],
+        },
+        {
+            "@type": f"{ADMIN}SecretsConfigDump",
+            "dynamic_warming_secrets": [{"name": "kubernetes://site", "secret": {"name": "kubernetes://site"}}],
+        },
+    ]
+}
+
+
+def rows(dump: dict[str, Any], section: str) -> list[tuple[str, ...]]:
+    return [row for each in resources(dump, section) for row in TABLES[section].rows(each.entry)]
+
+
+def test_envoys_own_names_of_fields_make_the_same_tables() -> None:
+    expected = {
+        "clusters": [
+            ("web.shop.svc.cluster.local", "80", "-", "outbound", "EDS", "web.shop"),
+            ("xds", "-", "-", "-", "STATIC", ""),
+        ],
+        "listeners": [("10.0.0.1", "80", "Port: 8080; SNI: a,b", "Route: 80")],
+        "routes": [],
+        "endpoints": [],
+        "secrets": [("kubernetes://site", "-", "WARMING", "-", "-", "-", "-")],
+    }
+    assert {section: rows(ENVOYS, section) for section in TABLES} == expected
+    assert {section: rows(canonical(ENVOYS), section) for section in TABLES} == expected
+
+
+def test_what_was_written_stays_as_it_was() -> None:
+    (web, _) = resources(ENVOYS, "clusters")
+    assert "filter_metadata" in web.written["metadata"]
+    assert "@type" not in web.written
+    assert bootstrap(ENVOYS) == {"node": {"id": "n"}}
+    assert bootstrap({"configs": []}) is None
+
+
+def test_no_secret_is_left_whatever_wrote_it() -> None:
+    secret = "-----BEGIN PRIVATE KEY-----"  # noqa: S105
+    inline = base64.b64encode(secret.encode()).decode()
+    found: dict[str, Any] = {
+        "tls_certificate": {
+            "certificate_chain": {"inline_bytes": "c2VlbiBieSBhbGw="},
+            "private_key": {"inline_bytes": inline},
+            "password": {"inline_string": secret},
+            "private_key_provider": {"typed_config": {"private_key": {"inlineString": secret}}},
+        },
+        "genericSecret": {"secret": {"inlineString": secret}},
+        "sessionTicketKeys": {"keys": [{"inlineBytes": inline}, {"filename": "/keys"}]},
+        "call_credentials": [{"access_token": secret}],
+    }
+    left = redacted(found)
+    written = json.dumps(left)
+    assert secret not in written
+    assert inline not in written
+    assert left["tls_certificate"]["certificate_chain"] == found["tls_certificate"]["certificate_chain"]
+    assert left["sessionTicketKeys"]["keys"][1] == {"filename": "/keys"}
+    assert base64.b64decode(left["tls_certificate"]["private_key"]["inline_bytes"]) == b"[redacted]"
