@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crds.jwks import KeySetError
 from dragoman.callers.json_web_token import Keys
-from dragoman.callers.key_sets import KeySet, KeySetError, RemoteKeySet
+from dragoman.callers.key_sets import KeySet, RemoteKeySet
 
 
 class JwtRuleError(ValueError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from typing import Any, Final
+from typing import Final
 
 import jwt
 import structlog
 
+from crds import jwks
 from dragoman.callers.credentials import UnavailableError
 from dragoman.callers.fetch import Fetcher, FetchError
 from dragoman.callers.openid import key_set_uri
@@ -21,13 +21,8 @@ REFRESH_AFTER: Final = 20 * 60.0
 RETRY_AFTER: Final = 10.0
 """Seconds between fetches, whatever asks for them: tokens with invented key ids must not become a flood."""
 
-_MAX_KEYS: Final = 100
 _SECONDS: Final = 5.0
 """Longest time that a document may take."""
-
-
-class KeySetError(ValueError):
-    """This is no usable key set."""
 
 
 class KeySet:
@@ -38,18 +33,14 @@ class KeySet:
 
     @classmethod
     def parse(cls, text: str | bytes) -> KeySet:
-        """The keys for verifying signatures of a key set; raises `KeySetError` if there are none.
+        """The keys for verifying signatures of a key set; raises `crds.jwks.KeySetError` if there are none.
 
         Keys of kinds that are not known are passed over, as new ones may come before they are understood.
         """
-        try:
-            written = json.loads(text)["keys"][:_MAX_KEYS]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise KeySetError("this is no JSON Web Key Set") from None
-        keys = tuple(key for each in written if (key := _key(each)) is not None)
-        if not keys:
-            raise KeySetError("the key set has no public key that verifies signatures")
-        return cls(keys)
+        found = jwks.read(text, shared_secrets=False)
+        if not found.keys:
+            raise jwks.KeySetError("the key set has no public key that verifies signatures")
+        return cls(tuple(map(jwt.PyJWK.from_json, found.keys)))
 
     async def find(self, key_id: str | None) -> tuple[jwt.PyJWK, ...]:
         return tuple(key for key in self.keys if key_id is None or key.key_id in (None, key_id))
@@ -84,18 +75,6 @@ class RemoteKeySet:
         try:
             uri = self._uri or await key_set_uri(fetcher, self._issuer, seconds=_SECONDS)
             self._keys = KeySet.parse(await fetcher.get(uri, seconds=_SECONDS))
-        except (FetchError, KeySetError) as error:
+        except (FetchError, jwks.KeySetError) as error:
             self._problem = str(error)
             log.error("keys of a token issuer not fetched", uri=self._uri or self._issuer, error=self._problem)
-
-
-def _key(written: Any) -> jwt.PyJWK | None:
-    if not isinstance(written, dict) or written.get("use", "sig") != "sig":
-        return None
-    if written.get("kty") not in ("RSA", "EC", "OKP") or "d" in written:
-        # Symmetric keys are shared secrets, and a private key is no longer one.
-        return None
-    try:
-        return jwt.PyJWK(written)
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
-        return None

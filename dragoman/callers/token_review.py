@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import jwt
+import msgspec
 
 from ca.caller import Caller, PodBinding
 from dragoman.callers.credentials import Credentials, NotAuthenticatedError, UnavailableError
 from dragoman.callers.service_account import identity
+from dragoman.kube import ApiError, Cluster
+from dragoman.kube.resources import TOKEN_REVIEWS
 
-_PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
-_MAX_ANSWER: Final = 1 << 20
+_WITHIN: Final = 5.0
+"""Seconds: a proxy waits."""
 _GROUP: Final = "system:serviceaccounts"
 _EXTRA: Final = "authentication.kubernetes.io/"
-_MOUNTED: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiServer:
-    """A Kubernetes API server. `token_file` holds our own token, re-read for each call; `root_file` its CA."""
-
-    url: str
-    token_file: Path | None = None
-    root_file: Path | None = None
-
-    @classmethod
-    def in_cluster(cls, environment: Mapping[str, str] = os.environ, mounted: Path = _MOUNTED) -> ApiServer | None:
-        """The cluster that this process is a pod of, None outside (Kubernetes: accessing the API from a pod)."""
-        host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT")
-        if not host or not port or not (mounted / "token").exists():
-            return None
-        host = f"[{host}]" if ":" in host else host
-        return cls(f"https://{host}:{port}", mounted / "token", mounted / "ca.crt")
 
 
 class TokenReview:
@@ -49,8 +27,8 @@ class TokenReview:
 
     name = "kubernetes"
 
-    def __init__(self, server: ApiServer, audiences: tuple[str, ...], trust_domain: Callable[[], str]) -> None:
-        self._server = server
+    def __init__(self, cluster: Cluster, audiences: tuple[str, ...], trust_domain: Callable[[], str]) -> None:
+        self._cluster = cluster
         self._audiences = audiences
         self._trust_domain = trust_domain
 
@@ -77,34 +55,24 @@ class TokenReview:
         return Caller((who,), self.name, bound, _expiry(credentials.token))
 
     async def _review(self, token: str) -> Mapping[str, Any]:
-        server = self._server
         review = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
+            "apiVersion": TOKEN_REVIEWS.api_version,
+            "kind": TOKEN_REVIEWS.kind,
             "spec": {"token": token, "audiences": list(self._audiences)},
         }
         try:
-            headers = {}
-            if server.token_file is not None:
-                headers["Authorization"] = f"Bearer {server.token_file.read_text().strip()}"
-            context = ssl.create_default_context(cafile=server.root_file) if server.root_file is not None else True
-            async with (
-                aiohttp.ClientSession(timeout=_TIMEOUT) as session,
-                session.post(
-                    server.url + _PATH, json=review, headers=headers, ssl=context, allow_redirects=False
-                ) as response,
-            ):
-                if response.status not in (200, 201):
-                    raise UnavailableError(f"Kubernetes answers {response.status} to a TokenReview")
-                if (response.content_length or 0) > _MAX_ANSWER:
-                    raise UnavailableError("Kubernetes' answer to a TokenReview is too large")
-                answer = await response.json()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise UnavailableError(f"Kubernetes cannot be asked: {str(error) or type(error).__name__}") from None
-        status = answer.get("status") if isinstance(answer, dict) else None
-        if not isinstance(status, dict):
-            raise UnavailableError("Kubernetes' answer to a TokenReview has no status")
+            answer = await self._cluster.request("POST", TOKEN_REVIEWS.path(), body=review, within=_WITHIN)
+            status = msgspec.json.decode(answer, type=_Answer).status
+        except ApiError as error:
+            raise UnavailableError(f"Kubernetes cannot be asked: {error}") from None
+        except msgspec.MsgspecError:
+            # What it says may quote the token.
+            raise UnavailableError("Kubernetes' answer to a TokenReview has no status") from None
         return status
+
+
+class _Answer(msgspec.Struct):
+    status: dict[str, Any]
 
 
 def _first(extra: Mapping[str, Any], key: str) -> str:

@@ -3,7 +3,16 @@
 It knows nothing of meshes and does no IO. The theory of operation is at the head of `graph.py`.
 """
 
-from dragoman.engine.failure import ABSENT, Absent, CycleError, Failure, NestingError, QueryFailed, TransactionError
+from dragoman.engine.failure import (
+    ABSENT,
+    Absent,
+    CycleError,
+    Failure,
+    NestingError,
+    QueryFailed,
+    TransactionError,
+    last_good,
+)
 from dragoman.engine.graph import Graph, Statistics
 from dragoman.engine.inputs import Input
 from dragoman.engine.mount import GONE, Gone, Mount, Tree
@@ -30,5 +39,6 @@ __all__ = [
     "Tree",
     "attempt",
     "consult",
+    "last_good",
     "query",
 ]

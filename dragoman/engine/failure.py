@@ -70,6 +70,11 @@ class Failure:
         return f"{self.call} failed{where}: {type(self.error).__name__}: {self.error}"
 
 
+def last_good(outcome: Any) -> Any:
+    """The value of an outcome, or the last one that there was if it is a failure (`ABSENT` without any)."""
+    return outcome.last_good if isinstance(outcome, Failure) else outcome
+
+
 class QueryFailed(Exception):  # noqa: N818 - says what happened, as "query failed because"
     """Raised where a failed query is read; a reader that does not catch it fails with the same root cause."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from dragoman.engine.failure import Failure
+from dragoman.engine.failure import last_good
 from dragoman.engine.node import Links, Node, linked, unlinked
 from dragoman.engine.query import Call
 
@@ -51,9 +51,8 @@ class Tree:
 
 def children(outcome: Any) -> tuple[Call[Any], ...]:
     """The calls of a tree; of a tree that fails, those that it had: one bad object must not take away its siblings."""
-    if isinstance(outcome, Failure):
-        outcome = outcome.last_good
-    return outcome.calls if isinstance(outcome, Tree) else ()
+    value = last_good(outcome)
+    return value.calls if isinstance(value, Tree) else ()
 
 
 _STEP = 100
@@ -101,6 +100,11 @@ class Mount:
         if not self._shown:
             return {}
         return {spot.node.call: spot.outcome for spot in self._spots.values() if spot.leaf is not GONE}
+
+    def value(self) -> Any:
+        """Of a call that yields no tree: its last good value as of the last transaction, `ABSENT` without any."""
+        (outcome,) = self.leaves().values()
+        return last_good(outcome)
 
     def close(self) -> None:
         """Stop observing; closing twice does nothing. What nobody else observes is forgotten some time later."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import structlog
 from cryptography import x509
 
 from crds.meshconfig import CertificateData, MeshConfig
-from dragoman.engine import Failure, Graph
+from dragoman.engine import Graph
 from dragoman.mesh.settings import mesh_config
 from dragoman.runtime.identities import Identities
 
@@ -26,8 +25,7 @@ class AddedRoots:
 
     def follow(self) -> None:
         """Take over what the settings say now."""
-        (value,) = self._settings.leaves().values()
-        found: Any = value.last_good if isinstance(value, Failure) else value
+        found = self._settings.value()
         if not isinstance(found, MeshConfig) or found is self._before:
             return
         changed = self._before is None or found.ca_certificates != self._before.ca_certificates

@@ -16,7 +16,7 @@ import structlog
 
 from crds.meta import ObjectKey
 from dragoman.codec import SECRET, Encoded
-from dragoman.engine import Failure, Mount, Transaction
+from dragoman.engine import Mount, Transaction, last_good
 from dragoman.mesh.credential_uses import CredentialsView, credentials_of
 from dragoman.mesh.credentials import CredentialUse, holders, may_read
 from dragoman.runtime.credential_problems import CredentialProblem, broken, forbidden, imperfect, missing
@@ -222,7 +222,7 @@ class Credentials:
 def _by_name(mount: Mount, before: dict[str, tuple[CredentialUse, ...]]) -> dict[str, tuple[CredentialUse, ...]]:
     """Who names which credential now; while that cannot be computed, none is new and none goes."""
     for value in mount.leaves().values():
-        found: Any = value.last_good if isinstance(value, Failure) else value
+        found = last_good(value)
         if isinstance(found, tuple):
             by_name: defaultdict[str, list[CredentialUse]] = defaultdict(list)
             for use in found:

@@ -23,7 +23,7 @@ from crds.meta import ObjectKey
 from dragoman.callers.address_rules import AddressRules
 from dragoman.callers.fetch import Fetcher, FetchError
 from dragoman.callers.openid import key_set_uri
-from dragoman.engine import Failure, Graph
+from dragoman.engine import Graph
 from dragoman.mesh.inputs import JWKS_FETCHER, KeyFetcher
 from dragoman.mesh.request_authentications import KeySource, key_uses
 from dragoman.runtime.blame import Origin
@@ -110,8 +110,7 @@ class KeySets:
 
     def follow(self) -> None:
         """Take over what the rules name now."""
-        (value,) = self._uses.leaves().values()
-        found: Any = value.last_good if isinstance(value, Failure) else value
+        found = self._uses.value()
         if isinstance(found, tuple) and found is not self._before:
             self._before = found
             new = {use.source for use in found} - self._schedule.states.keys()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import grpc
 import structlog
 
 from ca.caller import Caller
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
-from dragoman.engine import Failure, Graph, Mount, Transaction, Tree, query
+from dragoman.engine import Graph, Mount, Transaction, Tree, last_good, query
 from dragoman.mesh.credential_uses import CredentialsView, credentials_view
 from dragoman.mesh.identities import PodIdentity, identity_of
 from dragoman.mesh.key_folder import KEY_FOLDER, key_folder_of
@@ -185,7 +184,7 @@ class Sessions:
         identity: PodIdentity | None = None
         credentials: CredentialsView | None = None
         for call, value in session.facts.leaves().items():
-            found: Any = value.last_good if isinstance(value, Failure) else value
+            found = last_good(value)
             if call.query is views_of and isinstance(found, tuple):
                 keys = found
             elif call.query is identity_of and isinstance(found, PodIdentity):

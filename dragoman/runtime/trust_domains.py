@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from crds.meshconfig import MeshConfig
-from dragoman.engine import Failure, Graph
+from dragoman.engine import Graph
 from dragoman.mesh.settings import mesh_config
 
 
@@ -25,6 +23,5 @@ class TrustDomains:
         return frozenset((settings.trust_domain, *settings.trust_domain_aliases))
 
     def _now(self) -> MeshConfig:
-        (value,) = self._settings.leaves().values()
-        found: Any = value.last_good if isinstance(value, Failure) else value
+        found = self._settings.value()
         return found if isinstance(found, MeshConfig) else MeshConfig()

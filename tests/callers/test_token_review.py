@@ -1,5 +1,6 @@
 """Kubernetes asked over HTTP, by a server that answers as an API server does."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
-from dragoman.callers.token_review import ApiServer, TokenReview
+from dragoman.callers.token_review import TokenReview
+from dragoman.kube import Cluster
 from tests.callers.caller_samples import POD, WEB, bearer, token
 
 STATUS: dict[str, Any] = {
@@ -27,7 +29,7 @@ STATUS: dict[str, Any] = {
 }
 
 
-class Cluster:
+class Reviewer:
     def __init__(self) -> None:
         self.answer: Any = {"status": STATUS}
         self.code = 201
@@ -40,19 +42,30 @@ class Cluster:
         return web.json_response(self.answer, status=self.code)
 
 
+@contextlib.asynccontextmanager
+async def connected(server: str, folder: Path) -> AsyncIterator[Cluster]:
+    config = folder / "config"
+    config.write_text(
+        f"""{{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{{"name": "c", "cluster": {{"server": "{server}"}}}}],
+        "users": [{{"name": "u", "user": {{"token": "ours"}}}}],
+        "contexts": [{{"name": "c", "context": {{"cluster": "c", "user": "u"}}}}]}}"""
+    )
+    async with await Cluster.connect(config) as cluster:
+        yield cluster
+
+
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[tuple[Cluster, TokenReview]]:
-    found = Cluster()
+async def reviewed(tmp_path: Path) -> AsyncIterator[tuple[Reviewer, TokenReview]]:
+    found = Reviewer()
     application = web.Application()
     application.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", found.review)
-    (tmp_path / "token").write_text("ours\n")
-    async with TestServer(application) as server:
-        api = ApiServer(str(server.make_url("")).rstrip("/"), tmp_path / "token")
+    async with TestServer(application) as server, connected(str(server.make_url("")).rstrip("/"), tmp_path) as api:
         yield found, TokenReview(api, ("istio-ca",), lambda: "cluster.local")
 
 
-async def test_kubernetes_vouches_for_a_pod(cluster: tuple[Cluster, TokenReview]) -> None:
-    server, authenticator = cluster
+async def test_kubernetes_vouches_for_a_pod(reviewed: tuple[Reviewer, TokenReview]) -> None:
+    server, authenticator = reviewed
     theirs = token()
     caller = await authenticator.authenticate(bearer(theirs))
     assert caller is not None
@@ -78,9 +91,9 @@ async def test_kubernetes_vouches_for_a_pod(cluster: tuple[Cluster, TokenReview]
     ],
 )
 async def test_what_kubernetes_does_not_vouch_for(
-    cluster: tuple[Cluster, TokenReview], changes: dict[str, Any], why: str
+    reviewed: tuple[Reviewer, TokenReview], changes: dict[str, Any], why: str
 ) -> None:
-    server, authenticator = cluster
+    server, authenticator = reviewed
     server.answer = {"status": STATUS | changes}
     with pytest.raises(NotAuthenticatedError, match=why):
         await authenticator.authenticate(bearer(token()))
@@ -88,24 +101,16 @@ async def test_what_kubernetes_does_not_vouch_for(
 
 @pytest.mark.parametrize(("code", "answer"), [(500, {}), (403, {}), (201, []), (201, {}), (201, {"status": 3})])
 async def test_an_api_server_that_cannot_say_is_no_refusal(
-    cluster: tuple[Cluster, TokenReview], code: int, answer: Any
+    reviewed: tuple[Reviewer, TokenReview], code: int, answer: Any
 ) -> None:
-    server, authenticator = cluster
+    server, authenticator = reviewed
     server.code, server.answer = code, answer
     with pytest.raises(UnavailableError):
         await authenticator.authenticate(bearer(token()))
 
 
-async def test_an_api_server_that_is_not_there() -> None:
-    authenticator = TokenReview(ApiServer("http://127.0.0.1:1"), ("istio-ca",), lambda: "cluster.local")
-    with pytest.raises(UnavailableError, match="cannot be asked"):
-        await authenticator.authenticate(bearer(token()))
-
-
-def test_in_a_cluster_the_api_server_is_where_every_pod_finds_it(tmp_path: Path) -> None:
-    environment = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-    assert ApiServer.in_cluster({}, tmp_path) is None
-    assert ApiServer.in_cluster(environment, tmp_path) is None
-    (tmp_path / "token").write_text("t")
-    found = ApiServer.in_cluster(environment, tmp_path)
-    assert found == ApiServer("https://10.96.0.1:443", tmp_path / "token", tmp_path / "ca.crt")
+async def test_an_api_server_that_is_not_there(tmp_path: Path) -> None:
+    async with connected("http://127.0.0.1:1", tmp_path) as nobody:
+        authenticator = TokenReview(nobody, ("istio-ca",), lambda: "cluster.local")
+        with pytest.raises(UnavailableError, match="cannot be asked"):
+            await authenticator.authenticate(bearer(token()))
