@@ -15,11 +15,12 @@ from dragoman.callers.forwarded_certificate import ForwardedCertificate, Network
 from dragoman.callers.json_web_token import JsonWebToken
 from dragoman.callers.jwt_rule import JwtRule, JwtRuleError
 from dragoman.callers.token_issuer import AUDIENCE, ISSUER, TokenIssuer, TokenKeyError
-from dragoman.callers.token_review import ApiServer, TokenReview
+from dragoman.callers.token_review import TokenReview
 from dragoman.cli.output import fail
-from dragoman.cli.replaced_file import replace
 from dragoman.cli.state import root_file, token_folder
+from dragoman.kube import Cluster
 from dragoman.runtime.identities import Identities
+from dragoman.runtime.replaced_file import replace
 from dragoman.runtime.trust_domains import TrustDomains
 
 
@@ -44,14 +45,15 @@ def trusted_callers(audiences: Sequence[str], rules: Sequence[str], gateways: Se
     return TrustedCallers(tuple(audiences) or (AUDIENCE,), parsed, networks)
 
 
-def authenticators(callers: TrustedCallers, state: Path, trust_domains: TrustDomains) -> list[Authenticator]:
+def authenticators(
+    callers: TrustedCallers, state: Path, cluster: Cluster | None, trust_domains: TrustDomains
+) -> list[Authenticator]:
     """In Istio's order: client certificates, tokens of trusted issuers, Kubernetes, trusted gateways.
 
     Outside of a cluster, `dragoman token` is the issuer that a cluster would be.
     """
     found: list[Authenticator] = [ClientCertificate(trust_domains.all)]
     found += [JsonWebToken(rule.issuer, rule.audiences, rule.keys(), trust_domains.own) for rule in callers.jwt_rules]
-    cluster = ApiServer.in_cluster()
     if cluster is not None:
         found.append(TokenReview(cluster, callers.audiences, trust_domains.own))
     else:

@@ -30,7 +30,7 @@ from dragoman.cli.rejections import tell_credential, tell_failure, tell_nack, te
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
-from dragoman.kube import Cluster, ConnectionConfigError
+from dragoman.kube import Cluster, ConnectionConfigError, in_a_pod
 from dragoman.operator.operator import Operator, OperatorSettings
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.key_sets import KeyFetching
@@ -364,7 +364,7 @@ async def _serve(settings: _Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
-        cluster = await _connect(settings.cluster, stack) if settings.cluster is not None else None
+        cluster = await _connect(settings.cluster, stack)
         opened = await _open_ca(settings)
         source, told_as = await _source(settings, cluster, stack)
         plane = ControlPlane(
@@ -376,7 +376,7 @@ async def _serve(settings: _Settings) -> None:
             quarantine=QuarantineStore(settings.state / "quarantine.json"),
             plugged_in=opened.plugged_in,
             trusted_node_accounts=settings.trusted_node_accounts,
-            authenticators=partial(authenticators, settings.callers, settings.state),
+            authenticators=partial(authenticators, settings.callers, settings.state, cluster),
             on_batch=lambda batch: tell_reports(batch.reports),
             on_nack=tell_nack,
             on_failure=tell_failure,
@@ -413,9 +413,12 @@ async def _serve(settings: _Settings) -> None:
         tell("stopping")
 
 
-async def _connect(settings: _ClusterSettings, stack: contextlib.AsyncExitStack) -> Cluster:
+async def _connect(settings: _ClusterSettings | None, stack: contextlib.AsyncExitStack) -> Cluster | None:
+    """The cluster to serve, or that this is a pod of: whose tokens callers bring then."""
     try:
-        return await stack.enter_async_context(await Cluster.connect(settings.kubeconfig, settings.context))
+        if settings is not None:
+            return await stack.enter_async_context(await Cluster.connect(settings.kubeconfig, settings.context))
+        return await stack.enter_async_context(await Cluster.connect()) if in_a_pod() else None
     except ConnectionConfigError as error:
         raise fail(f"no cluster: {error}") from None
 

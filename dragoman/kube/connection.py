@@ -24,6 +24,11 @@ class Connection(NamedTuple):
     namespace: str
 
 
+def in_a_pod() -> bool:
+    """Whether this process is a pod of a cluster, with an account (Kubernetes: accessing the API from a pod)."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and (_POD / "token").exists()
+
+
 async def connect(kubeconfig: Path | None = None, context: str | None = None) -> Connection:
     """A client for the cluster of a kubeconfig's context, or for the cluster that this pod runs in.
 

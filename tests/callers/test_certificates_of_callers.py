@@ -1,6 +1,7 @@
 """Client certificates, by TLS or forwarded by a gateway; and the order in which credentials are judged."""
 
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from dragoman.callers.authenticators import Authenticators
 from dragoman.callers.client_certificate import ClientCertificate
 from dragoman.callers.credentials import MAX_TOKEN, Credentials, NotAuthenticatedError, UnavailableError
 from dragoman.callers.forwarded_certificate import ForwardedCertificate
-from dragoman.callers.token_review import ApiServer, TokenReview
+from dragoman.callers.token_review import TokenReview
+from tests.callers.api_connection import connected
 from tests.callers.caller_samples import WEB, certificate, der, token, verifier
 from xds import Peer
 
@@ -132,7 +134,8 @@ async def test_refusals_say_why_and_are_counted(caller: Peer, by: str, why: str)
     assert registry.get_sample_value("dragoman_callers_refused_total", {"by": by}) == 1
 
 
-async def test_who_cannot_be_asked_might_have_known() -> None:
-    away = TokenReview(ApiServer("http://127.0.0.1:1"), ("istio-ca",), lambda: "cluster.local")
-    with pytest.raises(UnavailableError):
-        await chain(CollectorRegistry(), away).authenticate(peer(f"Bearer {token(iss='https://k8s')}"))
+async def test_who_cannot_be_asked_might_have_known(tmp_path: Path) -> None:
+    async with connected("http://127.0.0.1:1", tmp_path) as nobody:
+        away = TokenReview(nobody, ("istio-ca",), lambda: "cluster.local")
+        with pytest.raises(UnavailableError):
+            await chain(CollectorRegistry(), away).authenticate(peer(f"Bearer {token(iss='https://k8s')}"))

@@ -1,6 +1,5 @@
 """Kubernetes asked over HTTP, by a server that answers as an API server does."""
 
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
 from dragoman.callers.token_review import TokenReview
-from dragoman.kube import Cluster
+from tests.callers.api_connection import connected
 from tests.callers.caller_samples import POD, WEB, bearer, token
 
 STATUS: dict[str, Any] = {
@@ -40,19 +39,6 @@ class Reviewer:
         self.reviews.append(await request.json())
         self.authorization = request.headers["Authorization"]
         return web.json_response(self.answer, status=self.code)
-
-
-@contextlib.asynccontextmanager
-async def connected(server: str, folder: Path) -> AsyncIterator[Cluster]:
-    config = folder / "config"
-    config.write_text(
-        f"""{{"apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{{"name": "c", "cluster": {{"server": "{server}"}}}}],
-        "users": [{{"name": "u", "user": {{"token": "ours"}}}}],
-        "contexts": [{{"name": "c", "context": {{"cluster": "c", "user": "u"}}}}]}}"""
-    )
-    async with await Cluster.connect(config) as cluster:
-        yield cluster
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_istioctls_short_forms(short: str, long: str) -> None:
     [
         ([], "Usage"),
         (["nonsense"], "No such command 'nonsense'"),
-        (["serve"], "Missing option '--config'"),
+        (["serve"], "say either --config FOLDER or --kubernetes"),
         (["serve", "--config", "/nowhere"], "does not exist"),
         (["serve", "--config", "/", "--xds-address", "nonsense"], "is not HOST:PORT"),
         (["serve", "--config", "/", "--xds-address", "127.0.0.1:99999"], "is not HOST:PORT"),
