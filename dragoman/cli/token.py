@@ -14,8 +14,8 @@ from ca.identity import InvalidIdentityError, SpiffeId
 from dragoman.callers.token_issuer import AUDIENCE, TokenIssuer, TokenKeyError
 from dragoman.cli.durations import duration
 from dragoman.cli.output import fail
-from dragoman.cli.replaced_file import replace
 from dragoman.cli.state import default_state_folder, token_folder
+from dragoman.runtime.replaced_file import replace
 
 _SHORTEST = timedelta(seconds=10)
 _LONGEST = timedelta(days=365)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from dragoman.runtime.replaced_file import replace
 
 T = TypeVar("T")
 
@@ -37,14 +38,4 @@ def read(path: Path, kind: type[T], *, at_most: int) -> T | None:
 
 def write(path: Path, value: object) -> None:
     """Replace the value in the file (mode 0600), on disk when this returns; raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, staged = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(value))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staged, path)
-    except BaseException:
-        Path(staged).unlink(missing_ok=True)
-        raise
+    replace(path, msgspec.json.encode(value))
