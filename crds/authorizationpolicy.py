@@ -74,8 +74,8 @@ class Rule(Message, frozen=True):
     """One of `from_`, one of `to` and all of `when` must match; an empty rule matches every request."""
 
     from_: Annotated[tuple[From, ...], RULES] = ()
-    to: tuple[To, ...] = ()
-    when: tuple[Condition, ...] = ()
+    to: Annotated[tuple[To, ...], RULES] = ()
+    when: Annotated[tuple[Condition, ...], RULES] = ()
 
 
 class AuthorizationPolicySpec(Message, frozen=True):

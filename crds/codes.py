@@ -68,6 +68,13 @@ CODES: Mapping[str, Code] = {
     "DRG0502": Code(_E, "a credential that no proxy could use", "IST0161"),
     "DRG0503": Code(_W, "a credential that not everybody accepts: out of date, or incomplete", "IST0161"),
     "DRG0504": Code(_E, "a credential that the proxy may not read"),
+    # 06xx: pods that get a sidecar
+    "DRG0601": Code(_E, "an annotation for the sidecar that cannot be meant so", "IST0106"),
+    "DRG0602": Code(_W, "an annotation or label for the sidecar that has no effect"),
+    "DRG0603": Code(_W, "an annotation for the sidecar that is unknown, or not understood", "IST0108"),
+    "DRG0604": Code(_W, "a setting of the sidecar that has no effect in this combination"),
+    "DRG0605": Code(_E, "a document without the pod that its kind has"),
+    "DRG0606": Code(_W, "a probe that the kubelet asks the application for itself, without a certificate"),
     # 07xx: the control plane itself
     "DRG0701": Code(_E, "a webhook that failed on an object: its log says how"),
 }

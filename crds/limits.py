@@ -12,7 +12,7 @@ MANY = Meta(max_length=16384)
 SUBSETS = Meta(max_length=4096)
 PORT_LEVEL_SETTINGS = Meta(max_length=128)
 RULES = Meta(max_length=512)
-"""Rules of an AuthorizationPolicy, and the sources of each."""
+"""Rules of an AuthorizationPolicy, and the sources, operations and conditions of each."""
 SERVICE_ACCOUNTS = Meta(max_length=16)
 TARGETS = Meta(max_length=16)
 SELECTED_LABELS = Meta(max_length=4096)

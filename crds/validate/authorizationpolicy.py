@@ -9,7 +9,7 @@ from crds.problem import Problem
 from crds.validate import attachment, bounds, names
 
 # Istio: pkg/config/security/security.go ValidateAttribute
-_PLAIN_KEYS = frozenset(
+PLAIN_KEYS = frozenset(
     (
         "source.ip",
         "remote.ip",
@@ -33,7 +33,7 @@ _MAX_GLOBS = 5
 _HTTP_KEYS = ("request.",)
 _IP_KEYS = frozenset(("source.ip", "remote.ip", "destination.ip"))
 _IDENTITY_KEYS = frozenset(("source.namespace", "source.serviceAccount", "source.principal"))
-_IDENTITY_SOURCES = (
+IDENTITY_SOURCES = (
     "principals",
     "not_principals",
     "request_principals",
@@ -173,7 +173,7 @@ def _path(text: str, path: str) -> Iterator[Problem]:
 
 def _condition(condition: Condition, path: str) -> Iterator[Problem]:
     keyed = _KEYED.fullmatch(condition.key)
-    if condition.key not in _PLAIN_KEYS and keyed is None:
+    if condition.key not in PLAIN_KEYS and keyed is None:
         remedy = "such as request.headers[name], source.ip, request.auth.claims[name], destination.port"
         yield problem("DRG0314", f"{path}.key", f"{condition.key!r} is not a key of conditions", remedy)
     if condition.key.startswith("request.headers[") and keyed is not None:
@@ -195,7 +195,7 @@ def _custom(rule: Rule, path: str) -> Iterator[Problem]:
     """Istio asks the provider before it knows the peer: conditions on identity are not allowed."""
     for at, held in enumerate(rule.from_):
         source = held.source or Source()
-        for name in _IDENTITY_SOURCES:
+        for name in IDENTITY_SOURCES:
             if getattr(source, name):
                 where = f"{path}.from[{at}].source.{_json_name(name)}"
                 yield problem("DRG0311", where, "CUSTOM does not support conditions on identity", "remove it")

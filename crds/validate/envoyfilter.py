@@ -7,7 +7,7 @@ from crds.envoyfilter import ApplyTo, EnvoyConfigObjectPatch, EnvoyFilter, Opera
 from crds.problem import Problem
 from crds.validate import attachment, bounds
 
-_MATCHES = {
+MATCHES = {
     "listener": frozenset(
         (ApplyTo.LISTENER, ApplyTo.FILTER_CHAIN, ApplyTo.NETWORK_FILTER, ApplyTo.HTTP_FILTER, ApplyTo.LISTENER_FILTER)
     ),
@@ -44,5 +44,5 @@ def _patch(held: EnvoyConfigObjectPatch, path: str) -> Iterator[Problem]:
         ("routeConfiguration", match.route_configuration),
         ("cluster", match.cluster),
     ):
-        if given is not None and held.apply_to is not None and held.apply_to not in _MATCHES[name]:
+        if given is not None and held.apply_to is not None and held.apply_to not in MATCHES[name]:
             yield problem("DRG0311", f"{path}.match.{name}", f"{name} does not select a {held.apply_to}")

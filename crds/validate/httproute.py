@@ -22,11 +22,11 @@ from crds.virtualservice import (
 _MEGABYTE = 1 << 20
 _ACTIONS = ("route", "redirect", "directResponse", "delegate")
 # Envoy: config.route.v3.RedirectAction.RedirectResponseCode; Istio admits every 3xx and drops what Envoy lacks.
-_REDIRECT_CODES = frozenset((301, 302, 303, 307, 308))
+REDIRECT_CODES = frozenset((301, 302, 303, 307, 308))
 _AUTHORITY = frozenset((":authority",))
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 # Envoy: config.route.v3.RetryPolicy.retry_on (x-envoy-retry-on and x-envoy-retry-grpc-on)
-_RETRY_ON = frozenset(
+RETRY_ON = frozenset(
     (
         "5xx",
         "cancelled",
@@ -136,8 +136,8 @@ def _redirect(redirect: HTTPRedirect, path: str) -> Iterator[Problem]:
     yield from bounds.one_line(redirect.authority, f"{path}.authority")
     yield from bounds.one_line(redirect.prefix_rewrite, f"{path}.prefixRewrite")
     yield from bounds.port(redirect.port, f"{path}.port")
-    if redirect.redirect_code is not None and redirect.redirect_code not in _REDIRECT_CODES:
-        codes = ", ".join(map(str, sorted(_REDIRECT_CODES)))
+    if redirect.redirect_code is not None and redirect.redirect_code not in REDIRECT_CODES:
+        codes = ", ".join(map(str, sorted(REDIRECT_CODES)))
         yield problem("DRG0314", f"{path}.redirectCode", f"{redirect.redirect_code} is no redirect", f"one of {codes}")
     if redirect.scheme not in (None, "", "http", "https"):
         yield problem("DRG0314", f"{path}.scheme", f"{redirect.scheme!r} is not http or https")
@@ -181,7 +181,7 @@ def _retries(retries: HTTPRetry, path: str) -> Iterator[Problem]:
     for condition in (retries.retry_on or "").split(","):
         name = condition.strip()
         is_status = name.isdecimal() and 100 <= int(name) <= 599
-        if name and name not in _RETRY_ON and not is_status:
+        if name and name not in RETRY_ON and not is_status:
             remedy = "a status code, or one of Envoy's conditions such as 5xx, reset, connect-failure"
             yield problem("DRG0314", f"{path}.retryOn", f"{name!r} is not a condition for retries", remedy)
 
@@ -234,7 +234,7 @@ def _cors(cors: CorsPolicy, path: str) -> Iterator[Problem]:
         if cors.allow_origins:
             yield problem("DRG0406", f"{path}.allowOrigin", "ignored, since allowOrigins is set", "remove it")
     for index, method in enumerate(cors.allow_methods):
-        if method not in _METHODS and method != "*":
+        if method not in METHODS and method != "*":
             yield problem("DRG0314", f"{path}.allowMethods[{index}]", f"{method!r} is not an HTTP method")
     for field, listed in (("allowHeaders", cors.allow_headers), ("exposeHeaders", cors.expose_headers)):
         for index, name in enumerate(listed):

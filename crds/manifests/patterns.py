@@ -1,0 +1,81 @@
+"""Names, hosts, addresses and durations as schemas can describe them.
+
+Each pattern lets everything pass that `crds.validate` lets pass: where a regular expression cannot say all of a rule,
+it says less, and the admission webhook the rest.
+"""
+
+from typing import Any, Final
+
+from crds.manifests.constraint import Rule, rules
+
+# The same as in crds.validate.names.
+_LABEL = "[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
+_HOST_LABEL = "[a-zA-Z0-9_](?:[-a-zA-Z0-9_]{0,61}[a-zA-Z0-9_])?"
+_DOMAIN = rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?"
+_WILDCARD = rf"\*(?:-*{_HOST_LABEL})?\.{_DOMAIN}"
+_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_IPV6 = r"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
+_HEADER = "[-!#$%&'*+.^_`|~0-9A-Za-z]+"
+_UNIX = r"unix://[/@][\s\S]*"
+
+
+def text(pattern: str, **keywords: Any) -> dict[str, Any]:
+    """Keywords of a string that is as a whole what the expression says."""
+    return {"pattern": f"^(?:{pattern})$", **keywords}
+
+
+def optional(pattern: str) -> dict[str, Any]:
+    """The same, or empty, which means: not set."""
+    return text(f"|{pattern}")
+
+
+def items(keywords: dict[str, Any], **of_list: Any) -> dict[str, Any]:
+    """Keywords of each item of a list, and of the list."""
+    return {"items": keywords, **of_list}
+
+
+def values(keywords: dict[str, Any], **of_map: Any) -> dict[str, Any]:
+    """Keywords of each value of a map, and of the map."""
+    return {"additionalProperties": keywords, **of_map}
+
+
+LABEL: Final = text(_LABEL)
+"""A label of a domain name: namespaces, subsets, ports."""
+OPTIONAL_LABEL: Final = optional(_LABEL)
+HOST: Final = text(rf"\*|{_WILDCARD}|{_DOMAIN}")
+HOST_OR_IP: Final = text(rf"\*|{_WILDCARD}|{_DOMAIN}|{_IPV6}")
+NAMED_HOST_OR_IP: Final = text(rf"{_WILDCARD}|{_DOMAIN}|{_IPV6}")
+"""Not `*` alone."""
+DOMAIN_OR_IP: Final = text(rf"{_DOMAIN}|{_IPV6}")
+GATEWAY_NAME: Final = text(rf"(?:{_LABEL}/)?{_DOMAIN}")
+GATEWAY_HOST: Final = text(rf"(?:(?:\*|\.|{_LABEL})/)?(?:\*|{_WILDCARD}|{_DOMAIN}|{_IPV6})")
+EGRESS_HOST: Final = text(rf"(?:\*|\.|~|~?{_LABEL})/(?:\*|{_WILDCARD}|{_DOMAIN})")
+SUBJECT_NAME: Final = text(rf"\*|{_WILDCARD}|{_DOMAIN}|{_IPV6}|[\s\S]*://[\s\S]*")
+EXPORT_TO: Final = text(rf"[.*~]|{_LABEL}")
+CIDR: Final = text(rf"(?:{_IPV4}|{_IPV6})(?:/[0-9]{{1,3}})?")
+BIND: Final = optional(rf"{_IPV4}|{_IPV6}|{_UNIX}")
+BIND_ADDRESS: Final = optional(rf"{_IPV4}|{_IPV6}")
+LOCAL_ENDPOINT: Final = optional(
+    rf"{_UNIX}|(?:127\.[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]{{1,3}}|0\.0\.0\.0|\[::1\]|\[::\]):[0-9]+"
+)
+WORKLOAD_ADDRESS: Final = optional(rf"{_UNIX}|{_DOMAIN}|{_IPV6}")
+TOKEN: Final = text(_HEADER)
+"""The name of a header."""
+OPTIONAL_TOKEN: Final = optional(_HEADER)
+ONE_LINE: Final = text(r"[^\x00\r\n]*")
+SOME_LINE: Final = text(r"[^\x00\r\n]+")
+LABEL_VALUES: Final = values(text("(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"))
+PORT: Final = {"minimum": 1, "maximum": 65535}
+PORT_TEXT: Final = text(
+    "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])",
+)
+NOT_NEGATIVE: Final = {"minimum": 0}
+PERCENTAGE: Final = {"minimum": 0, "maximum": 100}
+STATUS: Final = {"minimum": 200, "maximum": 599}
+NOT_EMPTY: Final = {"minLength": 1}
+REGEX: Final = {"minLength": 1, "maxLength": 1024}
+
+DURATION: Final = Rule("duration(self) >= duration('1ms')", "a duration of at least 1ms, such as 5s", "DRG0303")
+DURATION_OR_ZERO: Final = rules(
+    Rule("duration(self) >= duration('0s')", "a duration of at least 0s, such as 5s", "DRG0303")
+)
