@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     RuntimeLayerAdminLayer,
 )
 from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap as EnvoyBootstrap
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import (
     AggregatedConfigSource,
     ApiConfigSource,
@@ -28,6 +29,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     GrpcServiceEnvoyGrpc,
     RetryPolicy,
 )
+from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
 
@@ -36,7 +38,7 @@ from dragoman.sidecar.address import StaticAddresses
 from dragoman.sidecar.control_plane import XDS_CLUSTER, ControlPlane, google_grpc, xds_cluster
 from dragoman.sidecar.node import Json, Node
 from dragoman.sidecar.static_listeners import admin_cluster, static_listeners
-from dragoman.sidecar.statistics import stats_config
+from dragoman.sidecar.statistics import Statistics, stats_config
 
 # Istio: tools/packaging/common/envoy_bootstrap.json, layered_runtime.
 _RUNTIME: Final[Mapping[str, Json]] = {
@@ -58,19 +60,20 @@ back after some seconds. An agent, that Istio has in every pod, reconnects at on
 class Bootstrap:
     """What a bootstrap is made of.
 
-    `protocol` is the variant of ADS: incremental, or state of the world. `stats_prefixes` and `histogram_buckets` are
-    described at `statistics.stats_config`; `max_connections` limits the downstream connections of the whole proxy
-    (Istio: practically unlimited); `runtime` adds to Envoy's runtime flags.
+    `protocol` is the variant of ADS: incremental, or state of the world. `max_connections` limits the
+    downstream connections of the whole proxy (Istio: practically unlimited); `runtime` adds to Envoy's runtime flags;
+    `listeners` and `clusters` are further static ones.
     """
 
     node: Node
     control_plane: ControlPlane
     addresses: StaticAddresses
     protocol: Literal["delta", "sotw"] = "delta"
-    stats_prefixes: tuple[str, ...] = ()
-    histogram_buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
     max_connections: int = 2**31 - 1
     runtime: Mapping[str, Json] = field(default_factory=dict)
+    listeners: tuple[Listener, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
 
 
 def bootstrap(parameters: Bootstrap) -> EnvoyBootstrap:
@@ -85,10 +88,13 @@ def bootstrap(parameters: Bootstrap) -> EnvoyBootstrap:
             clusters=[
                 *([] if parameters.control_plane.by_google_grpc else [xds_cluster(parameters.control_plane)]),
                 admin_cluster(parameters.addresses.admin),
+                *parameters.clusters,
             ],
-            listeners=static_listeners(parameters.addresses),
+            listeners=[*static_listeners(parameters.addresses), *parameters.listeners],
         ),
-        stats_config=stats_config(prefixes=parameters.stats_prefixes, histogram_buckets=parameters.histogram_buckets),
+        stats_config=stats_config(parameters.statistics),
+        stats_flush_interval=parameters.statistics.flush_interval,
+        stats_eviction_interval=parameters.statistics.eviction_interval,
         deferred_stat_options=BootstrapDeferredStatOptions(enable_deferred_creation_stats=True),
         overload_manager=_connection_limit(parameters.max_connections),
         layered_runtime=LayeredRuntime(

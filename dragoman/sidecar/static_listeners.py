@@ -29,7 +29,7 @@ ADMIN_CLUSTER: Final = "admin"
 
 # A full scrape is tens of megabytes where many services are seen, and a filter that holds the body answers 500
 # beyond the buffer limit (1 MiB by default).
-_SCRAPE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+SCRAPE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 # Envoy puts its own name before every metric that is not of a registered namespace.
 _RENAME_METRICS: Final = """\
@@ -57,7 +57,7 @@ def admin_cluster(admin: SocketAddress) -> Cluster:
         name=ADMIN_CLUSTER,
         type=ClusterDiscoveryType.STATIC,
         connect_timeout=timedelta(seconds=1),
-        per_connection_buffer_limit_bytes=_SCRAPE_LIMIT_BYTES,
+        per_connection_buffer_limit_bytes=SCRAPE_LIMIT_BYTES,
         load_assignment=ClusterLoadAssignment(
             cluster_name=ADMIN_CLUSTER,
             endpoints=[
@@ -112,7 +112,7 @@ def _listener(name: str, address: SocketAddress, routes: list[Route], *, lua: st
         address=address.to_envoy(),
         enable_reuse_port=False,
         ignore_global_conn_limit=True,  # a proxy under load must still answer its probes
-        per_connection_buffer_limit_bytes=_SCRAPE_LIMIT_BYTES,
+        per_connection_buffer_limit_bytes=SCRAPE_LIMIT_BYTES,
         filter_chains=[
             FilterChain(
                 filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))]

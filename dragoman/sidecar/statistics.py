@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from envoy_data_plane.envoy.config.metrics.v3 import HistogramBucketSettings, StatsConfig, StatsMatcher
-from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 
 # Istio: pkg/bootstrap/config.go, requiredEnvoyStatsMatcherInclusionPrefixes and …Suffixes. `istio` are the metrics of
 # the stats access logger; the readiness of warming resources is read from the two managers. `sds.` is ours: without an
@@ -31,20 +33,40 @@ _SUFFIXES: Final = (
 )
 
 
-def stats_config(
-    *, prefixes: Sequence[str] = (), histogram_buckets: Mapping[str, Sequence[float]] | None = None
-) -> StatsConfig:
-    """Istio's default set, plus `prefixes` (Istio: annotation sidecar.istio.io/statsInclusionPrefixes).
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What is kept beyond Istio's default set, and how (Istio: annotations sidecar.istio.io/stats…).
 
-    `histogram_buckets` maps a prefix of histogram names to upper bounds (Istio: annotation
-    sidecar.istio.io/statsHistogramBuckets); other histograms have Envoy's buckets, as in Istio.
+    `buckets` maps a prefix of histogram names to upper bounds, `bins` to the initial number of bins; other histograms
+    have Envoy's buckets, as in Istio. Intervals of None are Envoy's.
     """
-    matchers = [StringMatcher(prefix=prefix) for prefix in (*_PREFIXES, *prefixes)]
-    matchers += [StringMatcher(suffix=suffix) for suffix in _SUFFIXES]
+
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    regexes: tuple[str, ...] = ()
+    buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    bins: Mapping[str, int] = field(default_factory=dict)
+    flush_interval: timedelta | None = None
+    eviction_interval: timedelta | None = None
+
+
+def stats_config(statistics: Statistics) -> StatsConfig:
+    """Istio's default set and `statistics`."""
+    matchers = [StringMatcher(prefix=prefix) for prefix in (*_PREFIXES, *statistics.prefixes)]
+    matchers += [StringMatcher(suffix=suffix) for suffix in (*_SUFFIXES, *statistics.suffixes)]
+    matchers += [StringMatcher(safe_regex=RegexMatcher(regex=regex)) for regex in statistics.regexes]
     return StatsConfig(
         stats_matcher=StatsMatcher(inclusion_list=ListStringMatcher(patterns=matchers)),
         histogram_bucket_settings=[
-            HistogramBucketSettings(match=StringMatcher(prefix=prefix), buckets=[float(bound) for bound in bounds])
-            for prefix, bounds in (histogram_buckets or {}).items()
+            _histogram(prefix, statistics.buckets.get(prefix), statistics.bins.get(prefix))
+            for prefix in {**statistics.buckets, **statistics.bins}
         ],
+    )
+
+
+def _histogram(prefix: str, bounds: tuple[float, ...] | None, bins: int | None) -> HistogramBucketSettings:
+    return HistogramBucketSettings(
+        match=StringMatcher(prefix=prefix),
+        buckets=[float(bound) for bound in bounds or ()],
+        bins=bins,
     )

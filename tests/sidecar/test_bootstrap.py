@@ -50,6 +50,7 @@ from dragoman.sidecar import (
     token_secret,
 )
 from dragoman.sidecar.control_plane import SERVER_NAME
+from dragoman.sidecar.statistics import Statistics
 
 
 def credentials(directory: Path) -> tuple[Tls, Token, grpc.ServerCredentials]:
@@ -86,8 +87,7 @@ def test_envoy_accepts_every_variant(parameters, tmp_path, protocol, way):
     chosen = parameters(
         control_plane=control_plane,
         protocol=protocol,
-        stats_prefixes=("cluster.outbound",),
-        histogram_buckets={"istio_request_duration": (1, 10, 100.5)},
+        statistics=Statistics(prefixes=("cluster.outbound",), buckets={"istio_request_duration": (1, 10, 100.5)}),
         runtime={"re2.max_program_size.warn_level": 16384},
     )
     config = tmp_path / "bootstrap.json"
@@ -198,7 +198,7 @@ def test_it_never_starts_without_configuration(parameters):
 @pytest.mark.envoy
 async def test_statistics_are_trimmed_to_istios_set(parameters, serve_ads, start_envoy):
     _, address = await serve_ads(Encoded.of(Cluster(name="outbound|80||a")), Encoded.of(Cluster(name="kept|80||b")))
-    envoy = await start_envoy(parameters(control_plane=ControlPlane(address), stats_prefixes=("cluster.kept",)))
+    envoy = await start_envoy(parameters(control_plane=ControlPlane(address), statistics=Statistics(prefixes=("cluster.kept",))))
     await envoy.wait_live()
     names = await envoy.admin.statistics(".")
     assert names["cluster_manager.active_clusters"] == 4
