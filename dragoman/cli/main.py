@@ -17,6 +17,9 @@ from typer.core import TyperGroup
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS: Final = {
+    "install": "install:install",
+    "uninstall": "uninstall:uninstall",
+    "precheck": "precheck:precheck",
     "serve": "serve:serve",
     "demo": "demo:demo",
     "translate": "translate:translate",

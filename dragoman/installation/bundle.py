@@ -1,0 +1,127 @@
+"""Everything that one revision is made of, rendered from the charts."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dragoman.charts import Chart, ChartError, Release, Values
+from dragoman.charts.values import overlaid
+from dragoman.installation.objects import Document, identity
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "dragoman"
+"""Value of that label, and field manager of what is applied."""
+
+_SHARED: Final = ("global", "revision")
+"""Values that every chart that has them is given."""
+
+
+class Component(enum.StrEnum):
+    """The charts, in the order in which they are installed."""
+
+    BASE = "base"
+    CONTROL_PLANE = "control-plane"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An object, and the chart that it is of."""
+
+    component: Component
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What is applied for a revision; `revision` is "default" where none was named."""
+
+    namespace: str
+    revision: str
+    parts: tuple[Part, ...]
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """The objects, in the order in which they are applied."""
+        return tuple(part.document for part in self.parts)
+
+
+def charts_folder() -> Path:
+    """Where the charts are: in the package, or in the source tree that the package runs from."""
+    packaged = Path(__file__).with_name("charts")
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "deploy" / "charts"
+
+
+def bundle(values: Values, *, namespace: str, api_versions: frozenset[str] = frozenset()) -> Bundle:
+    """Render the charts. Raises ChartError.
+
+    `values` are those of the chart `control-plane`, and beside them `base`, values of that chart, and `gateways`,
+    values of the chart `gateway` by name; a gateway's `namespace` is that of the control plane if it names none.
+    """
+    values = overlaid(values, {"global": {"istioNamespace": namespace}})
+    own = {key: value for key, value in values.items() if key not in ("base", "gateways")}
+    parts = [Part(Component.BASE, _namespace(namespace, privileged=_asks_for_cni(own)))]
+    base = _shared(Component.BASE, own) | _mapping(values, "base")
+    parts += _rendered(Component.BASE, base, Release("dragoman-base", namespace, api_versions))
+    parts += _rendered(Component.CONTROL_PLANE, own, Release("dragoman", namespace, api_versions))
+    for name, given in sorted(_mapping(values, "gateways").items()):
+        gateway = dict(_mapping({name: given}, name))
+        where = gateway.pop("namespace", namespace)
+        parts += _rendered(
+            Component.GATEWAY, _shared(Component.GATEWAY, own) | gateway, Release(name, where, api_versions)
+        )
+    revision = own.get("revision") or "default"
+    order = list(Component)
+    ranked = sorted(parts, key=lambda part: (order.index(part.component), identity(part.document).rank))
+    return Bundle(namespace, revision, tuple(ranked))
+
+
+def _mapping(values: Values, key: str) -> Values:
+    found = values.get(key) or {}
+    if not isinstance(found, dict) or (
+        key == "gateways" and not all(isinstance(v, dict | None) for v in found.values())
+    ):
+        raise ChartError(f"values: {key}: a map is expected")
+    return found
+
+
+def _shared(component: Component, values: Values) -> Values:
+    chart = _chart(component)
+    return {key: values[key] for key in _SHARED if key in values and chart.takes(key)}
+
+
+def _rendered(component: Component, values: Values, release: Release) -> list[Part]:
+    return [Part(component, _managed(document)) for document in _chart(component).render(values, release)]
+
+
+def _chart(component: Component) -> Chart:
+    return Chart(charts_folder() / component)
+
+
+def _managed(document: Document) -> Document:
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "labels": {**metadata.get("labels", {}), MANAGED_BY: MANAGER}}}
+
+
+def _asks_for_cni(values: Values) -> bool:
+    cni: Any = values.get("cni")
+    return isinstance(cni, dict) and cni.get("enabled") is True
+
+
+def _namespace(name: str, *, privileged: bool) -> Document:
+    """The control plane's namespace. Only the node agent, which enters other pods, needs more than `restricted`."""
+    level = "privileged" if privileged else "restricted"
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "pod-security.kubernetes.io/enforce": level,
+                "pod-security.kubernetes.io/warn": level,
+            },
+        },
+    }

@@ -1,0 +1,135 @@
+"""Taking a revision away, and with the last one everything but the custom resource definitions and their objects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, NamedTuple
+
+from dragoman.installation.installer import delete
+from dragoman.installation.inventory import Inventory
+from dragoman.installation.objects import Identity
+from dragoman.kube import ApiError, ApiResource, Cluster
+from dragoman.kube.resources import (
+    CLUSTER_TRUST_BUNDLES,
+    CONFIG_MAPS,
+    LEASES,
+    NAMESPACES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
+
+Tell = Callable[[str], None]
+
+_POLL_SECONDS: Final = 0.5
+_STAY: Final = frozenset(("Namespace", "CustomResourceDefinition"))
+_ROOTS: Final = ("istio-ca-root-cert", "istio-ca-crl")
+_OF_KUBERNETES: Final = frozenset(("default", "kube-root-ca.crt", *_ROOTS))
+"""What every namespace has without anybody's doing."""
+
+
+class Made(NamedTuple):
+    """What a control plane makes while it runs, in its own namespace."""
+
+    resource: ApiResource
+    prefix: str
+
+
+MADE_AT_RUN_TIME: Final = (
+    Made(SECRETS, "istio-ca-secret"),
+    Made(SECRETS, "dragoman-"),
+    Made(LEASES, "dragoman-"),
+    Made(CONFIG_MAPS, "dragoman-"),
+)
+
+
+async def uninstall(
+    cluster: Cluster,
+    gone: Collection[Inventory],
+    staying: Collection[Inventory],
+    tell: Tell,
+    *,
+    wait_seconds: float,
+) -> None:
+    """Delete what the inventories `gone` have and none of those `staying`. Raises ApiError.
+
+    Webhooks go first, as pods are refused while nobody answers at one. With the last control plane of a namespace goes
+    what it made there: its CA's key above all.
+    """
+    shared = frozenset().union(*(each.objects for each in staying))
+    for inventory in gone:
+        tell(f"revision {inventory.revision} in {inventory.namespace}")
+        wanted = sorted(inventory.objects - shared, key=lambda each: -each.rank)
+        await _deleted(cluster, (each for each in wanted if each.kind not in _STAY), tell)
+        await _ended(cluster, inventory, tell, wait_seconds)
+    for namespace in sorted({each.namespace for each in gone} - {each.namespace for each in staying}):
+        await _made_at_run_time(cluster, namespace, tell)
+    if not staying:
+        await _roots(cluster, tell)
+    for inventory in gone:
+        await delete(cluster, Identity("ConfigMap", inventory.namespace, inventory.name))
+        if inventory.made_namespace and inventory.namespace not in {each.namespace for each in staying}:
+            await _namespace(cluster, inventory.namespace, tell)
+
+
+async def _deleted(cluster: Cluster, objects: Iterable[Identity], tell: Tell) -> None:
+    for each in objects:
+        if await delete(cluster, each):
+            tell(f"  deleted {each}")
+
+
+async def _ended(cluster: Cluster, inventory: Inventory, tell: Tell, wait_seconds: float) -> None:
+    """Wait for the last replica to end: until then it puts back what it keeps."""
+    selector = f"app=istiod,istio.io/rev={inventory.revision}"
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    told = 0
+    while pods := await cluster.list(PODS, inventory.namespace, label_selector=selector):
+        if len(pods) != told:
+            told = len(pods)
+            tell(f"  waiting for {told} pod{'' if told == 1 else 's'} to end")
+        if asyncio.get_running_loop().time() > deadline:
+            tell("  pods have not ended in time: what they keep may come back")
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _made_at_run_time(cluster: Cluster, namespace: str, tell: Tell) -> None:
+    for resource, prefix in MADE_AT_RUN_TIME:
+        for each in await cluster.list(resource, namespace):
+            name = each["metadata"]["name"]
+            if name.startswith(prefix) and not name.startswith("dragoman-inventory-"):
+                await cluster.delete(resource, name, namespace)
+                tell(f"  deleted {resource.kind} {namespace}/{name}")
+
+
+async def _roots(cluster: Cluster, tell: Tell) -> None:
+    found = 0
+    for each in await cluster.list(CONFIG_MAPS, label_selector="istio.io/config=true"):
+        metadata = each["metadata"]
+        if metadata["name"] in _ROOTS:
+            await cluster.delete(CONFIG_MAPS, metadata["name"], metadata["namespace"])
+            found += 1
+    if found:
+        tell(f"  deleted {found} ConfigMaps of trust ({', '.join(_ROOTS)})")
+    try:
+        await cluster.delete(CLUSTER_TRUST_BUNDLES, "istio.io:istiod-ca:root-cert")
+    except ApiError as error:
+        # Not every cluster has the kind.
+        if not error.not_found:
+            raise
+
+
+async def _namespace(cluster: Cluster, name: str, tell: Tell) -> None:
+    for resource in (PODS, SERVICES, SERVICE_ACCOUNTS, SECRETS, CONFIG_MAPS):
+        others = [
+            each["metadata"]["name"]
+            for each in await cluster.list(resource, name)
+            if each["metadata"]["name"] not in _OF_KUBERNETES and "deletionTimestamp" not in each["metadata"]
+        ]
+        if others:
+            tell(f"  the namespace {name} stays: {resource.kind} {others[0]} and perhaps more are not ours")
+            return
+    await cluster.delete(NAMESPACES, name)
+    tell(f"  deleted Namespace {name}")
