@@ -4,8 +4,9 @@ Certificates as SDS secrets are in `ca.secrets`, apart, so that whoever only sig
 """
 
 from ca.authority import DEFAULT_LIFETIME, MAX_LIFETIME, Authority, AuthorityError, new_root
+from ca.authority_files import RootStoreError
 from ca.identity import InvalidIdentityError, SpiffeId, WorkloadIdentity
-from ca.root_store import RootStoreError, load, load_or_create
+from ca.root_store import load, load_or_create
 from ca.workload_certificates import IssuedCertificate, NotHeldError, WorkloadCertificates
 
 __all__ = [

@@ -7,6 +7,7 @@ the other: what does not belong together is read again before it is complained a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,8 @@ from typing import Final
 from cryptography import x509
 
 from ca.authority import Authority
-from ca.root_store import RootStoreError, load
+from ca.authority_files import RootStoreError, parse
+from ca.root_store import load
 
 CRL: Final = "ca-crl.pem"  # Istio: security/pkg/pki/ca, CACRLFile
 _LARGEST: Final = 4 << 20
@@ -22,10 +24,15 @@ _LARGEST: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the folder holds: a CA, and lists of what it revokes."""
+    """What the operator gives: a CA, and lists of what it revokes."""
 
     authority: Authority
     revoked: tuple[x509.CertificateRevocationList, ...] = ()
+
+    @classmethod
+    def of(cls, files: Mapping[str, bytes], place: str) -> Given:
+        """What files by name hold, such as the data of a Secret. Raises `RootStoreError`."""
+        return cls(parse(files, place), _revoked(files[CRL], f"{place}/{CRL}") if CRL in files else ())
 
 
 class PluggedIn:
@@ -72,11 +79,7 @@ class PluggedIn:
             return Given(authority)
         except OSError as error:
             raise RootStoreError(f"cannot read {path}: {error.strerror}") from error
-        try:
-            revoked = tuple(map(x509.load_pem_x509_crl, _blocks(crl)))
-        except ValueError as error:
-            raise RootStoreError(f"{path} holds no PEM revocation list: {error}") from error
-        return Given(authority, revoked)
+        return Given(authority, _revoked(crl, str(path)))
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
@@ -89,6 +92,13 @@ class PluggedIn:
             # It is being replaced: what is missing is told by `load`.
             digest.update(b"unreadable")
         return digest.hexdigest()
+
+
+def _revoked(pem: bytes, place: str) -> tuple[x509.CertificateRevocationList, ...]:
+    try:
+        return tuple(map(x509.load_pem_x509_crl, _blocks(pem)))
+    except ValueError as error:
+        raise RootStoreError(f"{place} holds no PEM revocation list: {error}") from error
 
 
 def _blocks(pem: bytes) -> list[bytes]:

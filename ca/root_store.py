@@ -1,9 +1,4 @@
-"""The authority on disk: a directory with Istio's file names, ours to create or plugged in by the operator.
-
-`ca-cert.pem` signs with `ca-key.pem`; `root-cert.pem` is the trust bundle; `cert-chain.pem` leads from the signing
-certificate to the root (Istio: "Plug in CA Certificates"). A `kubernetes.io/tls` layout (`tls.crt`, `tls.key`,
-`ca.crt`) is read too.
-"""
+"""The authority on disk: a directory with files of Istio's names, ours to create or plugged in by the operator."""
 
 from __future__ import annotations
 
@@ -12,35 +7,11 @@ import os
 import shutil
 import stat
 import tempfile
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from ca.authority import Authority, AuthorityError, key_pem, new_root, pem
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    certificate: str
-    key: str
-    root: str
-    chain: str | None
-
-    def required(self) -> tuple[str, ...]:
-        return (self.certificate, self.key, self.root)
-
-
-_ISTIO: Final = _Layout("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
-_KUBERNETES_TLS: Final = _Layout("tls.crt", "tls.key", "ca.crt", None)
-
-
-class RootStoreError(AuthorityError):
-    """The directory holds no usable authority. `str()` names the file and the remedy; never a key."""
+from ca.authority import Authority, new_root
+from ca.authority_files import ISTIO, RootStoreError, files_of, layout_of, parse
 
 
 def load_or_create(directory: Path, trust_domain: str, *, now: datetime) -> Authority:
@@ -60,20 +31,14 @@ def load(directory: Path, *, private: bool = True) -> Authority:
     `private=False` accepts such a key: files of a Kubernetes Secret volume are 0644 by default, and there the pod
     decides who reads them.
     """
-    layout = _layout_of(directory)
+    if not directory.is_dir():
+        raise RootStoreError(f"{directory} is not a directory")
+    layout = layout_of(os.listdir(directory), str(directory))
     if private:
         _require_private(directory, layout.key)
-    certificates = _certificates(directory, layout.certificate)
-    roots = tuple(_certificates(directory, layout.root))
-    chain = certificates
-    if layout.chain is not None and (directory / layout.chain).exists():
-        chain = certificates[:1] + _certificates(directory, layout.chain)
-    # Bundles repeat the signing certificate, or end in the root; peers need neither twice, and have the root already.
-    intermediates = tuple(dict.fromkeys(c for c in chain if c not in roots))
-    try:
-        return Authority(certificates[0], _key(directory, layout.key), roots, intermediates)
-    except AuthorityError as error:
-        raise RootStoreError(f"{directory}: {error}") from error
+    return parse(
+        {name: _read(directory / name) for name in layout.names() if (directory / name).exists()}, str(directory)
+    )
 
 
 def create(directory: Path, authority: Authority) -> None:
@@ -85,11 +50,8 @@ def create(directory: Path, authority: Authority) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))  # 0700
     try:
-        chain = authority.intermediates or (authority.certificate,)
-        _write(staged / _ISTIO.key, key_pem(authority.key), 0o600)
-        _write(staged / _ISTIO.certificate, pem([authority.certificate]), 0o644)
-        _write(staged / "cert-chain.pem", pem(chain), 0o644)
-        _write(staged / _ISTIO.root, authority.roots_pem, 0o644)
+        for name, content in files_of(authority).items():
+            _write(staged / name, content, 0o600 if name == ISTIO.key else 0o644)
         # rename() replaces an empty directory in one step and refuses any other.
         os.rename(staged, directory)
     except OSError as error:
@@ -101,19 +63,6 @@ def create(directory: Path, authority: Authority) -> None:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _layout_of(directory: Path) -> _Layout:
-    if not directory.is_dir():
-        raise RootStoreError(f"{directory} is not a directory")
-    for layout in (_ISTIO, _KUBERNETES_TLS):
-        missing = [name for name in layout.required() if not (directory / name).exists()]
-        if not missing:
-            return layout
-        if len(missing) < len(layout.required()):
-            raise RootStoreError(f"{directory} is incomplete: {', '.join(missing)} missing")
-    expected = " or ".join(", ".join(layout.required()) for layout in (_ISTIO, _KUBERNETES_TLS))
-    raise RootStoreError(f"{directory} holds no CA: expected {expected}")
-
-
 def _require_private(directory: Path, key: str) -> None:
     path = directory / key
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -122,25 +71,6 @@ def _require_private(directory: Path, key: str) -> None:
     mode = stat.S_IMODE(directory.stat().st_mode)
     if mode & 0o022:
         raise RootStoreError(f"{directory} has mode {mode:04o}, others may replace the CA: chmod 700 it")
-
-
-def _certificates(directory: Path, name: str) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(_read(directory / name))
-    except ValueError as error:
-        raise RootStoreError(f"{directory / name} holds no PEM certificate: {error}") from error
-
-
-def _key(directory: Path, name: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    path = directory / name
-    try:
-        key = load_pem_private_key(_read(path), password=None)
-    except (ValueError, TypeError):
-        # The cause could quote the file.
-        raise RootStoreError(f"{path} holds no unencrypted PEM private key") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise RootStoreError(f"{path}: a key of this type is not supported, use EC or RSA")
-    return key
 
 
 def _read(path: Path) -> bytes:

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.authority import Authority, key_pem, new_root, pem
+from ca.authority_files import RootStoreError
 from ca.plugged_in import PluggedIn
-from ca.root_store import RootStoreError
 from tests.ca.conftest import NOW, issue_intermediate
 
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ca.authority import Authority, new_root, pem
-from ca.root_store import RootStoreError, create, load, load_or_create
+from ca.authority_files import RootStoreError
+from ca.root_store import create, load, load_or_create
 
 
 def key_pem(authority: Authority, encryption=NoEncryption()) -> bytes:  # noqa: B008
