@@ -50,10 +50,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What happened together: one transaction of the engine. Changes are sorted by key, reports by file and line."""
+    """What happened together: one transaction of the engine. Changes are sorted by key, reports by file and line.
+
+    `judged` are objects of which something else is to be said than before, or nothing any more.
+    """
 
     changes: tuple[Change, ...] = ()
     reports: tuple[Report, ...] = ()
+    judged: frozenset[ObjectKey] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.changes or self.reports)
+        return bool(self.changes or self.reports or self.judged)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from crds.meta import ObjectKey
+from crds.meta import Object, ObjectKey, ObjectMeta
 from crds.problem import Problem
 from dragoman.sources import inotify, problems
 from dragoman.sources.change import Batch, Report
@@ -36,6 +36,15 @@ class FileSource:
     def reports(self) -> tuple[Report, ...]:
         """All problems of the files as they are now, not only the latest."""
         return self._registry.reports()
+
+    def reports_of(self, key: ObjectKey) -> tuple[Report, ...]:
+        """All problems of one object as it is now."""
+        return tuple(report for report in self._registry.reports() if report.key == key)
+
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None:
+        """What an object in force says of itself."""
+        held = self._registry.objects.get(key)
+        return held.metadata if isinstance(held, Object) else None
 
     def location(self, key: ObjectKey) -> str | None:
         """`file:line` where the author of an object finds it; None when there is no such object."""

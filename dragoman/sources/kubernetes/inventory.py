@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from crds.kubernetes.configmap import ConfigMap
 from crds.kubernetes.namespace import Namespace
 from crds.labelselector import LabelSelector
 from crds.meshconfig import CONFIG_KEY, CONFIG_MAP, MeshConfig, parse
-from crds.meta import IstioObject, ObjectKey
+from crds.meta import IstioObject, ObjectKey, ObjectMeta
 from crds.problem import Problem, Severity
 from crds.registry import KINDS, Kind
 from dragoman.sources.change import Batch, Change, Report
@@ -26,6 +28,13 @@ REVISION: Final = "istio.io/rev"
 _SETTINGS: Final = ObjectKey("ConfigMap", *CONFIG_MAP)
 _REFERRED_TO: Final = frozenset(("Secret", "ConfigMap", "ClusterTrustBundle"))
 """Kinds of which only what others refer to is in force."""
+
+
+class _Header(msgspec.Struct):
+    metadata: ObjectMeta
+
+
+_HEADERS: Final = msgspec.json.Decoder(_Header)
 
 
 class Inventory:
@@ -43,6 +52,8 @@ class Inventory:
         self._in_force: dict[ObjectKey, Object] = {}
         self._touched: set[ObjectKey] = set()
         self._untold: set[ObjectKey] = set()
+        self._broken: dict[ObjectKey, ObjectMeta] = {}
+        """The newest versions that are no use."""
         self._selected: frozenset[str] | None = None
         """The namespaces whose objects count; None for all."""
         self._references = References()
@@ -71,6 +82,7 @@ class Inventory:
             if verdict.problems != self._problems.get(key, ()):
                 self._untold.add(key)
                 self._note(key, verdict.problems)
+            self._note_broken(key, delta.data if verdict.object is None else None)
             if delta.data is None:
                 self._held.pop(key, None)
                 self._touched.add(key)
@@ -90,11 +102,22 @@ class Inventory:
             changes = (*changes, *self._changes(moved & self._held.keys()))
         untold, self._untold = self._untold, set()
         reports = tuple(report for key in sorted(untold) for report in self._reports(key))
-        return Batch(tuple(sorted(changes, key=lambda change: change.key)), reports)
+        return Batch(tuple(sorted(changes, key=lambda change: change.key)), reports, frozenset(untold))
 
     def reports(self) -> tuple[Report, ...]:
         """Everything that is to be said of the objects as they are."""
         return tuple(report for key in sorted(self._problems) for report in self._reports(key))
+
+    def reports_of(self, key: ObjectKey) -> tuple[Report, ...]:
+        """What is to be said of one object as it is."""
+        return tuple(self._reports(key))
+
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None:
+        """What the newest version of an object says of itself, broken or not; None where there is none, or not ours."""
+        if not self._counts(key):
+            return None
+        held = self._held.get(key)
+        return self._broken.get(key) or (None if held is None else held.metadata)
 
     def location(self, key: ObjectKey) -> str | None:
         """Where the author of an object finds it, if that is not what it is called."""
@@ -111,6 +134,13 @@ class Inventory:
             self._problems[key] = problems
         else:
             self._problems.pop(key, None)
+
+    def _note_broken(self, key: ObjectKey, data: msgspec.Raw | None) -> None:
+        before = self._broken.pop(key, None)
+        if data is not None:
+            self._broken[key] = _HEADERS.decode(data).metadata
+        if before != self._broken.get(key):
+            self._untold.add(key)
 
     def _reports(self, key: ObjectKey) -> Iterator[Report]:
         if self._counts(key):

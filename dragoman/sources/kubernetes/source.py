@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 import structlog
 
 from crds.kubernetes import EndpointSlice, Namespace, Node, Pod, Service
-from crds.meta import ObjectKey
+from crds.meta import ObjectKey, ObjectMeta
 from crds.problem import Problem
 from crds.registry import ISTIO_KINDS, KINDS, Kind
 from dragoman.kube import ApiError, ApiResource, Cluster
@@ -123,11 +123,19 @@ class KubernetesSource:
         denied = (Report("", 0, None, problem) for _, problem in sorted(self._denied.items(), key=_path))
         return (*denied, *self._inventory.reports())
 
+    def reports_of(self, key: ObjectKey) -> tuple[Report, ...]:
+        """What is to be said of one object as it is."""
+        return self._inventory.reports_of(key)
+
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None:
+        """What the newest version of an object says of itself, broken or not; None where there is none."""
+        return self._inventory.metadata(key)
+
     def location(self, key: ObjectKey) -> str | None:
         """Where the author of an object finds it, if that is not what it is called."""
         return self._inventory.location(key)
 
-    async def synced(self) -> None:
+    async def synced(self) -> Self:
         """Wait until everything has been read once, but for what the API server refuses."""
         first = Batch()
         while True:
@@ -136,6 +144,7 @@ class KubernetesSource:
             if not self._follow_references():
                 break
         self._first = first
+        return self
 
     def load(self) -> Batch:
         """All objects, as they were when `synced` returned."""
@@ -265,7 +274,7 @@ class KubernetesSource:
     def _batch(self) -> Batch:
         batch = self._inventory.batch()
         untold, self._untold = self._untold, []
-        return Batch(batch.changes, (*untold, *batch.reports))
+        return Batch(batch.changes, (*untold, *batch.reports), batch.judged)
 
     def _settled(self, scopes: Iterable[Scope]) -> bool:
         return all(self._followed[scope].reflector.settled for scope in scopes if scope in self._followed)
@@ -301,4 +310,4 @@ def _path(item: tuple[Scope, Problem]) -> str:
 
 def _joined(one: Batch, other: Batch) -> Batch:
     changes = sorted((*one.changes, *other.changes), key=lambda change: change.key)
-    return Batch(tuple(changes), (*one.reports, *other.reports))
+    return Batch(tuple(changes), (*one.reports, *other.reports), one.judged | other.judged)
