@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography import x509
 
@@ -33,6 +33,16 @@ class Given:
     def of(cls, files: Mapping[str, bytes], place: str) -> Given:
         """What files by name hold, such as the data of a Secret. Raises `RootStoreError`."""
         return cls(parse(files, place), _revoked(files[CRL], f"{place}/{CRL}") if CRL in files else ())
+
+
+class PluggedInCa(Protocol):
+    """Where the operator keeps a CA of their own."""
+
+    def changed(self) -> Given | None:
+        """What is there if it was changed since it was last read, None if not. May take a while.
+
+        Raises `RootStoreError` once for what is no CA.
+        """
 
 
 class PluggedIn:

@@ -12,10 +12,12 @@ from cryptography import x509
 
 from ca.authority import DEFAULT_LIFETIME, Authority, new_root
 from ca.keeper import Keeper
-from ca.plugged_in import PluggedIn
+from ca.plugged_in import Given, PluggedIn, PluggedInCa
 from ca.root_store import load
 from ca.rotation import OVERLAP
-from ca.store import FileStore
+from ca.store import FileStore, Store
+from dragoman.kube import Cluster
+from dragoman.operator.ca_secret import PluggedInSecret, SecretStore
 
 TRUST_DOMAIN: Final = "cluster.local"
 """Whom a new root names as its organisation. What certificates say comes from MeshConfig.trustDomain."""
@@ -25,7 +27,7 @@ _PARTS: Final = ("ca-key.pem", "ca-cert.pem", "cert-chain.pem", "root-cert.pem")
 
 class Opened(NamedTuple):
     keeper: Keeper
-    plugged_in: PluggedIn | None
+    plugged_in: PluggedInCa | None
     revoked: tuple[x509.CertificateRevocationList, ...]
 
 
@@ -46,8 +48,7 @@ async def open_ca(
     Raises `AuthorityError`, `OSError`.
     """
     now = datetime.now(UTC)
-    # Random, so that a replica that crashed is not taken for the one that follows it.
-    replica = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+    replica = replica_name()
     store = FileStore(state_file(state))
     if plugged_in is None:
         keeper = Keeper(store, replica, lifetime=lifetime, overlap=overlap, renew=new_self_signed)
@@ -55,11 +56,51 @@ async def open_ca(
         _forget_parts(state / "ca")
         return Opened(keeper, None, ())
     folder = PluggedIn(plugged_in)
-    given = folder.read()
+    return await _given(folder, folder.read(), store, replica, lifetime, overlap)
+
+
+async def open_ca_of_cluster(
+    cluster: Cluster,
+    namespace: str,
+    plugged_in: Path | None,
+    replica: str,
+    *,
+    lifetime: timedelta = DEFAULT_LIFETIME,
+    overlap: timedelta = OVERLAP,
+) -> Opened:
+    """The CA of a control plane in a cluster: the operator's own (a folder, else the Secret `cacerts`), the one that is
+    kept in the Secret `istio-ca-secret`, Istio's included, or a new self-signed root.
+
+    Raises `AuthorityError`, `OSError`.
+    """
+    now = datetime.now(UTC)
+    store = SecretStore(cluster, namespace)
+    if plugged_in is not None:
+        folder = PluggedIn(plugged_in)
+        return await _given(folder, folder.read(), store, replica, lifetime, overlap)
+    secret = PluggedInSecret(cluster, namespace)
+    given = await secret.read()
+    if given is None:
+        keeper = Keeper(store, replica, lifetime=lifetime, overlap=overlap, renew=new_self_signed)
+        await keeper.open(lambda: store.kept_before() or new_self_signed(now), now)
+        return Opened(keeper, None, ())
+    return await _given(secret, given, store, replica, lifetime, overlap)
+
+
+async def _given(
+    ca: PluggedInCa, given: Given, store: Store, replica: str, lifetime: timedelta, overlap: timedelta
+) -> Opened:
+    """The operator's own CA, which the state goes over to."""
+    now = datetime.now(UTC)
     keeper = Keeper(store, replica, lifetime=lifetime, overlap=overlap)
     await keeper.open(lambda: given.authority, now)
     await keeper.offer(given.authority, now)
-    return Opened(keeper, folder, given.revoked)
+    return Opened(keeper, ca, given.revoked)
+
+
+def replica_name() -> str:
+    """This process; random, so that one that crashed is not taken for the one that follows it."""
+    return f"{socket.gethostname()}-{secrets.token_hex(3)}"
 
 
 def new_self_signed(now: datetime) -> Authority:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import signal
-import socket
 from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
 from ca import core_dumps
 from ca.authority import MAX_LIFETIME, AuthorityError
 from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
-from dragoman.cli.ca_state import Opened, open_ca
+from dragoman.cli.ca_state import Opened, open_ca, open_ca_of_cluster, replica_name
 from dragoman.cli.callers import TrustedCallers, authenticators, ip_address, keep_root_file, trusted_callers
 from dragoman.cli.durations import duration
 from dragoman.cli.file_limit import raise_file_limit
@@ -30,7 +28,8 @@ from dragoman.cli.rejections import tell_credential, tell_failure, tell_nack, te
 from dragoman.cli.sockets import private_socket
 from dragoman.cli.state import default_state_folder
 from dragoman.debug.server import DebugServer
-from dragoman.kube import Cluster, ConnectionConfigError, in_a_pod
+from dragoman.kube import ApiError, Cluster, ConnectionConfigError, in_a_pod
+from dragoman.operator.ca_secret import PluggedInSecret
 from dragoman.operator.operator import Operator, OperatorSettings
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.key_sets import KeyFetching
@@ -44,6 +43,12 @@ _INSECURE = (
     "warning: {address} is plaintext and not only for this machine: whoever reaches it can read the configuration of "
     "every proxy. No private key is given over it, so proxies that use it cannot speak mutual TLS."
 )
+
+
+_API_SERVER_AGAIN: Final = 2.0
+"""Seconds between attempts to reach an API server without which nothing can begin."""
+
+_Done = TypeVar("_Done")
 
 
 class _ClusterSettings(NamedTuple):
@@ -348,13 +353,24 @@ def _account(text: str) -> tuple[str, str]:
     return namespace, name
 
 
-async def _open_ca(settings: _Settings) -> Opened:
-    try:
-        return await open_ca(
-            settings.state, settings.ca_dir, lifetime=settings.certificate_lifetime, overlap=settings.ca_overlap
-        )
-    except (AuthorityError, OSError) as error:
-        raise fail(f"no certificate authority: {error}") from None
+async def _open_ca(settings: _Settings, cluster: Cluster | None, replica: str) -> Opened:
+    lifetime, overlap = settings.certificate_lifetime, settings.ca_overlap
+    told = ""
+    while True:
+        try:
+            if cluster is None or settings.cluster is None:
+                return await open_ca(settings.state, settings.ca_dir, lifetime=lifetime, overlap=overlap)
+            namespace = settings.cluster.namespace
+            return await open_ca_of_cluster(
+                cluster, namespace, settings.ca_dir, replica, lifetime=lifetime, overlap=overlap
+            )
+        except (AuthorityError, OSError) as error:
+            if not (isinstance(error.__cause__, ApiError) and error.__cause__.unavailable):
+                raise fail(f"no certificate authority: {error}") from None
+            if told != str(error):
+                tell(f"waiting for the API server: {error}")
+            told = str(error)
+        await asyncio.sleep(_API_SERVER_AGAIN)
 
 
 async def _serve(settings: _Settings) -> None:
@@ -365,7 +381,10 @@ async def _serve(settings: _Settings) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
         cluster = await _connect(settings.cluster, stack)
-        opened = await _open_ca(settings)
+        replica = replica_name()
+        opened = await _unless(stopped, _open_ca(settings, cluster, replica))
+        if opened is None:
+            return
         source, told_as = await _source(settings, cluster, stack)
         plane = ControlPlane(
             source,
@@ -392,7 +411,7 @@ async def _serve(settings: _Settings) -> None:
             raise fail(f"cannot listen on {settings.http} (--http-address): {error.strerror or error}") from None
         stack.push_async_callback(debug.stop)
         tell(f"debug pages at http://{settings.http._replace(port=port)}/")
-        if isinstance(source, KubernetesSource) and not await _first(source.synced(), stopped):
+        if isinstance(source, KubernetesSource) and await _unless(stopped, source.synced()) is None:
             return
         try:
             batch = await plane.load()
@@ -408,8 +427,11 @@ async def _serve(settings: _Settings) -> None:
         tell(f"serving proxies at {', '.join(bound)}")
         duties = [plane.run()]
         if cluster is not None and settings.cluster is not None:
-            duties.append(Operator(cluster, plane, _operator_settings(settings.cluster)).run())
-        await _first(_all(duties), stopped)
+            operator = OperatorSettings(settings.cluster.namespace, replica, settings.cluster.revision)
+            duties.append(Operator(cluster, plane, operator).run())
+        if isinstance(opened.plugged_in, PluggedInSecret):
+            duties.append(opened.plugged_in.run())
+        await _unless(stopped, _all(duties))
         tell("stopping")
 
 
@@ -434,29 +456,23 @@ async def _source(
     return FileSource(settings.config), str(settings.config)
 
 
-def _operator_settings(settings: _ClusterSettings) -> OperatorSettings:
-    # The pod's name is that of its host; random, so that one that crashed is not taken for the one that follows it.
-    replica = f"{socket.gethostname()}-{secrets.token_hex(3)}"
-    return OperatorSettings(settings.namespace, replica, settings.revision)
-
-
 async def _all(duties: Iterable[Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for duty in duties:
             tasks.create_task(duty)
 
 
-async def _first(duty: Coroutine[Any, Any, None], stopped: asyncio.Event) -> bool:
-    """See to a duty until it is done or we are told to stop, False then; raises what went wrong with it."""
+async def _unless(stopped: asyncio.Event, duty: Coroutine[Any, Any, _Done]) -> _Done | None:
+    """See to a duty; None if we are told to stop before it is done. Raises what went wrong with it."""
     running = asyncio.create_task(duty)
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if done := running.done():
-        running.result()
-    for task in (running, stopping):
-        task.cancel()
-    await asyncio.gather(running, stopping, return_exceptions=True)
-    return done
+    try:
+        return running.result() if running.done() else None
+    finally:
+        for task in (running, stopping):
+            task.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
 
 
 async def _listen_securely(plane: ControlPlane, where: HostPort, names: tuple[str, ...]) -> str:

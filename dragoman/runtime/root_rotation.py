@@ -12,7 +12,7 @@ import structlog
 
 from ca.authority import Authority, AuthorityError
 from ca.keeper import Keeper
-from ca.plugged_in import PluggedIn
+from ca.plugged_in import PluggedInCa
 from ca.rotation import Rotation, signs_under
 from ca.rotation import name_of as root_name
 from ca.trust_ledger import TrustLedger
@@ -43,7 +43,7 @@ class RootRotation:
         identities: Identities,
         sessions: Iterable[ProxySession],
         connections: Callable[[], Iterable[ConnectionStatus]],
-        plugged_in: PluggedIn | None = None,
+        plugged_in: PluggedInCa | None = None,
     ) -> None:
         self._keeper = keeper
         self._identities = identities
