@@ -29,6 +29,8 @@ _COMMANDS: Final = {
     "agent": "agent:agent",
     "proxy-status": "inspect.proxy_status:proxy_status",
     "proxy-config": "inspect.proxy_config:app",
+    "describe": "inspect.describe:app",
+    "authz": "inspect.authz:app",
     "xds": "xds:group",
     "ca": "ca:app",
     "version": "version:version",

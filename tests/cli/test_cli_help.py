@@ -7,6 +7,9 @@ import pytest
 from tests.cli.cli_runs import run
 
 COMMANDS = [
+    "install",
+    "uninstall",
+    "precheck",
     "serve",
     "demo",
     "translate",
@@ -16,6 +19,8 @@ COMMANDS = [
     "agent",
     "proxy-status",
     "proxy-config",
+    "describe",
+    "authz",
     "xds",
     "ca",
     "version",

@@ -8,54 +8,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import typer
 
 from dragoman.cli.debug_client import NoAnswerError, fetch
 from dragoman.cli.inspect.where import DEBUG_ADDRESS, Where
 
-if TYPE_CHECKING:
-    from dragoman.kube.resource import ApiResource
-
 _SECONDS: Final = 3.0
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def complete_proxy(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of proxies as `POD.NAMESPACE`; those in the namespace that was chosen as `POD`."""
-    where = _where(ctx)
-    if where is None:
-        return []
-    if where.address is None and where.cluster_is_configured:
-        from dragoman.kube.resources import PODS
-
-        names = _of_cluster(where, PODS)
-    else:
-        try:
-            statuses = fetch(where.address or DEBUG_ADDRESS, "/debug/syncz", token=where.token)
-        except NoAnswerError:
-            return []
-        names = [status["proxy"] for status in statuses]
-    return [name for name in names if name.startswith(incomplete)]
+    """Names of proxies as `POD.NAMESPACE`; of those in the namespace that was chosen as `POD`. Without a
+    cluster those of connected proxies, in one those of all pods."""
+    return _complete(ctx, incomplete, "pods", "/debug/syncz", lambda status: str(status["proxy"]))
 
 
 def complete_service(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of services as `SERVICE.NAMESPACE`; those in the namespace that was chosen as `SERVICE`."""
+    """Names of services as `SERVICE.NAMESPACE`; of those in the namespace that was chosen as `SERVICE`."""
+
+    def name(service: Any) -> str:
+        return f"{service['Attributes']['Name']}.{service['Attributes']['Namespace']}"
+
+    return _complete(ctx, incomplete, "services", "/debug/registryz", name)
+
+
+def _complete(ctx: typer.Context, incomplete: str, plural: str, page: str, name: Callable[[Any], str]) -> list[str]:
     where = _where(ctx)
     if where is None:
         return []
     if where.address is None and where.cluster_is_configured:
-        from dragoman.kube.resources import SERVICES
-
-        names = _of_cluster(where, SERVICES)
+        names = _of_cluster(where, plural)
     else:
         try:
-            services = fetch(where.address or DEBUG_ADDRESS, "/debug/registryz", token=where.token)
+            names = sorted(map(name, fetch(where.address or DEBUG_ADDRESS, page, token=where.token)))
         except NoAnswerError:
             return []
-        names = [f"{each['Attributes']['Name']}.{each['Attributes']['Namespace']}" for each in services]
-    return [name for name in names if name.startswith(incomplete)]
+    return [each for each in names if each.startswith(incomplete)]
 
 
 def _where(ctx: typer.Context) -> Where | None:
@@ -67,9 +58,12 @@ def _where(ctx: typer.Context) -> Where | None:
         return None
 
 
-def _of_cluster(where: Where, resource: ApiResource) -> list[str]:
+def _of_cluster(where: Where, plural: str) -> list[str]:
     async def listed() -> list[str]:
         from dragoman.kube.cluster import Cluster
+        from dragoman.kube.resources import PODS, SERVICES
+
+        resource = {each.plural: each for each in (PODS, SERVICES)}[plural]
 
         async with asyncio.timeout(_SECONDS), await Cluster.connect(where.kubeconfig, where.context) as cluster:
             path = resource.path(where.namespace)

@@ -1,0 +1,1 @@
+"""What the mesh's objects mean for one pod or one service: what `dragoman describe` shows."""
