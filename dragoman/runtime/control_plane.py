@@ -21,9 +21,9 @@ from ca.audit import Audit
 from ca.authority import DEFAULT_LIFETIME, Authority
 from ca.caller import Caller
 from ca.keeper import Keeper
-from ca.plugged_in import PluggedIn
+from ca.plugged_in import PluggedInCa
 from ca.workload_certificates import WorkloadCertificates
-from crds.meta import ObjectKey
+from crds.meta import ObjectKey, ObjectMeta
 from crds.problem import Severity
 from dragoman.callers.authenticators import Authenticator, Authenticators
 from dragoman.callers.client_certificate import ClientCertificate
@@ -50,6 +50,7 @@ from dragoman.runtime.programming import Programming
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.root_rotation import RootRotation
 from dragoman.runtime.sessions import ProxySession, Sessions
+from dragoman.runtime.statuses import Statuses
 from dragoman.runtime.trust_domains import TrustDomains
 from dragoman.sources.change import Batch, Report
 from xds import Limits, Node, Peer, Refused, Resource, View, XdsServer
@@ -78,6 +79,8 @@ class Source(Protocol):
     def load(self) -> Batch: ...
     def watch(self) -> AsyncIterator[Batch]: ...
     def reports(self) -> tuple[Report, ...]: ...
+    def reports_of(self, key: ObjectKey) -> tuple[Report, ...]: ...
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None: ...
     def location(self, key: ObjectKey) -> str | None: ...
 
 
@@ -129,7 +132,7 @@ class ControlPlane:
         quarantine: QuarantineStore | None = None,
         certificate_lifetime: timedelta = DEFAULT_LIFETIME,
         keeper: Keeper | None = None,
-        plugged_in: PluggedIn | None = None,
+        plugged_in: PluggedInCa | None = None,
         trusted_node_accounts: frozenset[tuple[str, str]] = frozenset(),
         authenticators: Callable[[TrustDomains], Sequence[Authenticator]] = _by_certificate,
         on_batch: Callable[[Batch], None] = lambda batch: None,
@@ -155,6 +158,7 @@ class ControlPlane:
         self.credentials = Credentials(self.world.objects, self._tell_credential)
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
         self.programming = Programming(self.graph, self.mounted, self.world.objects, self.rejected_of)
+        self.statuses = Statuses(self.graph, self.world.objects, source, self.programming)
         self.observer = StreamObserver(self.registry, self.rejected, self._tell_nack, self.programming.answered)
         self.trust_domains = TrustDomains(self.graph)
         self._added_roots = AddedRoots(self.graph, self.identities)
@@ -279,6 +283,7 @@ class ControlPlane:
                     tx.set(*cell)
                 await asyncio.sleep(0)
             await self._finish(tx, frozenset(change.key for change in changes))
+        self.statuses.took(listed)
         for batch in listed:
             self._on_batch(batch)
 
