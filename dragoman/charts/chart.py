@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -28,6 +28,13 @@ class Release:
     name: str
     namespace: str
     api_versions: frozenset[str] = frozenset()
+
+
+class Rendered(NamedTuple):
+    """An object, and the text that it was read from, comments included."""
+
+    document: dict[str, Any]
+    text: str
 
 
 class Chart:
@@ -67,7 +74,7 @@ class Chart:
         schema.check(self.name, self._schema, result)
         return result
 
-    def render(self, over: Values, release: Release) -> list[dict[str, Any]]:
+    def render(self, over: Values, release: Release) -> list[Rendered]:
         """The Kubernetes objects, file by file. Raises ChartError."""
         about = {
             "Values": numbers_as_floats(self.values(over)),
@@ -80,16 +87,18 @@ class Chart:
             "Capabilities": {"APIVersions": {"Has": lambda version: version in release.api_versions}},
             "Files": {"Get": lambda path: self._files.get(path, "")},
         }
-        found: list[dict[str, Any]] = []
+        found: list[Rendered] = []
         for name, template in self._templates.items():
             if not name.startswith("_") and name.endswith(".yaml"):
                 found += _documents(template.file, render(template, about, self._named))
         return found
 
 
-def _documents(file: str, text: str) -> Sequence[dict[str, Any]]:
-    try:
-        documents = [yaml.load(part, Loader=yaml.CSafeLoader) for part in _DOCUMENTS.split(text)]
-    except yaml.YAMLError as error:
-        raise ChartError(f"{file}: rendered to what is no YAML: {error}") from None
-    return [document for document in documents if document]
+def _documents(file: str, text: str) -> Iterator[Rendered]:
+    for part in _DOCUMENTS.split(text):
+        try:
+            document = yaml.load(part, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            raise ChartError(f"{file}: rendered to what is no YAML: {error}") from None
+        if document:
+            yield Rendered(document, part.strip("\n"))

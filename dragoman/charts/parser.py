@@ -46,15 +46,16 @@ class _File:
         self._name, self._parts = name, found
         self.defined: dict[str, Body] = {}
 
-    def body(self, ends: tuple[str, ...]) -> tuple[Body, _Tokens | None]:
-        """Nodes up to one of the words `ends`, and the action that has it; without `ends`, to the end of the file."""
+    def body(self, ends: tuple[str, ...], line: int = 1) -> tuple[Body, _Tokens | None]:
+        """Nodes up to one of the words `ends`, and the action that has it; without `ends`, to the end of the file.
+
+        `line` is where the block began.
+        """
         nodes: list[Node] = []
-        line = 1
         for part in self._parts:
             if isinstance(part, str):
                 nodes.append(Text(part))
                 continue
-            line = part.line
             tokens = _Tokens(self._name, part)
             word = tokens.word()
             if word in ends:
@@ -74,19 +75,19 @@ class _File:
                 variable = tokens.variables()
                 value = tokens.pipeline()
                 tokens.finish()
-                body, otherwise = self._bodies()
+                body, otherwise = self._bodies(tokens.line)
                 return With(value, variable[-1] if variable else None, body, otherwise)
             case "range":
                 names = tokens.variables()
                 items = tokens.pipeline()
                 tokens.finish()
-                body, otherwise = self._bodies()
+                body, otherwise = self._bodies(tokens.line)
                 key = names[0] if len(names) == 2 else None
                 return Range(items, key, names[-1] if names else None, body, otherwise, tokens.line)
             case "define":
                 name = tokens.take("string")
                 tokens.finish()
-                self.defined[_string(name.text)], _ = self.body(("end",))
+                self.defined[_string(name.text)], _ = self.body(("end",), tokens.line)
                 return None
             case "end" | "else":
                 raise TemplateError(self._name, tokens.line, f"unexpected {{{{ {word} }}}}")
@@ -95,18 +96,18 @@ class _File:
     def _if(self, tokens: _Tokens) -> If:
         condition = tokens.pipeline()
         tokens.finish()
-        body, otherwise = self._bodies()
+        body, otherwise = self._bodies(tokens.line)
         return If(condition, body, otherwise)
 
-    def _bodies(self) -> tuple[Body, Body]:
-        body, ended = self.body(("else", "end"))
+    def _bodies(self, line: int) -> tuple[Body, Body]:
+        body, ended = self.body(("else", "end"), line)
         if ended is None or ended.skip("word", "end"):
             return body, ()
         ended.take("word")
         if ended.skip("word", "if"):
             return body, (self._if(ended),)
         ended.finish()
-        otherwise, _ = self.body(("end",))
+        otherwise, _ = self.body(("end",), ended.line)
         return body, otherwise
 
 

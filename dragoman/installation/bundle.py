@@ -94,7 +94,7 @@ def _shared(component: Component, values: Values) -> Values:
 
 
 def _rendered(component: Component, values: Values, release: Release) -> list[Part]:
-    return [Part(component, _managed(document)) for document in _chart(component).render(values, release)]
+    return [Part(component, _managed(each.document)) for each in _chart(component).render(values, release)]
 
 
 def _chart(component: Component) -> Chart:
