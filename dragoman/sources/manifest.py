@@ -155,17 +155,21 @@ def _kept(manifest: Manifest, entry: Entry) -> bool:
 
 def _claims(documents: tuple[Document, ...], before: Manifest) -> dict[ObjectKey, Claim]:
     claims: dict[ObjectKey, Claim] = {}
+    broken: dict[ObjectKey, int] = {}
     unrecognised = False
     for document in documents:
         for entry in document.entries:
-            if entry.broken and entry.key is None:
+            if entry.object is not None and entry.key is not None:
+                claims.setdefault(entry.key, Claim(document.line, entry.object))
+            elif entry.key is not None:
+                broken.setdefault(entry.key, document.line)
+            elif entry.broken:
                 unrecognised = True
-            if entry.key is None or entry.key in claims:
-                continue
-            if entry.object is not None:
-                claims[entry.key] = Claim(document.line, entry.object)
-            elif last_good := before.claims.get(entry.key):
-                claims[entry.key] = Claim(document.line, last_good.object)
+    for key, line in broken.items():
+        # What can be read, elsewhere in the file, goes before what could be read once.
+        if key not in claims and (last_good := before.claims.get(key)):
+            claims[key] = Claim(line, last_good.object)
+    claims = dict(sorted(claims.items(), key=lambda item: item[1].line))
     if unrecognised:
         for key, claim in before.claims.items():
             claims.setdefault(key, replace(claim, presumed=True))

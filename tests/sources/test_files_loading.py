@@ -106,6 +106,12 @@ def test_the_last_good_version_of_an_invalid_object_stays_in_force() -> None:
     assert file.write(entry("y", "three.example")) == ({"x": "-"}, [])
 
 
+def test_a_document_that_can_be_read_goes_before_the_last_good_of_a_broken_one_above_it() -> None:
+    file = File(Registry(), "a")
+    file.write(invalid("x"), entry("x", "one.example"))
+    assert file.write(invalid("x"), entry("x", "two.example")) == ({"x": "two.example"}, [])
+
+
 def test_a_document_that_cannot_be_recognised_may_be_any_so_nothing_is_dropped() -> None:
     file = File(Registry(), "a")
     file.write(entry("x"), entry("y"), entry("z"))
