@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.support.api_server"]
+pytest_plugins = ["tests.support.api_server", "tests.support.custom_resources"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

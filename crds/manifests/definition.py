@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crds.manifests.descriptions import summary
+from crds.manifests.rules import CONSTRAINTS
 from crds.manifests.schema import schema_of
 from crds.manifests.status import STATUS
 from crds.meta import IstioObject
@@ -32,8 +33,9 @@ _CONDITIONS = ("Accepted", "Programmed")
 """Columns of ours, for `kubectl get -o wide`."""
 
 _WITHOUT_SPEC = frozenset(
-    ("ServiceEntry", "ProxyConfig", "AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
+    ("EnvoyFilter", "ProxyConfig", "AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "Telemetry")
 )
+"""Kinds of which an object without a spec means something."""
 
 
 def definition(kind: type[IstioObject]) -> dict[str, Any]:
@@ -83,10 +85,12 @@ def definitions() -> list[dict[str, Any]]:
 
 def _schema(kind: type[IstioObject]) -> dict[str, Any]:
     spec = message_of(kind).fields["spec"].shape
+    here = CONSTRAINTS[kind].fields["spec"] if kind in CONSTRAINTS else {}
     return {
         "type": "object",
         "description": summary(kind),
-        "properties": {"spec": {"description": "What is wanted.", **schema_of(spec)}, "status": STATUS},
+        "properties": {"spec": {"description": "What is wanted.", **schema_of(spec, here)}, "status": STATUS},
+        **({} if kind.__name__ in _WITHOUT_SPEC else {"required": ["spec"]}),
     }
 
 

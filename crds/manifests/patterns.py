@@ -13,8 +13,14 @@ _LABEL = "[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
 _HOST_LABEL = "[a-zA-Z0-9_](?:[-a-zA-Z0-9_]{0,61}[a-zA-Z0-9_])?"
 _DOMAIN = rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?"
 _WILDCARD = rf"\*(?:-*{_HOST_LABEL})?\.{_DOMAIN}"
-_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_IPV6 = r"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_IPV6 = rf"[0-9A-Fa-f:]*:[0-9A-Fa-f:]*(?:{_IPV4})?"
+_CIDR = rf"{_IPV4}(?:/0*(?:3[0-2]|[12]?[0-9]))?|{_IPV6}(?:/0*(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
+# Envoy: source/extensions/path/uri_template_lib; crds.validate.authorizationpolicy says the same of templates.
+_SEGMENTS = "(?:/[a-zA-Z0-9._~%!$&'()+,;:@=-]*)*"
+_ONE = rf"/\{{\*\}}{_SEGMENTS}"
+_TEMPLATE = rf"{_SEGMENTS}(?:(?:{_ONE}){{0,5}}|(?:{_ONE}){{0,4}}/\{{\*\*\}}{_SEGMENTS})"
 _HEADER = "[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _UNIX = r"unix://[/@][\s\S]*"
 
@@ -52,7 +58,11 @@ GATEWAY_HOST: Final = text(rf"(?:(?:\*|\.|{_LABEL})/)?(?:\*|{_WILDCARD}|{_DOMAIN
 EGRESS_HOST: Final = text(rf"(?:\*|\.|~|~?{_LABEL})/(?:\*|{_WILDCARD}|{_DOMAIN})")
 SUBJECT_NAME: Final = text(rf"\*|{_WILDCARD}|{_DOMAIN}|{_IPV6}|[\s\S]*://[\s\S]*")
 EXPORT_TO: Final = text(rf"[.*~]|{_LABEL}")
-CIDR: Final = text(rf"(?:{_IPV4}|{_IPV6})(?:/[0-9]{{1,3}})?")
+CIDR: Final = text(_CIDR)
+SHORT_CIDR: Final = text(_CIDR, maxLength=64)
+"""The same for rules in CEL that look into it, whose cost depends on its length."""
+PATH: Final = text(rf"[^{{}}]+|{_TEMPLATE}")
+"""A path, perhaps with `*`, or a template of paths."""
 BIND: Final = optional(rf"{_IPV4}|{_IPV6}|{_UNIX}")
 BIND_ADDRESS: Final = optional(rf"{_IPV4}|{_IPV6}")
 LOCAL_ENDPOINT: Final = optional(

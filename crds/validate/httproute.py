@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from crds.codes import problem
 from crds.grpcstatus import GRPC_STATUSES
 from crds.problem import Problem
@@ -116,8 +118,8 @@ def _match(match: HTTPMatchRequest, path: str) -> Iterator[Problem]:
             elif field != "queryParams" and not name.startswith("@request.auth.claims"):
                 yield from names.header(name, where, pseudo=frozenset((":authority", ":method", ":path", ":scheme")))
             # Istio reads the regex "*" as: the value is present.
-            if held.regex != "*":
-                yield from bounds.string_match(held, where)
+            present = msgspec.structs.replace(held, regex=".*") if held.regex == "*" else held
+            yield from bounds.string_match(present, where)
     yield from bounds.port(match.port, f"{path}.port")
     yield from names.labels(match.source_labels, f"{path}.sourceLabels")
     yield from routes.gateways(match.gateways, f"{path}.gateways")

@@ -35,6 +35,8 @@ def is_wildcard_domain(text: str) -> bool:
     """A domain name, or one whose first label is or begins with `*` (`*`, `*.example.com`, `*-a.example.com`)."""
     if text == "*":
         return True
+    if len(text) > 256:
+        return False
     if not text.startswith("*"):
         return is_fqdn(text)
     head, _, rest = text[1:].partition(".")

@@ -6,7 +6,7 @@ from crds.codes import problem
 from crds.problem import Problem
 from crds.trafficextension import TrafficExtension
 from crds.validate import attachment
-from crds.validate.wasmplugin import module
+from crds.validate.wasmplugin import module, traffic
 
 
 def check(obj: TrafficExtension) -> Iterator[Problem]:
@@ -16,3 +16,4 @@ def check(obj: TrafficExtension) -> Iterator[Problem]:
         yield problem("DRG0307", "spec", "an extension is one of wasm and lua")
     if spec.wasm is not None:
         yield from module(spec.wasm.url, spec.wasm.vm_config, "spec.wasm")
+    yield from traffic(spec.match)

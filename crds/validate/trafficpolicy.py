@@ -38,6 +38,8 @@ def traffic_policy(policy: TrafficPolicy, path: str) -> Iterator[Problem]:
         if PortTrafficPolicy(port=port_policy.port) == port_policy:
             yield problem("DRG0308", where, "there are no settings for this port", "remove the entry")
         yield from _settings(port_policy, where)
+    if policy.retry_budget is not None:
+        yield from bounds.duration(policy.retry_budget.budget_interval, f"{path}.retryBudget.budgetInterval")
     if (tunnel := policy.tunnel) is not None:
         if tunnel.protocol not in (None, "", "CONNECT", "POST"):
             yield problem("DRG0314", f"{path}.tunnel.protocol", f"{tunnel.protocol!r} is not CONNECT or POST")
@@ -95,6 +97,11 @@ def _load_balancer(settings: LoadBalancerSettings, path: str) -> Iterator[Proble
     ]
     if len(given) > 1:
         yield problem("DRG0307", path, f"{' and '.join(given)} exclude each other", "keep one of them")
+    if (load := settings.backend_utilization) is not None:
+        where = f"{path}.backendUtilization"
+        yield from bounds.duration(load.weight_expiration_period, f"{where}.weightExpirationPeriod")
+        yield from bounds.duration(load.weight_stabilization_period, f"{where}.weightStabilizationPeriod")
+        yield from bounds.duration(load.weight_update_period, f"{where}.weightUpdatePeriod")
     if settings.consistent_hash is not None:
         yield from _consistent_hash(settings.consistent_hash, f"{path}.consistentHash")
     if settings.locality_lb_setting is not None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from crds.codes import problem
 from crds.problem import Problem
 from crds.validate import attachment
-from crds.wasm import EnvValueSource, VmConfig
+from crds.wasm import EnvValueSource, TrafficSelector, VmConfig
 from crds.wasmplugin import WasmPlugin
 
 _SCHEMES = ("", "http", "https", "file", "oci")
@@ -16,6 +16,16 @@ def check(obj: WasmPlugin) -> Iterator[Problem]:
     spec = obj.spec
     yield from attachment.policy(spec.selector, spec.target_ref, spec.target_refs)
     yield from module(spec.url, spec.vm_config, "spec")
+    yield from traffic(spec.match)
+
+
+def traffic(selectors: tuple[TrafficSelector, ...]) -> Iterator[Problem]:
+    """Where a module or script is active: the same port twice is refused by the schemas of Istio's kinds too."""
+    for index, selector in enumerate(selectors):
+        numbers = [port.number for port in selector.ports]
+        for at, number in enumerate(numbers):
+            if number in numbers[:at]:
+                yield problem("DRG0309", f"spec.match[{index}].ports[{at}]", f"port {number} is listed twice")
 
 
 def module(url: str, vm: VmConfig | None, path: str) -> Iterator[Problem]:

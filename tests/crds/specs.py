@@ -960,6 +960,106 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("DRG0306", "spec.configPatches[0].match.proxy.proxyVersion"),
         ],
     ),
+    (
+        "VirtualService",
+        route("directResponse: {status: 200}, rewrite: {uri: /a}"),
+        [("DRG0311", "spec.http[0].rewrite")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, rewrite: {{uri: /a, uriRegexRewrite: {{match: a, rewrite: b}}}}"),
+        [("DRG0307", "spec.http[0].rewrite")],
+    ),
+    (
+        "VirtualService",
+        "{hosts: [a], tls: [{match: [{sniHosts: ['a b']}], route: [{destination: {host: a}}]}]}",
+        [("DRG0301", "spec.tls[0].match[0].sniHosts[0]"), ("DRG0311", "spec.tls[0].match[0].sniHosts[0]")],
+    ),
+    (
+        "VirtualService",
+        route(f"{TO_A}, match: [{{headers: {{x: {{regex: '*', exact: a}}}}}}]"),
+        [("DRG0307", "spec.http[0].match[0].headers[x]")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}]}}",
+        [("DRG0308", "spec.trafficPolicy.portLevelSettings[0]")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {connectionPool: {tcp: {idleTimeout: -1s}}}}",
+        [("DRG0303", "spec.trafficPolicy.connectionPool.tcp.idleTimeout")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {tunnel: {targetHost: 'a b', targetPort: 80}}}",
+        [("DRG0301", "spec.trafficPolicy.tunnel.targetHost")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {retryBudget: {budgetInterval: 0s}}}",
+        [("DRG0303", "spec.trafficPolicy.retryBudget.budgetInterval")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, trafficPolicy: {loadBalancer: {backendUtilization: {weightUpdatePeriod: 0s}}}}",
+        [("DRG0303", "spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod")],
+    ),
+    (
+        "DestinationRule",
+        """{host: a, trafficPolicy: {loadBalancer: {consistentHash:
+        {useSourceIp: true, ringHash: {}, maglev: {tableSize: 7}}}}}""",
+        [("DRG0307", "spec.trafficPolicy.loadBalancer.consistentHash")],
+    ),
+    (
+        "DestinationRule",
+        "{host: a, workloadSelector: {matchLabels: {'*': a}}, trafficPolicy: {tls: {}}}",
+        [("DRG0312", "spec.workloadSelector.matchLabels[*]")],
+    ),
+    (
+        "Gateway",
+        """{servers: [{port: {number: 443, protocol: HTTPS, name: a}, hosts: [a],
+        tls: {mode: SIMPLE, credentialName: a, insecureSkipVerify: true}}]}""",
+        [("DRG0311", "spec.servers[0].tls.insecureSkipVerify")],
+    ),
+    (
+        "ServiceEntry",
+        """{hosts: ['*.a'], resolution: DYNAMIC_DNS, workloadSelector: {labels: {app: a}},
+        ports: [{number: 80, name: http, protocol: HTTP}]}""",
+        [("DRG0311", "spec.workloadSelector")],
+    ),
+    (
+        "EnvoyFilter",
+        "{configPatches: [{applyTo: LISTENER, match: {cluster: {name: a}}, patch: {operation: REMOVE}}]}",
+        [("DRG0311", "spec.configPatches[0].match.cluster")],
+    ),
+    (
+        "EnvoyFilter",
+        "{configPatches: [{applyTo: CLUSTER, match: {routeConfiguration: {name: a}}, patch: {operation: REMOVE}}]}",
+        [("DRG0311", "spec.configPatches[0].match.routeConfiguration")],
+    ),
+    ("ProxyConfig", "{selector: {matchLabels: {app: 'a*'}}}", [("DRG0312", "spec.selector.matchLabels[app]")]),
+    (
+        "AuthorizationPolicy",
+        "{action: CUSTOM, provider: {name: a}, rules: [{from: [{source: {notPrincipals: [a]}}]}]}",
+        [("DRG0311", "spec.rules[0].from[0].source.notPrincipals")],
+    ),
+    (
+        "Telemetry",
+        "{metrics: [{overrides: [{match: {metric: REQUEST_COUNT, customMetric: a}}]}]}",
+        [("DRG0307", "spec.metrics[0].overrides[0].match")],
+    ),
+    ("WasmPlugin", "{url: a, match: [{ports: [{number: 80}, {number: 80}]}]}", [("DRG0309", "spec.match[0].ports[1]")]),
+    (
+        "TrafficExtension",
+        "{lua: {inlineCode: a}, selector: {}, targetRefs: [{kind: Service, name: a}]}",
+        [("DRG0307", "spec")],
+    ),
+    (
+        "TrafficExtension",
+        "{lua: {inlineCode: a}, match: [{ports: [{number: 80}, {number: 80}]}]}",
+        [("DRG0309", "spec.match[0].ports[1]")],
+    ),
 ]
 
 

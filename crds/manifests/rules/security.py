@@ -8,7 +8,7 @@ import msgspec
 from crds.authorizationpolicy import AuthorizationPolicySpec, Condition, From, Operation, Source, To
 from crds.manifests.cel import count, given, implies, is_one_of, lists, not_both, texts
 from crds.manifests.constraint import Constraint, Rule, rules
-from crds.manifests.patterns import CIDR, NOT_EMPTY, ONE_LINE, OPTIONAL_TOKEN, PORT_TEXT, TOKEN, items, text
+from crds.manifests.patterns import CIDR, NOT_EMPTY, ONE_LINE, OPTIONAL_TOKEN, PATH, PORT_TEXT, TOKEN, items, text
 from crds.manifests.rules.attachment import ONE_ATTACHMENT
 from crds.peerauthentication import PeerAuthenticationSpec
 from crds.requestauthentication import JWTHeader, JWTRule, RequestAuthenticationSpec
@@ -96,6 +96,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
         fields={
             **_all_items(Operation, NOT_EMPTY),
             **dict.fromkeys(("ports", "notPorts"), items(PORT_TEXT)),
+            **dict.fromkeys(("paths", "notPaths"), items(PATH)),
         },
     ),
     Condition: Constraint(

@@ -7,12 +7,12 @@ import msgspec
 from crds.manifests.cel import count, given, implies, is_one_of, lists, not_both, texts
 from crds.manifests.constraint import Constraint, Rule
 from crds.manifests.patterns import (
-    CIDR,
     EXPORT_TO,
     LABEL,
     LABEL_VALUES,
     NAMED_HOST_OR_IP,
     PORT,
+    SHORT_CIDR,
     WORKLOAD_ADDRESS,
     items,
     text,
@@ -20,7 +20,7 @@ from crds.manifests.patterns import (
 )
 from crds.manifests.rules.attachment import ALONE
 from crds.serviceentry import ServiceEntrySpec, ServicePort
-from crds.workloadentry import WorkloadEntrySpec
+from crds.workloadentry import WorkloadEntry, WorkloadEntrySpec
 from crds.workloadgroup import (
     ExecHealthCheckConfig,
     GrpcHealthCheckConfig,
@@ -117,12 +117,13 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
         ),
         fields={
             "hosts": items(NAMED_HOST_OR_IP, minItems=1),
-            "addresses": items(text(CIDR["pattern"][4:-2], maxLength=64)),
+            "addresses": items(SHORT_CIDR),
             "ports": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
             "endpoints": items(WORKLOAD.keywords),
             "exportTo": items(EXPORT_TO),
         },
     ),
+    WorkloadEntry: Constraint(fields={"spec": WORKLOAD.keywords}),
     ServicePort: Constraint(
         fields={
             "number": PORT,
