@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dragoman.debug import config_dump, configuration, credentials, health, key_sets, metrics, streams, trust
+from dragoman.debug import config_dump, configuration, credentials, health, key_sets, metrics, statuses, streams, trust
 from dragoman.debug.access import restricted
 from dragoman.debug.descriptions import pages as descriptions
 from dragoman.debug.loop_lag import LoopLag
@@ -15,6 +15,19 @@ from dragoman.debug.plane import PLANE, page
 from dragoman.runtime import ControlPlane
 
 _GRACE_SECONDS = 2.0
+
+_GROUPS = (
+    health,
+    metrics,
+    streams,
+    statuses,
+    configuration,
+    config_dump,
+    credentials,
+    trust,
+    key_sets,
+    descriptions,
+)
 
 
 class DebugServer:
@@ -49,7 +62,7 @@ def application(plane: ControlPlane, *, token: str | None = None) -> web.Applica
     """All pages, without a listener."""
     app = web.Application(middlewares=[restricted(token)])
     app[PLANE] = plane
-    for group in (health, metrics, streams, configuration, config_dump, credentials, trust, key_sets, descriptions):
+    for group in _GROUPS:
         app.add_routes(group.routes)
     app.router.add_get("/debug/list", listed)
     app.router.add_get("/debug", index)

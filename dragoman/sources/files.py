@@ -42,9 +42,11 @@ class FileSource:
         return tuple(report for report in self._registry.reports() if report.key == key)
 
     def metadata(self, key: ObjectKey) -> ObjectMeta | None:
-        """What an object in force says of itself."""
+        """What an object says of itself; of one that never was good only its name is known."""
         held = self._registry.objects.get(key)
-        return held.metadata if isinstance(held, Object) else None
+        if isinstance(held, Object):
+            return held.metadata
+        return ObjectMeta(name=key.name, namespace=key.namespace) if self.reports_of(key) else None
 
     def location(self, key: ObjectKey) -> str | None:
         """`file:line` where the author of an object finds it; None when there is no such object."""

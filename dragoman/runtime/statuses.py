@@ -1,0 +1,99 @@
+"""What is to be said on each object of Istio's API, and when that may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+from crds.decode import encode
+from crds.meta import IstioObject, ObjectKey, ObjectMeta
+from crds.registry import ISTIO_KINDS
+from dragoman.engine import Graph
+from dragoman.mesh.conflicts import conflicts_of, rivals
+from dragoman.runtime.conditions import Facts
+from dragoman.runtime.programming import Programming
+from dragoman.sources.change import Batch, Report
+
+
+def digest_of(obj: IstioObject) -> str:
+    """A hash of what an object asks for, by which two versions can be told apart where there are no generations."""
+    spec = msgspec.json.encode(encode(obj)["spec"], order="deterministic")
+    return blake2b(spec, digest_size=8).hexdigest()
+
+
+class Judge(Protocol):
+    """What a source knows of objects beside those in force."""
+
+    def reports(self) -> tuple[Report, ...]: ...
+    def reports_of(self, key: ObjectKey) -> tuple[Report, ...]: ...
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None: ...
+
+
+class Statuses:
+    """The facts about objects, gathered when they are asked for."""
+
+    def __init__(self, graph: Graph, objects: Mapping[ObjectKey, Any], source: Judge, programming: Programming) -> None:
+        self._graph = graph
+        self._objects = objects
+        self._source = source
+        self._programming = programming
+        self._subscribers: list[Callable[[frozenset[ObjectKey]], None]] = []
+        programming.subscribe(self._tell)
+
+    def subscribe(self, callback: Callable[[frozenset[ObjectKey]], None]) -> None:
+        """Call back with the objects of which something else may be to be said."""
+        self._subscribers.append(callback)
+
+    def __iter__(self) -> Iterator[ObjectKey]:
+        """The keys of all objects there are, in force or broken."""
+        broken = {report.key for report in self._source.reports() if report.key is not None}
+        yield from sorted(
+            key for key in {*self._objects, *broken} if key.kind in ISTIO_KINDS and self.metadata(key) is not None
+        )
+
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None:
+        """What the newest version of an object says of itself; None for one that is gone."""
+        found = self._source.metadata(key)
+        if found is None and key in self._objects:
+            metadata: ObjectMeta = self._objects[key].metadata
+            return metadata
+        return found
+
+    def facts(self, key: ObjectKey) -> Facts | None:
+        """What conditions follow from; None for an object that is gone."""
+        metadata = self.metadata(key)
+        if metadata is None:
+            return None
+        obj = self._objects.get(key)
+        problems = tuple(report.problem for report in self._source.reports_of(key))
+        if not isinstance(obj, IstioObject):
+            return Facts(metadata.generation, None, problems)
+        return Facts(
+            metadata.generation,
+            obj.metadata.generation,
+            problems,
+            conflicts_of(self._graph, obj),
+            self._programming.of(key),
+        )
+
+    def took(self, batches: Iterable[Batch]) -> None:
+        """Changes are in force."""
+        if not self._subscribers:
+            return
+        found: set[ObjectKey] = set()
+        for batch in batches:
+            found.update(key for key in batch.judged if key.kind in ISTIO_KINDS)
+            for change in batch.changes:
+                if change.key.kind in ISTIO_KINDS:
+                    found.add(change.key)
+                    for obj in (change.old, change.new):
+                        if isinstance(obj, IstioObject):
+                            found |= rivals(self._graph, obj)
+        self._tell(frozenset(found))
+
+    def _tell(self, keys: frozenset[ObjectKey]) -> None:
+        for callback in self._subscribers if keys else ():
+            callback(keys)
