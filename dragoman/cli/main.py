@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "authz": "inspect.authz:app",
     "xds": "xds:group",
     "ca": "ca:app",
+    "crds": "crds:crds",
     "version": "version:version",
 }
 _ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config"}

@@ -23,6 +23,7 @@ COMMANDS = [
     "authz",
     "xds",
     "ca",
+    "crds",
     "version",
 ]
 

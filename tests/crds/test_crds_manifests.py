@@ -1,19 +1,23 @@
 """CustomResourceDefinitions as documents; what an API server makes of them: test_crds_served.py."""
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crds import Invalid, decode
 from crds.fields import leaf_paths
-from crds.manifests import definition
+from crds.manifests import definition, definitions
+from crds.manifests.documents import to_yaml
 from crds.problem import Severity
 from crds.registry import ISTIO_KINDS
 from crds.validate import validate
 from tests.crds.test_crds_fields import LIST
 
+ROOT = Path(__file__).parents[2]
 KINDS = sorted(ISTIO_KINDS)
 _ANNOTATIONS_LIMIT = 256 * 1024  # Kubernetes: apimachinery, ValidateAnnotations
 
@@ -91,3 +95,10 @@ def test_every_field_is_explained(kind: str) -> None:
             yield from unexplained(inner.get("additionalProperties", {}), f"{where}{{}}")
 
     assert list(unexplained(schema_of(definition(ISTIO_KINDS[kind])), "")) == []
+
+
+def test_the_chart_has_the_current_definitions() -> None:
+    file = ROOT / "deploy/charts/base/files/crds.yaml"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(to_yaml(definitions()))
+    assert file.read_text() == to_yaml(definitions()), f"run: UPDATE_GOLDEN=1 python -m pytest {__file__}"
