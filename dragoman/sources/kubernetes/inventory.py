@@ -52,6 +52,9 @@ class Inventory:
         self._in_force: dict[ObjectKey, Object] = {}
         self._touched: set[ObjectKey] = set()
         self._untold: set[ObjectKey] = set()
+        """Of which there is something else to say than before."""
+        self._judged: set[ObjectKey] = set()
+        """Of which the same may be said, but of a newer version."""
         self._broken: dict[ObjectKey, ObjectMeta] = {}
         """The newest versions that are no use."""
         self._selected: frozenset[str] | None = None
@@ -70,7 +73,7 @@ class Inventory:
 
     def __bool__(self) -> bool:
         """Whether anything has happened since the last batch."""
-        return bool(self._touched or self._untold)
+        return bool(self._touched or self._untold or self._judged)
 
     def take(self, kind: Kind, deltas: Iterable[Delta]) -> None:
         """Take in objects of a kind as they are now."""
@@ -94,15 +97,18 @@ class Inventory:
         """What has changed since the last batch; empty if nothing has."""
         touched, self._touched = self._touched, set()
         if any(key == _SETTINGS or key.kind == "Namespace" for key in touched):
-            touched |= self._reselect()
+            moved = self._reselect()
+            touched |= moved
+            self._untold |= moved & self._problems.keys()
         changes = tuple(self._changes(touched))
         before = self._references.keys
         self._references.follow(changes, self._in_force)
-        if moved := before ^ self._references.keys:
-            changes = (*changes, *self._changes(moved & self._held.keys()))
+        if named := before ^ self._references.keys:
+            changes = (*changes, *self._changes(named & self._held.keys()))
         untold, self._untold = self._untold, set()
+        judged, self._judged = self._judged | untold, set()
         reports = tuple(report for key in sorted(untold) for report in self._reports(key))
-        return Batch(tuple(sorted(changes, key=lambda change: change.key)), reports, frozenset(untold))
+        return Batch(tuple(sorted(changes, key=lambda change: change.key)), reports, frozenset(judged))
 
     def reports(self) -> tuple[Report, ...]:
         """Everything that is to be said of the objects as they are."""
@@ -140,7 +146,7 @@ class Inventory:
         if data is not None:
             self._broken[key] = _HEADERS.decode(data).metadata
         if before != self._broken.get(key):
-            self._untold.add(key)
+            self._judged.add(key)
 
     def _reports(self, key: ObjectKey) -> Iterator[Report]:
         if self._counts(key):

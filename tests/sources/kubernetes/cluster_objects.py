@@ -1,0 +1,121 @@
+"""Documents to put into an API server, and a source that is followed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from crds.meta import ObjectKey
+from crds.registry import KINDS
+from dragoman.kube import ApiResource, Cluster
+from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
+from dragoman.sources.change import Batch, Report
+from dragoman.sources.kubernetes import KubernetesSource
+
+
+def resource(kind: str, version: str = "") -> ApiResource:
+    found = KINDS[kind].resource
+    return ApiResource(found.group, version or found.storage, found.plural, kind, namespaced=found.namespaced)
+
+
+def document(kind: str, name: str, namespace: str = "", **rest: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    metadata |= rest.pop("metadata", {})
+    return {"apiVersion": resource(kind).api_version, "kind": kind, "metadata": metadata, **rest}
+
+
+def service(name: str, namespace: str, *ports: int) -> dict[str, Any]:
+    listed = [{"port": port, "name": f"http-{port}"} for port in ports or (80,)]
+    return document("Service", name, namespace, spec={"ports": listed, "selector": {"app": name}})
+
+
+def definition(kind: str) -> dict[str, Any]:
+    """A CustomResourceDefinition that lets everything through."""
+    of = KINDS[kind].resource
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    versions = [
+        {
+            "name": version,
+            "served": True,
+            "storage": version == of.storage,
+            "schema": {"openAPIV3Schema": anything},
+            "subresources": {"status": {}},
+        }
+        for version in of.versions
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{of.plural}.{of.group}"},
+        "spec": {
+            "group": of.group,
+            "scope": "Namespaced",
+            "names": {"plural": of.plural, "kind": kind},
+            "versions": versions,
+        },
+    }
+
+
+async def define(cluster: Cluster, *kinds: str) -> None:
+    """Let an API server serve kinds of Istio's, whatever their documents hold."""
+    for kind in kinds:
+        await cluster.apply(CUSTOM_RESOURCE_DEFINITIONS, definition(kind))
+    async with asyncio.timeout(30):
+        for kind in kinds:
+            while True:
+                with contextlib.suppress(Exception):
+                    await cluster.list(resource(kind))
+                    break
+                await asyncio.sleep(0.05)
+
+
+class Seen:
+    """What a source has told."""
+
+    def __init__(self, source: KubernetesSource) -> None:
+        self.source = source
+        self.batches: list[Batch] = []
+        self.arrived = asyncio.Condition()
+
+    @property
+    def changed(self) -> list[ObjectKey]:
+        return [change.key for batch in self.batches for change in batch.changes]
+
+    @property
+    def reports(self) -> list[Report]:
+        return [report for batch in self.batches for report in batch.reports]
+
+    def names(self, kind: str, namespace: str) -> set[str]:
+        return {key.name for key in self.source.objects if (key.kind, key.namespace) == (kind, namespace)}
+
+    def get(self, kind: str, namespace: str, name: str) -> Any:
+        return self.source.objects.get(ObjectKey(kind, namespace, name))
+
+    async def until(self, condition: Callable[[], bool], within: float = 20.0) -> None:
+        async with asyncio.timeout(within), self.arrived:
+            await self.arrived.wait_for(condition)
+
+    async def follow(self) -> None:
+        async for batch in self.source.watch():
+            async with self.arrived:
+                self.batches.append(batch)
+                self.arrived.notify_all()
+
+
+@contextlib.asynccontextmanager
+async def followed(cluster: Cluster, namespace: str = "istio-system", revision: str = "") -> AsyncIterator[Seen]:
+    """A source that has loaded, and goes on; `namespace` is where the ConfigMap of the mesh settings is."""
+    async with KubernetesSource(cluster, (namespace, "istio"), revision) as source:
+        async with asyncio.timeout(30):
+            await source.synced()
+        seen = Seen(source)
+        seen.batches.append(source.load())
+        following = asyncio.create_task(seen.follow())
+        try:
+            yield seen
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
