@@ -56,10 +56,14 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 
 from dragoman.codec import pack, struct
 from dragoman.sidecar.address import SocketAddress
+from dragoman.sidecar.node import Json
 from dragoman.sidecar.static_listeners import ADMIN_CLUSTER, SCRAPE_LIMIT_BYTES
 
 INBOUND_SOURCES: Final = ("127.0.0.6", "::6")
 METRICS_PATH: Final = "/stats/prometheus"
+
+PROBE_STATISTICS: Final = "cluster./app-health/"
+"""Prefix of the statistics that must be kept: the health check filter counts the healthy by them."""
 
 _LUA: Final = "envoy.filters.http.lua"
 _FAULT: Final = "envoy.filters.http.fault"
@@ -78,33 +82,33 @@ end
 _AUTHORITY: Final = """\
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local port = ":" .. handle:filterContext()["port"]
+  local port = ":" .. handle:filterContext():get("port")
   headers:replace(":authority", (headers:get(":authority"):gsub(":%d+$", port)))
 end
 """
 
 _METRICS: Final = """\
-function envoy_on_response(handle)
-  local body = handle:body(true)
-  local length = body:length()
-  local metrics = ""
-  if length > 0 then
-    metrics = body:getBytes(0, length):gsub("envoy_istio_", "istio_")
+local function get(handle, cluster, path, authority, timeout)
+  local request = {
+    [":method"] = "GET", [":path"] = path, [":authority"] = authority, ["accept"] = "text/plain;version=0.0.4"
+  }
+  local headers, body = handle:httpCall(cluster, request, "", timeout)
+  if headers[":status"] ~= "200" then
+    return ""
   end
-  local application = handle:filterContext()
-  if application and application["cluster"] then
-    local request = {
-      [":method"] = "GET", [":path"] = application["path"], [":authority"] = application["authority"],
-      ["accept"] = "text/plain;version=0.0.4"
-    }
-    local headers, answer = handle:httpCall(application["cluster"], request, "", application["timeout"])
-    if headers[":status"] == "200" and answer then
-      metrics = metrics .. answer
-    end
+  return body or ""
+end
+
+function envoy_on_request(handle)
+  -- What a handle gave is dead after a call.
+  local context = handle:filterContext()
+  local cluster, path, authority = context:get("cluster"), context:get("path"), context:get("authority")
+  local timeout = context:get("timeout")
+  local metrics = get(handle, "admin", handle:headers():get(":path"), "admin", timeout):gsub("envoy_istio_", "istio_")
+  if cluster then
+    metrics = metrics .. get(handle, cluster, path, authority, timeout)
   end
-  if #metrics > 0 then
-    body:setBytes(metrics)
-  end
+  handle:respond({[":status"] = "200", ["content-type"] = "text/plain; version=0.0.4; charset=utf-8"}, metrics)
 end
 """
 
@@ -221,7 +225,7 @@ def _routes(status: Status) -> Iterator[Route]:
     )
     yield Route(
         match=RouteMatch(path=METRICS_PATH),
-        route=RouteAction(cluster=ADMIN_CLUSTER),
+        direct_response=DirectResponseAction(status=500),  # the script answers
         typed_per_filter_config={_LUA: pack(LuaPerRoute(name="metrics", filter_context=_metrics_context(status)))},
     )
     for probe in status.probes:
@@ -244,17 +248,11 @@ def _http_cluster(probe: HttpProbe) -> str:
 
 
 def _metrics_context(status: Status) -> Any:
-    metrics = status.metrics
-    if metrics is None:
-        return None
-    return struct(
-        {
-            "cluster": _APPLICATION_METRICS,
-            "path": metrics.path,
-            "authority": f"localhost:{metrics.port}",
-            "timeout": _SCRAPE_TIMEOUT // timedelta(milliseconds=1),
-        }
-    )
+    context: dict[str, Json] = {"timeout": _SCRAPE_TIMEOUT // timedelta(milliseconds=1)}
+    if (metrics := status.metrics) is not None:
+        authority = f"localhost:{metrics.port}"
+        context |= {"cluster": _APPLICATION_METRICS, "path": metrics.path, "authority": authority}
+    return struct(context)
 
 
 def _scripts() -> Lua:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -17,7 +17,16 @@ from dragoman.sidecar.injection.options import PROMETHEUS_PORT, READINESS_PORT, 
 from dragoman.sidecar.injection.settings import InjectionSettings, Json
 from dragoman.sidecar.injection.workload import Workload
 from dragoman.sidecar.node import Node
-from dragoman.sidecar.status_listener import ApplicationMetrics, Probe, Status, status_clusters, status_listener
+from dragoman.sidecar.statistics import Statistics
+from dragoman.sidecar.status_listener import (
+    PROBE_STATISTICS,
+    ApplicationMetrics,
+    ConnectionProbe,
+    Probe,
+    Status,
+    status_clusters,
+    status_listener,
+)
 
 _LIFECYCLE_PORT: Final = 15020  # for `/quitquitquit`, where there is no status port
 _LOOPBACK: Final = "127.0.0.1"
@@ -50,7 +59,7 @@ def bootstrap_text(pod: Pod, options: Options, settings: InjectionSettings) -> s
             prometheus=SocketAddress(variables.INSTANCE_IP, PROMETHEUS_PORT),
             lifecycle=SocketAddress(_LOOPBACK, options.status_port or _LIFECYCLE_PORT),
         ),
-        statistics=options.statistics,
+        statistics=_statistics(pod, options),
         runtime=options.config.runtime_values,
         listeners=(status_listener(status),) if status is not None else (),
         clusters=tuple(status_clusters(status)) if status is not None else (),
@@ -69,6 +78,12 @@ def _status(pod: Pod, options: Options, settings: InjectionSettings) -> Status:
         probes=pod.probes,
         metrics=pod.metrics,
     )
+
+
+def _statistics(pod: Pod, options: Options) -> Statistics:
+    if not any(isinstance(probe, ConnectionProbe) for probe in pod.probes):
+        return options.statistics
+    return replace(options.statistics, prefixes=(*options.statistics.prefixes, PROBE_STATISTICS))
 
 
 def _node(pod: Pod, options: Options, settings: InjectionSettings) -> Node:
