@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -24,7 +24,7 @@ from dragoman.admission.validation import judge
 
 log = structlog.get_logger(__name__)
 
-Inject = Callable[[AdmissionRequest, Mapping[str, str]], Verdict]
+Inject = Callable[[AdmissionRequest, Mapping[str, str]], Awaitable[Verdict]]
 """What becomes of a pod; the mapping is what the webhook's path says of the proxy (`injection_path.environment`)."""
 
 BODY_BYTES: Final = 6 << 20
@@ -93,7 +93,7 @@ class AdmissionServer:
     async def _validation(self, http: web.Request) -> web.Response:
         try:
             request = await self._read(http)
-            verdict = _guarded(request, lambda: judge(request))
+            verdict = await _guarded(request, _judged(request))
         except web.HTTPException as refusal:
             self._metrics.refused(injection=False, status=refusal.status)
             raise
@@ -107,7 +107,7 @@ class AdmissionServer:
             request = await self._read(http)
             about = environment(http.match_info.get("about", ""))
             started = time.perf_counter()
-            verdict = _guarded(request, lambda: self._inject(request, about))
+            verdict = await _guarded(request, self._inject(request, about))
         except web.HTTPException as refusal:
             self._metrics.refused(injection=True, status=refusal.status)
             raise
@@ -133,10 +133,14 @@ class AdmissionServer:
             raise web.HTTPRequestTimeout(text=f"the review did not come within {_READ_SECONDS:g} s\n") from None
 
 
-def _guarded(request: AdmissionRequest, decide: Callable[[], Verdict]) -> Verdict:
+async def _judged(request: AdmissionRequest) -> Verdict:
+    return judge(request)
+
+
+async def _guarded(request: AdmissionRequest, decision: Awaitable[Verdict]) -> Verdict:
     """The decision; where that fails by our own fault, the object stays out, with a word for its author."""
     try:
-        return decide()
+        return await decision
     except MalformedReviewError as error:
         raise web.HTTPBadRequest(text=f"{error}\n") from None
     except Exception:

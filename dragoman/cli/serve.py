@@ -58,6 +58,7 @@ class _ClusterSettings(NamedTuple):
     context: str | None
     namespace: str
     revision: str
+    webhooks: HostPort | None
 
     @property
     def mesh_settings(self) -> tuple[str, str]:
@@ -130,6 +131,14 @@ def serve(
             help="Where callers connect with TLS; `none` for nowhere.",
         ),
     ] = "127.0.0.1:15012",
+    webhook_address: Annotated[
+        str,
+        typer.Option(
+            "--webhook-address",
+            metavar="HOST:PORT",
+            help="With --kubernetes: where the API server asks about objects and pods, with TLS; `none` for nowhere.",
+        ),
+    ] = "127.0.0.1:15017",
     xds_address: Annotated[
         str | None,
         typer.Option(
@@ -322,7 +331,15 @@ def serve(
         raise typer.BadParameter("say either --config FOLDER or --kubernetes")
     settings = _Settings(
         config,
-        _ClusterSettings(kubeconfig, context, namespace or "istio-system", revision) if kubernetes else None,
+        _ClusterSettings(
+            kubeconfig,
+            context,
+            namespace or "istio-system",
+            revision,
+            None if webhook_address == "none" else host_port(webhook_address),
+        )
+        if kubernetes
+        else None,
         tuple(xds),
         None if secure_address == "none" else host_port(secure_address),
         tuple(server_name or ()),
@@ -423,12 +440,16 @@ async def _serve(settings: _Settings) -> None:
         if settings.secure is not None:
             bound.append(await _listen_securely(plane, settings.secure, settings.server_names))
             keep_root_file(plane.identities, settings.state)
-        await plane.start()
-        tell(f"serving proxies at {', '.join(bound)}")
         duties = [plane.run()]
         if cluster is not None and settings.cluster is not None:
-            operator = OperatorSettings(settings.cluster.namespace, replica, settings.cluster.revision)
-            duties.append(Operator(cluster, plane, operator).run())
+            operator = Operator(cluster, plane, _operator_settings(settings.cluster, replica))
+            if settings.cluster.webhooks is not None:
+                # Before anybody takes this replica for one that is ready.
+                tell(f"webhooks at {await _listen_for_reviews(operator, settings.cluster.webhooks)}")
+                stack.push_async_callback(operator.webhooks.stop)
+            duties.append(operator.run())
+        await plane.start()
+        tell(f"serving proxies at {', '.join(bound)}")
         if isinstance(opened.plugged_in, PluggedInSecret):
             duties.append(opened.plugged_in.run())
         await _unless(stopped, _all(duties))
@@ -473,6 +494,17 @@ async def _unless(stopped: asyncio.Event, duty: Coroutine[Any, Any, _Done]) -> _
         for task in (running, stopping):
             task.cancel()
         await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+def _operator_settings(settings: _ClusterSettings, replica: str) -> OperatorSettings:
+    return OperatorSettings(settings.namespace, replica, settings.revision or "default", settings.mesh_settings)
+
+
+async def _listen_for_reviews(operator: Operator, where: HostPort) -> HostPort:
+    try:
+        return where._replace(port=await operator.webhooks.start(where.host, where.port))
+    except OSError as error:
+        raise fail(f"cannot listen on {where} (--webhook-address): {error.strerror or error}") from None
 
 
 async def _listen_securely(plane: ControlPlane, where: HostPort, names: tuple[str, ...]) -> str:

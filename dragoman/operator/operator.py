@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crds.meshconfig import CONFIG_MAP
+from dragoman.admission import AdmissionRequest, AdmissionServer, Verdict, injection
 from dragoman.kube import Cluster
+from dragoman.operator.ca_bundles import CaBundles
+from dragoman.operator.injector import DEFAULT_REVISION, Injector
+from dragoman.operator.root_certificates import RootCertificates
 from dragoman.runtime import ControlPlane
+from dragoman.runtime.serving_certificate import ServingCertificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,15 @@ class OperatorSettings:
     replica: str
     """This process, by a name that no other has: the holder of Leases."""
     revision: str = "default"
+    mesh_settings: tuple[str, str] = CONFIG_MAP
+    """Namespace and name of the ConfigMap with the mesh's settings."""
+
+    @property
+    def webhook_names(self) -> tuple[str, ...]:
+        """As whom the API server calls the webhooks: the Service of the charts (Istio: getDNSNames)."""
+        suffix = "" if self.revision == DEFAULT_REVISION else f"-{self.revision}"
+        service = f"istiod{suffix}.{self.namespace}.svc"
+        return service, f"{service}.cluster.local", "localhost"
 
 
 class Operator:
@@ -32,6 +47,15 @@ class Operator:
         self.cluster = cluster
         self.plane = plane
         self.settings = settings
+        self.injector = Injector(cluster, plane.graph, settings.namespace, settings.revision)
+        certificate = ServingCertificate(
+            lambda: plane.authority,
+            lambda: plane.identities.roots,
+            dns_names=settings.webhook_names,
+            protocols=("http/1.1",),
+        )
+        self.webhooks = AdmissionServer(certificate.context, self._inject, plane.registry)
+        """To be told where to listen."""
 
     async def run(self) -> None:
         """Do everything until cancelled; begins when the control plane has loaded."""
@@ -40,4 +64,10 @@ class Operator:
                 tasks.create_task(duty)
 
     def _duties(self) -> Iterator[Coroutine[Any, Any, None]]:
-        yield from ()
+        cluster, plane, settings = self.cluster, self.plane, self.settings
+        yield self.injector.run()
+        yield RootCertificates(cluster, plane.identities, settings.mesh_settings).run()
+        yield CaBundles(cluster, plane.identities, settings.namespace, settings.revision, plane.registry).run()
+
+    async def _inject(self, request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
+        return await injection(request, about, self.injector.settings)

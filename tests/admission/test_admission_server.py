@@ -38,7 +38,7 @@ class Webhooks:
         self.server = AdmissionServer(certificate.context, self.inject, self.registry)
         self.port = 0
 
-    def inject(self, request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
+    async def inject(self, request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
         self.asked.append(about)
         if request.name == "bug":
             raise LookupError("a bug of ours")

@@ -30,10 +30,10 @@ from dragoman.runtime.serving_certificate import ServingCertificate
 
 CHART = Path(__file__).parents[2] / "deploy/charts/control-plane"
 LABEL = {"op": "add", "path": "/metadata/labels/injected", "value": "yes"}
-Inject = Callable[[AdmissionRequest, Mapping[str, str]], Verdict]
+Inject = Callable[[AdmissionRequest, Mapping[str, str]], Awaitable[Verdict]]
 
 
-def labelling(request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
+async def labelling(request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
     """An injector that leaves a trace."""
     return Verdict(patch=(LABEL,))
 
