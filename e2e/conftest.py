@@ -12,6 +12,8 @@ with warnings.catch_warnings():
     # root's conftest.py, which say the same for all tests, are in force.
     warnings.simplefilter("ignore", DeprecationWarning)
     from e2e.harness import Mesh, namespaces, requirements, served_mesh
+    from e2e.harness.kubernetes import Kubernetes
+    from tests.support.api_server import require_api_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,11 +43,16 @@ async def settled(shared_mesh: Mesh) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip, with the reason, what needs pods where none can be made; with REQUIRE_NETNS=1 fail instead."""
+    """Skip, with the reason, what needs pods where none can be made; with REQUIRE_NETNS=1 fail instead.
+
+    What needs a cluster needs an API server as well: see `require_api_server`.
+    """
     if item.get_closest_marker("netns") is None:
         return
     if (reason := requirements.missing()) is not None:
         (pytest.fail if requirements.required() else pytest.skip)(reason)
+    if item.get_closest_marker("real_api") is not None:
+        require_api_server()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,7 +61,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for fixture in getattr(item, "funcargs", {}).values():
-            mesh = fixture if isinstance(fixture, Mesh) else getattr(fixture, "mesh", None)
-            if isinstance(mesh, Mesh):
+            mesh = fixture if isinstance(fixture, Mesh | Kubernetes) else getattr(fixture, "mesh", None)
+            if isinstance(mesh, Mesh | Kubernetes):
                 report.sections += [(f"log of {name}", text) for name, text in mesh.logs().items() if text]
     return report

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import IO, Self, TypeVar
 
 from e2e.harness.commands import CommandError, run
 
@@ -71,10 +71,19 @@ class Namespace:
         with concurrent.futures.ThreadPoolExecutor(1, initializer=self._enter) as thread:
             return thread.submit(function).result()
 
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread is here meanwhile: the sockets that it makes, and the programs and threads that it starts."""
+        with Path("/proc/thread-self/ns/net").open() as home:
+            self._enter()
+            try:
+                yield
+            finally:
+                _go_to(home)
+
     def _enter(self) -> None:
         with self.path.open() as handle:
-            if _LIBC.setns(handle.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"setns({self.path})")
+            _go_to(handle)
 
     def write_sysctl(self, key: str, value: int) -> None:
         """Set a parameter below net.ipv4 in this namespace."""
@@ -148,6 +157,14 @@ class Network:
         namespace.write_sysctl("ip_unprivileged_port_start", 0)  # as container runtimes do: port 80 needs no root
         return namespace
 
+    async def serve_services(self, range_: str, *own: str) -> None:
+        """Let the node itself reach a range of service addresses, of which `own` are the node's."""
+        await _ip(
+            self.node,
+            *(f"addr add {address}/32 dev lo" for address in own),
+            f"route add {range_} dev cni0 src {GATEWAY}",
+        )
+
     async def remove(self, namespace: Namespace) -> None:
         """Take a pod off the network. Its programs should have ended before."""
         await _ip(
@@ -174,6 +191,11 @@ class Network:
         hosts = PODS.hosts()
         next(hosts)
         yield from map(str, hosts)
+
+
+def _go_to(namespace: IO[str]) -> None:
+    if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"setns({namespace.name})")
 
 
 async def delete(name: str) -> None:

@@ -183,8 +183,6 @@ class LocalApiServer:
         self._launch(
             "kube-controller-manager",
             f"--kubeconfig={kubeconfig}",
-            f"--authentication-kubeconfig={kubeconfig}",
-            f"--authorization-kubeconfig={kubeconfig}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self._controllers_port}",
             f"--cert-dir={self._folder / 'controllers'}",
