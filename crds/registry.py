@@ -57,6 +57,8 @@ KUBERNETES_KINDS: Mapping[str, type[KubernetesObject]] = {
         kubernetes.Secret,
         kubernetes.ConfigMap,
         kubernetes.ClusterTrustBundle,
+        kubernetes.Ingress,
+        kubernetes.IngressClass,
     )
 }
 

@@ -302,6 +302,10 @@ MESH_CONFIG = Support(
     enableAutoMtls
     extensionProviders[]
     inboundTrafficPolicy
+    ingressClass
+    ingressControllerMode
+    ingressSelector
+    ingressService
     outboundTrafficPolicy.mode = REGISTRY_ONLY | ALLOW_ANY
     pathNormalization
     protocolDetectionTimeout

@@ -4,6 +4,7 @@ from crds.kubernetes.clustertrustbundle import ClusterTrustBundle
 from crds.kubernetes.configmap import ConfigMap
 from crds.kubernetes.endpoints import Endpoints
 from crds.kubernetes.endpointslice import EndpointSlice
+from crds.kubernetes.ingress import Ingress, IngressClass
 from crds.kubernetes.namespace import Namespace
 from crds.kubernetes.node import Node
 from crds.kubernetes.pod import Pod
@@ -16,6 +17,8 @@ __all__ = [
     "ConfigMap",
     "EndpointSlice",
     "Endpoints",
+    "Ingress",
+    "IngressClass",
     "Namespace",
     "Node",
     "Pod",

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from crds import Invalid, decode
 from crds.fields import leaf_paths
 from crds.manifests import definition, definitions
+from crds.manifests.descriptions import TEXTS
 from crds.manifests.documents import to_yaml
 from crds.problem import Severity
 from crds.registry import ISTIO_KINDS
+from crds.shape import ListOf, MapOf, Message, Shape, message_of
 from crds.validate import validate
 from tests.crds.test_crds_fields import LIST
 
@@ -102,3 +105,20 @@ def test_the_chart_has_the_current_definitions() -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(to_yaml(definitions()))
     assert file.read_text() == to_yaml(definitions()), f"run: UPDATE_GOLDEN=1 python -m pytest {__file__}"
+
+
+def test_descriptions_are_of_fields_that_there_are() -> None:
+    messages = {type_.__name__: type_ for kind in ISTIO_KINDS.values() for type_ in messages_of(message_of(kind))}
+    for message, texts in TEXTS.items():
+        if message != "*":
+            assert set(texts) <= set(message_of(messages[message]).fields), message
+
+
+def messages_of(shape: Shape) -> Iterator[type[msgspec.Struct]]:
+    match shape:
+        case Message(cls, _, fields):
+            yield cls
+            for field in fields.values():
+                yield from messages_of(field.shape)
+        case ListOf(item) | MapOf(_, item):
+            yield from messages_of(item)
