@@ -13,6 +13,7 @@ from crds.problem import Problem
 from dragoman.sources import inotify, problems
 from dragoman.sources.change import Batch, Report
 from dragoman.sources.folder import FolderWatch, Tree
+from dragoman.sources.ingresses import Ingresses
 from dragoman.sources.manifest import Content, Manifest
 from dragoman.sources.registry import Registry
 
@@ -27,6 +28,7 @@ class FileSource:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._registry = Registry()
+        self._ingresses = Ingresses()
 
     @property
     def objects(self) -> Mapping[ObjectKey, object]:
@@ -50,11 +52,11 @@ class FileSource:
 
     def location(self, key: ObjectKey) -> str | None:
         """`file:line` where the author of an object finds it; None when there is no such object."""
-        return self._registry.location(key)
+        return self._registry.location(self._ingresses.origin(key) or key)
 
     def load(self) -> Batch:
         """Every object of the tree. Raises OSError when the root is no directory that can be listed."""
-        return self._registry.update(self._read(Tree(self._root).contents(self._known())))
+        return self._taken(self._read(Tree(self._root).contents(self._known())))
 
     async def watch(self) -> AsyncIterator[Batch]:
         """Batches of changes, without end (on systems without inotify: one report, then the end)."""
@@ -70,8 +72,11 @@ class FileSource:
                     continue
                 small = sum(len(content) for content in contents.values() if isinstance(content, bytes)) <= _SMALL
                 manifests = self._read(contents) if small else await asyncio.to_thread(self._read, contents)
-                if batch := self._registry.update(manifests):
+                if batch := self._taken(manifests):
                     yield batch
+
+    def _taken(self, manifests: Mapping[str, Manifest | None]) -> Batch:
+        return self._ingresses.extended(self._registry.update(manifests), self._registry.objects)
 
     def _known(self) -> list[Path]:
         return [Path(file) for file in self._registry.files]

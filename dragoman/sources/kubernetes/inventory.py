@@ -20,6 +20,7 @@ from crds.meta import IstioObject, ObjectKey, ObjectMeta
 from crds.problem import Problem, Severity
 from crds.registry import KINDS, Kind
 from dragoman.sources.change import Batch, Change, Report
+from dragoman.sources.ingresses import Ingresses
 from dragoman.sources.kubernetes.judgement import Object, Verdict, judge
 from dragoman.sources.kubernetes.references import References
 from dragoman.sources.kubernetes.reflector import Delta
@@ -60,6 +61,7 @@ class Inventory:
         self._selected: frozenset[str] | None = None
         """The namespaces whose objects count; None for all."""
         self._references = References()
+        self._ingresses = Ingresses()
 
     @property
     def objects(self) -> Mapping[ObjectKey, Object]:
@@ -100,7 +102,8 @@ class Inventory:
             moved = self._reselect()
             touched |= moved
             self._untold |= moved & self._problems.keys()
-        changes = tuple(self._changes(touched))
+        written = Batch(tuple(self._changes(touched)))
+        changes = self._ingresses.extended(written, self._in_force).changes
         before = self._references.keys
         self._references.follow(changes, self._in_force)
         if named := before ^ self._references.keys:
@@ -127,7 +130,10 @@ class Inventory:
 
     def location(self, key: ObjectKey) -> str | None:
         """Where the author of an object finds it, if that is not what it is called."""
-        return str(self._settings) if key == _SETTINGS != self._settings else None
+        if key == _SETTINGS != self._settings:
+            return str(self._settings)
+        ingress = self._ingresses.origin(key)
+        return None if ingress is None else str(ingress)
 
     def _key(self, key: ObjectKey) -> ObjectKey | None:
         """What the mesh calls an object; None for one whose name is taken by its settings."""

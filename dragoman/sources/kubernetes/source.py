@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import structlog
 
-from crds.kubernetes import EndpointSlice, Namespace, Node, Pod, Service
+from crds.kubernetes import EndpointSlice, Ingress, IngressClass, Namespace, Node, Pod, Service
 from crds.meta import ObjectKey, ObjectMeta
 from crds.problem import Problem
 from crds.registry import ISTIO_KINDS, KINDS, Kind
@@ -28,7 +28,16 @@ from dragoman.sources.kubernetes.served import served
 
 log = structlog.get_logger(__name__)
 
-KINDS_READ: Final[tuple[Kind, ...]] = (Namespace, Node, Service, EndpointSlice, Pod, *ISTIO_KINDS.values())
+KINDS_READ: Final[tuple[Kind, ...]] = (
+    Namespace,
+    Node,
+    Service,
+    EndpointSlice,
+    Pod,
+    Ingress,
+    IngressClass,
+    *ISTIO_KINDS.values(),
+)
 """Kinds that are read as a whole, where they are served."""
 
 _SELECTORS: Final[Mapping[Kind, str]] = {
