@@ -33,7 +33,8 @@ def missing(document: Document) -> str | None:
 
 
 def _crd(document: Document) -> str | None:
-    conditions = {each["type"]: each for each in document.get("status", {}).get("conditions", ())}
+    # Before its first condition a definition's list of them is null.
+    conditions = {each["type"]: each for each in document.get("status", {}).get("conditions") or ()}
     refused = conditions.get("NamesAccepted", {})
     if refused.get("status") == "False":
         return f"its names are not accepted: {refused.get('message', '')}"
@@ -53,7 +54,7 @@ def _deployment(document: Document) -> str | None:
     if updated < wanted:
         return f"{updated} of {wanted} pods made"
     if status.get("replicas", 0) > updated:
-        return f"{status['replicas'] - updated} pods of before are still there"
+        return f"pods of before are still there: {status['replicas'] - updated}"
     return f"{available} of {wanted} pods ready" if available < wanted else None
 
 
