@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -81,9 +82,7 @@ def bundle(values: Values, *, namespace: str, api_versions: frozenset[str] = fro
 
 def _mapping(values: Values, key: str) -> Values:
     found = values.get(key) or {}
-    if not isinstance(found, dict) or (
-        key == "gateways" and not all(isinstance(v, dict | None) for v in found.values())
-    ):
+    if not isinstance(found, dict):
         raise ChartError(f"values: {key}: a map is expected")
     return found
 
@@ -97,6 +96,7 @@ def _rendered(component: Component, values: Values, release: Release) -> list[Pa
     return [Part(component, _managed(each.document)) for each in _chart(component).render(values, release)]
 
 
+@functools.cache
 def _chart(component: Component) -> Chart:
     return Chart(charts_folder() / component)
 

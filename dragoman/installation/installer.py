@@ -134,12 +134,30 @@ class Installer:
     async def _apply(self, document: Document) -> None:
         what = identity(document)
         try:
+            if what.kind == "ValidatingWebhookConfiguration":
+                document = await self._as_strict(document)
             await self._cluster.apply(what.resource, document, field_manager=MANAGER)
         except ApiError as error:
             if error.not_found and what.resource.group == "monitoring.coreos.com":
                 remedy = "install the Prometheus operator, or leave values monitoring.* unset"
                 raise InstallError(f"{what}: the cluster does not know this kind: {remedy}") from None
             raise InstallError(f"{what}: {error}") from error
+
+    async def _as_strict(self, document: Document) -> Document:
+        """The document with the failure policies that its webhooks have come to: the control plane closes what is
+        installed open, as soon as it has seen it work."""
+        what = identity(document)
+        try:
+            there = await self._cluster.get(what.resource, what.name)
+        except ApiError as error:
+            if error.not_found:
+                return document
+            raise
+        closed = {each["name"] for each in there["webhooks"] if each.get("failurePolicy") == "Fail"}
+        webhooks = [
+            {**each, "failurePolicy": "Fail"} if each["name"] in closed else each for each in document["webhooks"]
+        ]
+        return {**document, "webhooks": webhooks}
 
     async def _ready(self, step: Step, deadline: float) -> None:
         waited_for = [identity(each) for each in step.documents if each["kind"] in WAITED_FOR]

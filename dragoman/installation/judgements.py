@@ -66,11 +66,15 @@ def control_planes(deployments: Iterable[Document], namespace: str, name: str) -
 
 def webhooks(ours: Sequence[Document], theirs: Iterable[Document], services: frozenset[str]) -> Iterator[Finding]:
     """Injectors of others that would have the same pods, and such as nobody answers. `services` are NAMESPACE/NAME."""
-    names = {each["metadata"]["name"] for each in ours}
+    names = {each["metadata"]["name"]: each["metadata"]["labels"]["istio.io/rev"] for each in ours}
     wanted = {_selection(webhook) for each in ours for webhook in each["webhooks"]}
     for each in theirs:
         metadata = each["metadata"]
-        if metadata["name"] in names and metadata.get("labels", {}).get(MANAGED_BY) in (None, MANAGER):
+        if (own := names.get(metadata["name"])) is not None:
+            before = metadata.get("labels", {}).get("istio.io/rev")
+            if before != own:
+                message = f"{metadata['name']} is of revision {before}, and would be of {own}"
+                yield Finding("webhooks", Level.WARNING, message, "meant, if a tag is to move")
             continue
         found = [webhook for webhook in each.get("webhooks") or () if webhook["name"].endswith(".istio.io")]
         if any(_selection(webhook) in wanted for webhook in found):
