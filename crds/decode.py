@@ -5,7 +5,7 @@ kinds skip what we do not read.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -85,9 +85,9 @@ def decode_json(data: bytes, *, default_namespace: str = "default") -> IstioObje
         kind = _known_kind(header.api_version, header.kind)
         obj = _decoder(kind).decode(data)
     except msgspec.ValidationError:
-        return _decode_plain(msgspec.json.decode(data), default_namespace)
-    except msgspec.DecodeError as error:
-        raise Invalid((problem("DRG0100", "", f"not JSON: {error}"),)) from error
+        return _decode_plain(data, default_namespace)
+    except _NO_JSON as error:
+        raise _no_json(error) from error
     return _placed(obj, default_namespace)
 
 
@@ -106,7 +106,18 @@ def _decoder(kind: Kind) -> "msgspec.json.Decoder[IstioObject | KubernetesObject
     return _DECODERS[kind]
 
 
-def _decode_plain(document: Any, default_namespace: str) -> IstioObject | KubernetesObject:
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _no_json(error: Exception) -> Invalid:
+    return Invalid((problem("DRG0100", "", f"not JSON: {error}"),))
+
+
+def _decode_plain(data: bytes, default_namespace: str) -> IstioObject | KubernetesObject:
+    try:
+        document: Any = msgspec.json.decode(data)
+    except _NO_JSON as error:
+        raise _no_json(error) from error
     if not isinstance(document, Mapping):
         raise Invalid((problem("DRG0100", "", "a document is an object with apiVersion, kind and metadata"),))
     return decode(document, default_namespace=default_namespace)

@@ -68,6 +68,7 @@ class _Review(msgspec.Struct, rename="camel"):
     request: AdmissionRequest
 
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _READ: Final = msgspec.json.Decoder(_Review)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -90,7 +91,7 @@ def read(body: bytes) -> AdmissionRequest:
     """The request in a body; raises `MalformedReviewError`."""
     try:
         review = _READ.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise MalformedReviewError(f"not an AdmissionReview: {error}") from error
     if (review.api_version, review.kind) != (API_VERSION, "AdmissionReview"):
         found = f"{review.kind} of {review.api_version}"
@@ -104,7 +105,7 @@ def document(data: msgspec.Raw) -> dict[str, Any] | None:
         return None
     try:
         return _OBJECT.decode(data)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise MalformedReviewError(f"the request's object: {error}") from error
 
 

@@ -16,7 +16,7 @@ async def key_set_uri(fetcher: Fetcher, issuer: str, *, seconds: float) -> str:
     url = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
     try:
         found = msgspec.json.decode(await fetcher.get(url, seconds=seconds), type=_Configuration).jwks_uri
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise FetchError(f"{url} is no OpenID configuration with a jwks_uri") from None
     if not same_or_better(url, found):
         raise FetchError(f"the jwks_uri of {url} is no https URL")

@@ -28,7 +28,7 @@ class ApiError(Exception):
         """The error that a response's body tells of; what lies before an API server may answer in plain text."""
         try:
             said = msgspec.json.decode(body, type=_Status)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             said = _Status(message=body[:500].decode(errors="replace").strip())
         return cls(status, said.reason, said.message, said.details)
 

@@ -330,3 +330,10 @@ def test_what_is_no_document_is_invalid(data: bytes) -> None:
     with pytest.raises(Invalid) as caught:
         decode_json(data)
     assert caught.value.problems[0].code == "DRG0100"
+
+
+@pytest.mark.parametrize("data", [b'{"kind": "\xf4"}', b'{"kind": 7, "a": "\xf4"}', b'{"a": ' + b"[" * 100_000, b"{"])
+def test_bytes_that_are_no_json_are_one_problem(data: bytes) -> None:
+    with pytest.raises(Invalid) as raised:
+        decode_json(data)
+    assert [found.code for found in raised.value.problems] == ["DRG0100"]
