@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Tests that run side by side; each file stays in one process.
 JOBS ?= 2
 
-.PHONY: help setup demo test apiserver coverage bench soak lint fmt lock clean
+.PHONY: help setup demo test apiserver coverage bench soak fuzz lint fmt lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,11 @@ bench: setup ## how fast it is (docs/performance.md); QUICK=1, ROWS=a,b, BENCH_J
 
 soak: setup ## churn for MINUTES=30: memory must stay flat and the event loop prompt
 	@$(BIN)/python -m e2e.bench.soak
+
+# Not in the lock: nothing that is tested or shipped needs it.
+fuzz: setup ## what strangers may send, found by coverage: TARGET=delta_stream SECONDS=60 (tests/fuzz)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4'
+	@$(BIN)/python -m tests.fuzz $(or $(TARGET),delta_stream) $(or $(SECONDS),60)
 
 lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
