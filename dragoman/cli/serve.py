@@ -37,6 +37,7 @@ from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
 from dragoman.sources.files import FileSource
 from dragoman.sources.kubernetes import KubernetesSource
+from dragoman.sources.kubernetes.metrics import SourceMetrics
 from xds import Limits
 
 _INSECURE = (
@@ -420,6 +421,8 @@ async def _serve(settings: _Settings) -> None:
             on_unfetched_keys=tell_unfetched,
             key_fetching=settings.key_fetching._replace(kept_in=settings.state / "key-sets.json"),
         )
+        if isinstance(source, KubernetesSource):
+            plane.registry.register(SourceMetrics(source))
         plane.identities.revoke(opened.revoked)
         debug = DebugServer(plane, token=settings.token)
         try:

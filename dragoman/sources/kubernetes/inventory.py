@@ -195,7 +195,7 @@ class Inventory:
             return set()
         return {
             key
-            for key in self._held
+            for key in self._held.keys() | self._problems.keys()
             if (before is None or key.namespace in before)
             != (self._selected is None or key.namespace in self._selected)
         }

@@ -119,6 +119,8 @@ class Reflector:
         """Why the last request failed; None while all is well."""
         self.lists = 0
         """Lists begun."""
+        self.failed = 0
+        """Requests that failed, or broke off."""
 
     def __len__(self) -> int:
         return len(self._versions)
@@ -181,6 +183,7 @@ class Reflector:
         """The answer is over after `lived` seconds, with an error or without; how many seconds to wait before the next
         request."""
         self.error = error
+        self.failed += error is not None
         # An error inside a stream leaves open what was missed.
         gone, self._broken = self._broken or (error is not None and _lost(error)), False
         listing = self._seen is not None
