@@ -21,6 +21,7 @@ def environment(
     host, port = api_server
     variables = {
         "PATH": _DEFAULT_PATH,
+        "HOME": "/",  # of a user whom the image's /etc/passwd does not name (opencontainers/runc: libcontainer)
         "PYTHONDONTWRITEBYTECODE": "1",
         **image.environment,
         "HOSTNAME": facts.field("metadata.name"),

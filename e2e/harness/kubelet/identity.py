@@ -1,5 +1,6 @@
 """Who a container's program is, and what it may do (Kubernetes: Configure a Security Context)."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _USUAL = frozenset(
 """The capabilities of a container that names none, as container runtimes have them."""
 
 
-def launcher(container: Object, pod: Object, image: Image, program: str) -> Sequence[str]:
+def launcher(container: Object, pod: Object, image: Image) -> Sequence[str]:
     """The command, for setpriv(1), that becomes who the container's program is and runs what is appended to it.
 
     Raises LookupError where the container may not be root but would be, which keeps it from being created.
@@ -28,7 +29,7 @@ def launcher(container: Object, pod: Object, image: Image, program: str) -> Sequ
         raise LookupError("container has runAsNonRoot and image will run as root")
     capabilities = _capabilities(settings.get("capabilities", {}))
     # What lies in folders that only root may enter stays within reach: see `processes.identity`.
-    reach = () if _in_reach(program) else ("dac_read_search",)
+    reach = () if _in_reach() else ("dac_read_search",)
     bounding = ",".join(("-all", *(f"+{name}" for name in sorted({*capabilities, *reach}))))
     groups = [
         str(each) for each in (*settings.get("supplementalGroups", ()), settings.get("fsGroup")) if each is not None
@@ -49,5 +50,6 @@ def _capabilities(wanted: Object) -> frozenset[str]:
     return (frozenset() if "all" in dropped else _USUAL - dropped) | added
 
 
-def _in_reach(program: str) -> bool:
-    return not processes.identity(1, Path(program))[5:]
+def _in_reach() -> bool:
+    """Whether every user may enter the folders of this project and of its interpreter."""
+    return not processes.identity(1, Path(sys.executable))[5:]

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 
 from dragoman.kube.errors import ApiError
 from dragoman.kube.resources import NODES, PODS
+from e2e.apiserver.programs import kubernetes_version
 from e2e.harness.kubelet.pod_worker import NodeServices, PodWorker
 from e2e.harness.kubelet.watching import Object, Watched
 from e2e.harness.namespaces import GATEWAY
+
+_NODE_INFO = (
+    *("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion"),
+    *("kubeletVersion", "kubeProxyVersion", "operatingSystem", "architecture"),
+)
 
 
 class Kubelet:
@@ -55,7 +61,11 @@ class Kubelet:
         await self._node.cluster.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
         addresses = [{"type": "InternalIP", "address": GATEWAY}, {"type": "Hostname", "address": self._node.name}]
         conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]
-        status = {"addresses": addresses, "conditions": conditions}
+        info = dict.fromkeys(_NODE_INFO, "") | {
+            "kubeletVersion": f"v{kubernetes_version()}",
+            "operatingSystem": "linux",
+        }
+        status = {"addresses": addresses, "conditions": conditions, "nodeInfo": info}
         await self._node.cluster.patch(NODES, self._node.name, {"status": status}, subresource="status")
 
     def _changed(self, pod: Object, gone: bool) -> None:

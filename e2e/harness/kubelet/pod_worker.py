@@ -164,7 +164,7 @@ class PodWorker:
         image = self._node.images(running.spec["image"])
         variables = environment.environment(running.spec, image, facts, self._node.objects, self._node.api_server)
         enter = ("nsenter", "--target", str(running.process.pid), "--mount", "--net", "--uts", "--root", "--wd")
-        become = identity.launcher(running.spec, self._pod, image, command[0])
+        become = identity.launcher(running.spec, self._pod, image)
         return await _spawn((*enter, *become, *command), variables, container, self.log(container))
 
     async def _launch(self, spec: Object, place: Namespace, facts: PodFacts, volumes: Volumes) -> Process:
@@ -190,7 +190,7 @@ class PodWorker:
             directory=spec.get("workingDir", "/"),
         )
         enter = ("nsenter", f"--net={place.path}", "unshare", "--mount", "--uts")
-        become = identity.launcher(spec, self._pod, image, command[0])
+        become = identity.launcher(spec, self._pod, image)
         with started_signal() as (written, told):
             argv = (*enter, *mount, *become, *command)
             variables[STARTED] = str(told)
