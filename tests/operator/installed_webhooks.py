@@ -13,12 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from ca.authority import new_root
 from ca.workload_certificates import WorkloadCertificates
-from crds.virtualservice import VirtualService
 from dragoman.admission import AdmissionRequest, AdmissionServer, Verdict
 from dragoman.charts import Chart, Release
-from dragoman.kube import ApiError, ApiResource, Cluster
+from dragoman.kube import ApiResource, Cluster
 from dragoman.kube.resources import (
-    CUSTOM_RESOURCE_DEFINITIONS,
     MUTATING_WEBHOOK_CONFIGURATIONS,
     SERVICES,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
@@ -51,7 +49,7 @@ def new_identities() -> Identities:
 class Installed:
     """`injector` and `validator` are what the chart has installed, in a namespace and for a revision of its own."""
 
-    def __init__(self, cluster: Cluster, namespace: str, inject: Inject) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, inject: Inject = labelling) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.revision = f"rev-{secrets.token_hex(4)}"
@@ -147,47 +145,6 @@ class Installed:
             },
             "spec": {"containers": [{"name": "app", "image": "app"}]},
         }
-
-
-async def define_virtual_services(cluster: Cluster) -> None:
-    """Have the API server know the kind, with whatever fields."""
-    kind = VirtualService.resource
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    definition = {
-        "apiVersion": CUSTOM_RESOURCE_DEFINITIONS.api_version,
-        "kind": CUSTOM_RESOURCE_DEFINITIONS.kind,
-        "metadata": {"name": f"{kind.plural}.{kind.group}"},
-        "spec": {
-            "group": kind.group,
-            "scope": "Namespaced",
-            "names": {"plural": kind.plural, "kind": VirtualService.__name__, "singular": "virtualservice"},
-            "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": version == kind.storage,
-                    "schema": {"openAPIV3Schema": schema},
-                }
-                for version in kind.versions
-            ],
-        },
-    }
-    try:
-        await cluster.create(CUSTOM_RESOURCE_DEFINITIONS, definition)
-    except ApiError as error:
-        if not error.already_exists:
-            raise
-    await eventually(lambda: _served(cluster))
-
-
-async def _served(cluster: Cluster) -> bool:
-    try:
-        await cluster.list(VIRTUAL_SERVICES, "default")
-    except ApiError as error:
-        if not error.not_found:
-            raise
-        return False
-    return True
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:

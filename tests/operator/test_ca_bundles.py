@@ -14,16 +14,15 @@ from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import MUTATING_WEBHOOK_CONFIGURATIONS, PODS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from dragoman.operator.ca_bundles import Webhook, correction, webhooks_of
 from dragoman.operator.webhook_proof import VIRTUAL_SERVICES
-from tests.operator.installed_webhooks import Installed, define_virtual_services, eventually, labelling
+from tests.operator.installed_webhooks import Installed, eventually
 
 BOTH = (MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS)
 
 
 @pytest.fixture
-async def installed(cluster: Cluster, namespace: str) -> AsyncIterator[Installed]:
+async def installed(cluster: Cluster, namespace: str, custom_resources: None) -> AsyncIterator[Installed]:
     """Installed, and nothing at work yet."""
-    await define_virtual_services(cluster)
-    value = Installed(cluster, namespace, labelling)
+    value = Installed(cluster, namespace)
     async with value.serving():
         pass  # takes a port that stays its own
     await value.install()
