@@ -15,8 +15,8 @@ listeners count too. Clusters and routes that go only linger unused for a while 
 again, some times a second at most; each look costs the proxies that still lack something. So what changes without an
 Istio object, and what is everywhere already, costs nothing.
 
-*Whose fault a rejection is* comes from `blame`: an object that merely shares a resource with the culprit is held up, and
-not rejected.
+*Whose fault a rejection is* comes from `blame`: an object that merely shares a resource with the culprit is held up,
+and not rejected.
 """
 
 from __future__ import annotations

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any, Self
 
 import pytest
 from test_runtime_control_plane import LOCAL, MESH, Running
 
 from crds.meta import ObjectKey
-from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, decode
+from dragoman.codec import CLUSTER, LISTENER, ROUTE
 from dragoman.runtime.programming import Programmed
-from xds import DeltaRequest, DeltaStream, Node
+from tests.support.scripted_proxy import ScriptedProxy
+from xds import DeltaRequest, Node
 
-RESPONSE = "type.googleapis.com/envoy.service.discovery.v3.DeltaDiscoveryResponse"
 RULE = ObjectKey("DestinationRule", "shop", "web")
 ROUTES = ObjectKey("VirtualService", "shop", "web")
 CLUSTER_OF_WEB = "outbound|80||web.shop.svc.cluster.local"
@@ -62,62 +61,6 @@ spec: {egress: [{hosts: [./*]}]}
 """
 
 
-class Proxy:
-    """A proxy that answers when the test says so."""
-
-    def __init__(self, plane: Any, session: Any) -> None:
-        self.plane = plane
-        self.session = session
-        self.stream = DeltaStream(session.views, proxy=session.proxy_id)
-        self.unanswered: list[tuple[str, str]] = []
-
-    async def begin(self) -> Self:
-        """Ask for everything, in Envoy's order, and take it."""
-        for type_url in (CLUSTER, LISTENER):
-            self.stream.receive(DeltaRequest(type_url), time.monotonic())
-            self.take()
-        for type_url in (ENDPOINT, ROUTE):
-            names = tuple(name for view in self.session.views for name in view.table(type_url))
-            self.stream.receive(DeltaRequest(type_url, subscribe=names), time.monotonic())
-            self.take()
-        return self
-
-    def take(self, rejects: Mapping[str, str] | None = None, *, silent: bool = False) -> list[str]:
-        """Answer all there is, or read it and stay silent; the names of what came."""
-        names: list[str] = []
-        while (response := self.stream.next_response(time.monotonic())) is not None:
-            message: Any = decode(RESPONSE, response.data)
-            came = [resource.name for resource in message.resources]
-            names += came
-            if silent:
-                self.unanswered.append((response.type_url, response.nonce))
-                continue
-            bad = [name for name in came if name in (rejects or {})]
-            error = f"Error adding/updating cluster(s) {bad[0]}: {(rejects or {})[bad[0]]}" if bad else None
-            self.answer(response.type_url, response.nonce, error)
-        return names
-
-    def accept_late(self) -> None:
-        """Take what was read and not answered."""
-        unanswered, self.unanswered = self.unanswered, []
-        for type_url, nonce in unanswered:
-            self.answer(type_url, nonce)
-
-    def answer(self, type_url: str, nonce: str, error: str | None = None) -> None:
-        events = self.stream.receive(DeltaRequest(type_url, nonce=nonce, error=error), time.monotonic())
-        for event in events:
-            if error is None:
-                self.plane.observer.acked(self.session.proxy_id, type_url, 0.0)
-            else:
-                named = tuple(name for name, _ in event.culprits)
-                self.plane.observer.nacked(self.session.proxy_id, type_url, named, event.message)
-
-    def close(self) -> None:
-        self.stream.close()
-        self.session.close()
-        self.plane.observer.disconnected(self.session.proxy_id, 0.0)
-
-
 class Programs(Running):
     """A running control plane whose news about objects a test waits for."""
 
@@ -127,12 +70,12 @@ class Programs(Running):
         self.plane.programming.subscribe(lambda keys: self.news.set())
         return self
 
-    async def proxy(self, pod: str) -> Proxy:
-        return await Proxy(self.plane, await self.connect(pod)).begin()
+    async def proxy(self, pod: str) -> ScriptedProxy:
+        return await ScriptedProxy(self.plane, await self.connect(pod)).begin()
 
-    async def proxy_elsewhere(self) -> Proxy:
+    async def proxy_elsewhere(self) -> ScriptedProxy:
         session = await self.plane.connect(Node("sidecar~10.1.0.9~alone.other~other.svc.cluster.local"), LOCAL)
-        return await Proxy(self.plane, session).begin()
+        return await ScriptedProxy(self.plane, session).begin()
 
     async def change(self, text: str) -> None:
         self.source.apply(text)
@@ -262,7 +205,7 @@ async def test_a_proxy_that_starts_or_went_is_not_waited_for() -> None:
         first, second = await mesh.proxy("web-1"), await mesh.proxy("web-2")
         await mesh.change(rule(2))
         first.take()
-        starting = Proxy(mesh.plane, await mesh.connect("web-1"))
+        starting = ScriptedProxy(mesh.plane, await mesh.connect("web-1"))
         starting.stream.receive(DeltaRequest(CLUSTER), time.monotonic())
         assert mesh.plane.programming.of(RULE).proxies == 2
         second.close()
@@ -273,7 +216,7 @@ async def test_a_proxy_that_starts_or_went_is_not_waited_for() -> None:
 
 async def test_one_that_lacks_what_was_not_changed_is_waited_for_all_the_same() -> None:
     async with Programs(MESH + "---" + routes("5s")) as mesh:
-        proxy = Proxy(mesh.plane, await mesh.connect("web-1"))
+        proxy = ScriptedProxy(mesh.plane, await mesh.connect("web-1"))
         for type_url in (CLUSTER, LISTENER):
             proxy.stream.receive(DeltaRequest(type_url), time.monotonic())
             proxy.take()

@@ -1,0 +1,312 @@
+"""The replicas of a control plane, each of which knows its own proxies only: what they tell one another.
+
+Each has a Lease of its own, renewed while it lives, with its report in an annotation (see
+`docs/decisions/pooled-counts.md`). A report is written when something in it changed, once a second at most, and only
+while there is another replica to read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from crds.meta import IstioObject, ObjectKey
+from dragoman.kube import ApiError, Cluster
+from dragoman.kube.resources import LEASES
+from dragoman.operator.report import Report, Told, decoded, encoded, version_of
+from dragoman.operator.watched import Watched
+from dragoman.runtime import ControlPlane
+from dragoman.runtime.programming import Programmed
+from dragoman.sources.kubernetes.reflector import Name
+
+log = structlog.get_logger(__name__)
+
+LABEL: Final = "dragoman.io/replica"
+REPORT: Final = "dragoman.io/programmed"
+FIELD_MANAGER: Final = "dragoman-replica"
+
+_PREFIX: Final = "dragoman-replica-"
+_BURIED_AFTER: Final = 60.0
+"""Seconds after which the Lease of a replica that died is taken away."""
+
+_SLICE_SECONDS: Final = 0.005
+_RELEASE_WITHIN: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """In seconds."""
+
+    renew: float = 5.0
+    lives: float = 15.0
+    """How long a replica counts after its Lease was last seen to change."""
+    settle: float = 0.2
+    """Changes come together: waited before a report is written."""
+    spacing: float = 1.0
+    """Least time between two reports."""
+    recount: float = 30.0
+    """Between looks at proxies that came or went while no object changed."""
+
+
+class _Other:
+    """Another replica, as its Lease tells."""
+
+    __slots__ = ("report", "seen_at", "text", "version")
+
+    def __init__(self) -> None:
+        self.version = ""
+        self.text = ""
+        self.report = Report()
+        self.seen_at = 0.0
+
+
+class Replicas:
+    """What the other replicas tell, and what is told to them.
+
+    Callbacks given to `subscribe` are told of which objects another replica tells something else; None for all of them.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        plane: ControlPlane,
+        namespace: str,
+        replica: str,
+        pace: Pace | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._plane = plane
+        self._namespace = namespace
+        self._replica = replica
+        self._subscribers: list[Callable[[frozenset[ObjectKey] | None], None]] = []
+        self._pace = pace or Pace()
+        self._others: dict[str, _Other] = {}
+        self._told: dict[ObjectKey, Told] = {}
+        self._doubtful: set[ObjectKey] = set()
+        self._changed = asyncio.Event()
+        self._listened = asyncio.Event()
+        self._alive: frozenset[str] = frozenset()
+        self._sessions: frozenset[int] = frozenset()
+        self._last = ""
+        """The report that is in the Lease."""
+        self._leases = Watched(LEASES, self._heard, namespace=namespace, read=_lease)
+
+    def subscribe(self, callback: Callable[[frozenset[ObjectKey] | None], None]) -> None:
+        """Call back when the others have something new to tell."""
+        self._subscribers.append(callback)
+
+    # -- asked ------------------------------------------------------------------------------------------------------
+
+    async def complete(self, within: float) -> bool:
+        """Wait until the other replicas are known and have told something; whether they have, `within` seconds."""
+        try:
+            async with asyncio.timeout(within):
+                while not (self._leases.listed and all(self._others[name].text for name, _ in self.others())):
+                    self._listened.clear()
+                    await self._listened.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def others(self) -> Iterator[tuple[str, Report]]:
+        """The replicas that live, but for this one, by name, with what they told."""
+        now = time.monotonic()
+        for name, other in sorted(self._others.items()):
+            if now < other.seen_at + self._pace.lives:
+                yield name, other.report
+
+    def of(self, key: ObjectKey, version: str) -> tuple[list[Programmed], tuple[str, ...]]:
+        """What the others tell of a version of an object, and which of them have yet to take it in."""
+        found: list[Programmed] = []
+        behind: list[str] = []
+        for name, report in self.others():
+            told = report.objects.get(key)
+            if told is not None and told.version == version:
+                found.append(told.programmed)
+            else:
+                behind.append(name)
+        return found, tuple(behind)
+
+    # -- run --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tell and listen until cancelled; then take the Lease away, so that nobody waits for it."""
+        self._plane.statuses.subscribe(self._doubt)
+        self._doubtful.update(self._plane.statuses)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._leases.run(self._cluster, self._listened.set))
+                tasks.create_task(self._renew())
+                tasks.create_task(self._tell())
+                tasks.create_task(self._recount())
+        finally:
+            await self._leave()
+
+    async def bury(self) -> None:
+        """Take away the Leases of replicas that died: the leader's duty, until cancelled."""
+        while True:
+            await asyncio.sleep(_BURIED_AFTER)
+            silent_since = time.monotonic() - _BURIED_AFTER
+            for name in [name for name, other in self._others.items() if other.seen_at < silent_since]:
+                try:
+                    await self._cluster.delete(LEASES, _PREFIX + name, self._namespace)
+                except ApiError as error:
+                    log.info("could not take away the Lease of a dead replica", replica=name, error=str(error))
+
+    def _doubt(self, keys: frozenset[ObjectKey]) -> None:
+        self._doubtful |= keys
+        self._changed.set()
+
+    async def _renew(self) -> None:
+        while True:
+            await self._write(None)
+            self._follow_the_living()
+            await asyncio.sleep(self._pace.renew)
+
+    async def _tell(self) -> None:
+        last = ""
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(self._pace.settle)
+            self._changed.clear()
+            if not self._alive:
+                continue
+            await self._look()
+            try:
+                text = encoded(Report(self._told))
+            except ValueError as error:
+                log.warning("counts are not shared with other replicas", reason=str(error))
+                continue
+            if text != last and await self._write(text):
+                last = text
+                await asyncio.sleep(self._pace.spacing)
+
+    async def _look(self) -> None:
+        """Bring up to date what is told, in slices."""
+        doubtful, self._doubtful = self._doubtful, set()
+        began = time.perf_counter()
+        for key in doubtful:
+            obj = self._plane.world.objects.get(key)
+            if isinstance(obj, IstioObject):
+                self._told[key] = Told(version_of(obj.metadata), self._plane.programming.of(key))
+            else:
+                self._told.pop(key, None)
+            if time.perf_counter() - began > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+
+    async def _recount(self) -> None:
+        while True:
+            await asyncio.sleep(self._pace.recount)
+            sessions = frozenset(map(id, self._plane.sessions))
+            if sessions != self._sessions:
+                self._sessions = sessions
+                self._doubt(frozenset(self._told))
+
+    async def _write(self, report: str | None) -> bool:
+        """Renew the Lease, with a report or the one before; whether that went well."""
+        spec = {
+            "holderIdentity": self._replica,
+            "leaseDurationSeconds": max(1, int(self._pace.lives)),
+            "renewTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        }
+        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace, "labels": {LABEL: "true"}}
+        if report or self._last:
+            metadata["annotations"] = {REPORT: report or self._last}
+        document = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
+        try:
+            if report is None and await self._patch({"spec": spec}):
+                return True
+            await self._cluster.apply(LEASES, document, field_manager=FIELD_MANAGER)
+        except ApiError as error:
+            log.warning("cannot tell the other replicas", error=str(error))
+            return False
+        self._last = report or self._last
+        return True
+
+    async def _patch(self, patch: dict[str, Any]) -> bool:
+        """Renew a Lease that is there: its report, which may be long, stays where it is."""
+        try:
+            await self._cluster.patch(LEASES, self._name, patch, self._namespace)
+        except ApiError as error:
+            if error.not_found:
+                return False
+            raise
+        return True
+
+    @property
+    def _name(self) -> str:
+        return _PREFIX + self._replica
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(_RELEASE_WITHIN):
+                await self._cluster.delete(LEASES, self._name, self._namespace)
+        except (ApiError, TimeoutError) as error:
+            log.info("could not take the Lease away", error=str(error) or "no answer")
+
+    # -- heard ------------------------------------------------------------------------------------------------------
+
+    def _heard(self, name: Name) -> None:
+        self._listened.set()
+        found: _Seen | None = self._leases.get(name)
+        if found is None:
+            self._others.pop(name[1].removeprefix(_PREFIX), None)
+            self._follow_the_living()
+            return
+        if not found.replica or found.replica == self._replica:
+            return
+        other = self._others.setdefault(found.replica, _Other())
+        if other.version != found.version:
+            other.version, other.seen_at = found.version, time.monotonic()
+        if other.text != found.report:
+            other.text = found.report
+            self._take(found.replica, other)
+        self._follow_the_living()
+
+    def _announce(self, keys: frozenset[ObjectKey] | None) -> None:
+        for callback in self._subscribers:
+            callback(keys)
+
+    def _take(self, name: str, other: _Other) -> None:
+        before = other.report.objects
+        try:
+            other.report = decoded(other.text) if other.text else Report()
+        except ValueError as error:
+            log.warning("another replica tells what is not understood", replica=name, error=str(error))
+            other.report = Report()
+        now = other.report.objects
+        self._announce(frozenset(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)))
+
+    def _follow_the_living(self) -> None:
+        alive = frozenset(name for name, _ in self.others())
+        if alive != self._alive:
+            new = alive - self._alive
+            self._alive = alive
+            log.info("replicas", others=sorted(alive))
+            self._announce(None)
+            if new:
+                # It has heard nothing yet.
+                self._changed.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    replica: str
+    version: str
+    report: str
+
+
+def _lease(document: dict[str, Any]) -> _Seen:
+    metadata = document["metadata"]
+    return _Seen(
+        document["spec"].get("holderIdentity", "") if LABEL in (metadata.get("labels") or {}) else "",
+        metadata["resourceVersion"],
+        (metadata.get("annotations") or {}).get(REPORT, ""),
+    )
