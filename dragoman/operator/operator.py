@@ -11,8 +11,12 @@ from crds.meshconfig import CONFIG_MAP
 from dragoman.admission import AdmissionRequest, AdmissionServer, Verdict, injection
 from dragoman.kube import Cluster
 from dragoman.operator.ca_bundles import CaBundles
+from dragoman.operator.election import Election
+from dragoman.operator.events import Events
 from dragoman.operator.injector import DEFAULT_REVISION, Injector
+from dragoman.operator.replicas import Replicas
 from dragoman.operator.root_certificates import RootCertificates
+from dragoman.operator.status_writer import StatusWriter
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.serving_certificate import ServingCertificate
 
@@ -56,6 +60,13 @@ class Operator:
         )
         self.webhooks = AdmissionServer(certificate.context, self._inject, plane.registry)
         """To be told where to listen."""
+        self.election = Election(cluster, settings.namespace, settings.replica)
+        """Decides which replica does what only one may do."""
+        self.replicas = Replicas(cluster, plane, settings.namespace, settings.replica)
+        events = Events(cluster, settings.replica)
+        statuses = StatusWriter(cluster, plane, self.replicas, events)
+        for duty in (statuses.run, events.run, self.replicas.bury):
+            self.election.add(duty)
 
     async def run(self) -> None:
         """Do everything until cancelled; begins when the control plane has loaded."""
@@ -65,6 +76,8 @@ class Operator:
 
     def _duties(self) -> Iterator[Coroutine[Any, Any, None]]:
         cluster, plane, settings = self.cluster, self.plane, self.settings
+        yield self.election.run()
+        yield self.replicas.run()
         yield self.injector.run()
         yield RootCertificates(cluster, plane.identities, settings.mesh_settings).run()
         yield CaBundles(cluster, plane.identities, settings.namespace, settings.revision, plane.registry).run()
