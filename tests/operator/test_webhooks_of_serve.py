@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from dragoman.kube import Cluster
 from dragoman.kube.resources import (
@@ -21,9 +22,10 @@ from dragoman.operator.injector import PROXY_CONFIGS
 from e2e.apiserver import programs
 from tests.cli.cli_runs import Serving, serving
 from tests.operator.installed_webhooks import Installed, eventually
-from tests.support.api_server import ApiServer
+from tests.support.api_server import ApiServer, a_namespace
+from tests.support.custom_resources import install_once
 
-pytestmark = pytest.mark.real_api
+pytestmark = [pytest.mark.real_api, pytest.mark.asyncio(loop_scope="module")]
 
 
 class Mesh:
@@ -86,19 +88,20 @@ def names_of(pod: dict[str, Any]) -> list[str]:
     return [each["name"] for key in ("initContainers", "containers") for each in pod["spec"].get(key, ())]
 
 
-@pytest.fixture
-async def mesh(
-    cluster: Cluster, namespace: str, custom_resources: None, api_server: ApiServer, tmp_path: Path
-) -> AsyncIterator[Mesh]:
-    installed = Installed(cluster, namespace)
-    async with installed.serving():
-        pass  # takes a port that is free
-    await installed.install()
-    try:
-        async with a_mesh(installed, api_server, tmp_path) as value:
-            yield value
-    finally:
-        await installed.uninstall()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+    """One for all tests, as it takes seconds to start."""
+    async with await Cluster.connect(api_server.kubeconfig) as cluster, a_namespace(cluster) as namespace:
+        await install_once(cluster)
+        installed = Installed(cluster, namespace)
+        async with installed.serving():
+            pass  # takes a port that is free
+        await installed.install()
+        try:
+            async with a_mesh(installed, api_server, tmp_path_factory.mktemp("state")) as value:
+                yield value
+        finally:
+            await installed.uninstall()
 
 
 async def test_kubectl_shows_everything_that_is_wrong_and_what_has_no_effect(mesh: Mesh) -> None:
@@ -215,5 +218,5 @@ async def _both(one: Any, other: Any) -> bool:
 
 
 async def test_many_pods_at_once_all_get_a_sidecar(mesh: Mesh) -> None:
-    made = await asyncio.gather(*(mesh.create(f"web-{number}") for number in range(200)))
+    made = await asyncio.gather(*(mesh.create(f"web-{number}") for number in range(100)))
     assert all("istio-proxy" in names_of(pod) for pod in made)

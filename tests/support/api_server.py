@@ -310,14 +310,21 @@ async def cluster(api_server: ApiServer) -> AsyncIterator[Cluster]:
         yield connected
 
 
-@pytest.fixture
-async def namespace(cluster: Cluster) -> AsyncIterator[str]:
-    """The name of a fresh namespace, in which Pods can be made; it is deleted after the test."""
+@contextlib.asynccontextmanager
+async def a_namespace(cluster: Cluster) -> AsyncIterator[str]:
+    """The name of a fresh namespace, in which Pods can be made; it is deleted at the end."""
     name = f"test-{secrets.token_hex(4)}"
     await cluster.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     await _default_service_account(cluster, name)
     yield name
     await cluster.delete(NAMESPACES, name)
+
+
+@pytest.fixture
+async def namespace(cluster: Cluster) -> AsyncIterator[str]:
+    """A fresh namespace of the test's own; see `a_namespace`."""
+    async with a_namespace(cluster) as name:
+        yield name
 
 
 async def _default_service_account(cluster: Cluster, namespace: str) -> None:

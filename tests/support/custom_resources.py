@@ -41,9 +41,14 @@ async def _served(cluster: Cluster, spec: dict[str, Any], version: str) -> None:
 _installed: set[str] = set()
 
 
-@pytest.fixture
-async def custom_resources(cluster: Cluster) -> None:
-    """Istio's kinds are served by the API server of this process; they stay there for the tests that follow."""
+async def install_once(cluster: Cluster) -> None:
+    """Install ours, unless this process has done so before on that API server."""
     if cluster.server not in _installed:
         await install(cluster)
         _installed.add(cluster.server)
+
+
+@pytest.fixture
+async def custom_resources(cluster: Cluster) -> None:
+    """Istio's kinds are served by the API server of this process; they stay there for the tests that follow."""
+    await install_once(cluster)
