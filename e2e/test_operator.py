@@ -1,0 +1,249 @@
+"""The operator in a cluster: installed by one command, with real pods, Envoys and traffic, until it is uninstalled.
+
+The tests of this file are the steps of one story, in their order.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from dragoman.kube import resources
+from e2e.harness import Traffic, eventually, failing
+from e2e.harness.kubernetes import Kubernetes
+from e2e.harness.processes import ROOT
+
+pytestmark = [
+    pytest.mark.real_api,
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+DRAGOMAN = ROOT / ".venv/bin/dragoman"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kubernetes() -> AsyncIterator[Kubernetes]:
+    """One cluster for the whole story."""
+    async with Kubernetes.running() as running:
+        yield running
+
+
+def deployment(name: str, version: str = "v1", *, replicas: int = 1) -> str:
+    """A Deployment of the echo application, which is ready as soon as it listens."""
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}-{version}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}, version: {version}}}}}
+  template:
+    metadata: {{labels: {{app: {name}, version: {version}}}}}
+    spec:
+      serviceAccountName: {name}
+      containers:
+      - name: {name}
+        image: echo
+        args: [--workload={name}, --version={version}, --http=8080]
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {name}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{name: http, port: 8080}}]
+---
+"""
+
+
+async def test_one_command_installs_it(kubernetes: Kubernetes) -> None:
+    await kubernetes.program(
+        DRAGOMAN, "install", "--timeout=120s", "--set", "pilot.autoscaleEnabled=false", "--set", "pilot.replicaCount=2"
+    )
+    await kubernetes.rolled_out("istiod", "istio-system", seconds=1)
+    assert len(kubernetes.running_pods("istio-system", app="istiod")) == 2
+
+
+async def test_pods_of_a_labelled_namespace_get_sidecars(kubernetes: Kubernetes) -> None:
+    await kubernetes.apply("""
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio-injection: enabled}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: outside}}
+""")
+    await kubernetes.apply(deployment("server") + deployment("client"), "shop")
+    await kubernetes.apply(deployment("stranger"), "outside")
+    for name, namespace in (("server-v1", "shop"), ("client-v1", "shop"), ("stranger-v1", "outside")):
+        await kubernetes.rolled_out(name, namespace)
+    (server,) = kubernetes.running_pods("shop", app="server")
+    (stranger,) = kubernetes.running_pods("outside", app="stranger")
+    assert [each["name"] for each in server["spec"]["initContainers"]] == ["istio-init", "istio-proxy"]
+    assert "initContainers" not in stranger["spec"]
+
+
+async def test_traffic_is_mutual_tls(kubernetes: Kubernetes) -> None:
+    (client,) = kubernetes.running_pods("shop", app="client")
+    (stranger,) = kubernetes.running_pods("outside", app="stranger")
+    answer = await eventually(
+        lambda: kubernetes.client(client).http("http://server:8080/"), lambda answer: answer.status == 200
+    )
+    assert answer.echo.peer == "127.0.0.6"
+    assert "URI=spiffe://cluster.local/ns/shop/sa/client" in answer.echo.headers["x-forwarded-client-cert"]
+    url = "http://server.shop:8080/"
+    assert (await kubernetes.client(stranger).http(url)).status == 200
+    await kubernetes.apply("""
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+""")
+    # Envoy still serves connections that were open, and a stranger has none.
+    assert await eventually(lambda: failing(kubernetes.client(stranger).http(url)), lambda error: error is not None)
+    assert (await kubernetes.client(client).http(url)).status == 200
+
+
+async def test_a_canary_takes_its_share(kubernetes: Kubernetes) -> None:
+    await kubernetes.apply(deployment("server", "v2"), "shop")
+    await kubernetes.rolled_out("server-v2", "shop")
+    await kubernetes.apply(
+        """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: server}
+spec:
+  host: server
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+""",
+        "shop",
+    )
+    await kubernetes.apply(canary(0), "shop")
+    (client,) = kubernetes.running_pods("shop", app="client")
+    async with kubernetes.client(client).traffic("http://server:8080/", per_second=30) as traffic:
+        await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v1")
+        await kubernetes.apply(canary(100), "shop")
+        await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v2")
+        await kubernetes.apply(canary(50), "shop")
+        await traffic.more(20)
+        versions = [outcome.answer.echo.version for outcome in await traffic.more(100) if outcome.answer is not None]
+        assert 20 <= versions.count("v2") <= 80
+        await kubernetes.apply(canary(0), "shop")
+    assert not traffic.errors
+    assert set(traffic.statuses) == {200}
+
+
+async def test_scaling_under_load_loses_nothing(kubernetes: Kubernetes) -> None:
+    async with loaded(kubernetes) as traffic:
+        for replicas in (5, 1):
+            await kubernetes.cluster.patch(resources.DEPLOYMENTS, "server-v1", {"spec": {"replicas": replicas}}, "shop")
+            await kubernetes.rolled_out("server-v1", "shop", seconds=120)
+            await pods_gone(kubernetes, "shop")
+            await traffic.more(30)
+
+
+async def test_a_rolling_restart_of_workloads_loses_nothing(kubernetes: Kubernetes) -> None:
+    async with loaded(kubernetes) as traffic:
+        await kubernetes.kubectl("rollout", "restart", "deployment/server-v1", "-n", "shop")
+        await kubernetes.rolled_out("server-v1", "shop", seconds=120)
+        await pods_gone(kubernetes, "shop")
+        await traffic.more(30)
+
+
+async def test_a_rolling_restart_of_the_control_plane_loses_nothing(kubernetes: Kubernetes) -> None:
+    before = {pod["metadata"]["uid"] for pod in kubernetes.running_pods("istio-system", app="istiod")}
+    async with loaded(kubernetes) as traffic:
+        await kubernetes.kubectl("rollout", "restart", "deployment/istiod", "-n", "istio-system")
+        await kubernetes.rolled_out("istiod", "istio-system", seconds=180)
+        await pods_gone(kubernetes, "istio-system")
+        after = {pod["metadata"]["uid"] for pod in kubernetes.running_pods("istio-system", app="istiod")}
+        assert len(after) == 2
+        assert not before & after
+        # Who is in charge now reaches the proxies.
+        await kubernetes.apply(canary(100), "shop")
+        await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v2")
+        await kubernetes.apply(canary(0), "shop")
+        await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v1")
+
+
+async def test_a_restart_of_the_api_server_loses_nothing(kubernetes: Kubernetes) -> None:
+    async with loaded(kubernetes) as traffic:
+        await kubernetes.api.stop_server()
+        await traffic.more(60)
+        await kubernetes.api.start_server()
+        await kubernetes.apply(canary(100), "shop")
+        await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v2")
+        await kubernetes.apply(canary(0), "shop")
+        await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v1")
+    restarts = [
+        status["restartCount"]
+        for pod in kubernetes.running_pods("istio-system", app="istiod")
+        for status in pod["status"]["containerStatuses"]
+    ]
+    assert restarts == [0, 0]
+
+
+async def test_uninstalled_it_leaves_its_definitions_only(kubernetes: Kubernetes) -> None:
+    await kubernetes.program(DRAGOMAN, "uninstall", "--yes")
+    left = await kubernetes.kubectl(
+        "get",
+        "deployments,services,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,poddisruptionbudgets,hpa",
+        "--namespace=istio-system",
+        "--output=name",
+    )
+    assert set(left.split()) <= {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+    cluster_wide = await kubernetes.kubectl(
+        "get",
+        "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,clusterroles,"
+        "clusterrolebindings",
+        "--output=name",
+    )
+    assert [name for name in cluster_wide.split() if "istio" in name or "dragoman" in name] == []
+    definitions = await kubernetes.cluster.list(resources.CUSTOM_RESOURCE_DEFINITIONS)
+    assert len([each for each in definitions if each["spec"]["group"].endswith("istio.io")]) == 15
+    # What operators wrote is theirs.
+    assert (await kubernetes.kubectl("get", "virtualservices", "-n", "shop", "--output=name")).split()
+
+
+def canary(percent: int) -> str:
+    """So many of a hundred requests go to the second version."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: server}}
+spec:
+  hosts: [server]
+  http:
+  - route:
+    - {{destination: {{host: server, subset: v1}}, weight: {100 - percent}}}
+    - {{destination: {{host: server, subset: v2}}, weight: {percent}}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def loaded(kubernetes: Kubernetes) -> AsyncIterator[Traffic]:
+    """Steady requests of the client, of which none may fail."""
+    (client,) = kubernetes.running_pods("shop", app="client")
+    async with kubernetes.client(client).traffic("http://server:8080/", per_second=30) as traffic:
+        await traffic.more(10)
+        yield traffic
+    assert not traffic.errors
+    assert set(traffic.statuses) == {200}
+
+
+async def pods_gone(kubernetes: Kubernetes, namespace: str) -> None:
+    """Wait until no pod of a namespace is about to go: their connections have come to their end."""
+    async with asyncio.timeout(120):
+        while any(
+            "deletionTimestamp" in pod["metadata"]
+            for pod in kubernetes.pods.objects
+            if pod["metadata"]["namespace"] == namespace
+        ):
+            await asyncio.sleep(0.1)
