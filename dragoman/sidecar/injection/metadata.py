@@ -37,10 +37,12 @@ def with_added(
     sidecar: str,
     settings: InjectionSettings,
 ) -> dict[str, str]:
-    """The pod's annotations, but the status; those of `added` are ours and win."""
+    """The pod's annotations, but the status; those of `added` are ours, win, and come last."""
     first = next((container["name"] for container in containers if container.get("name") != sidecar), None)
     defaults = dict.fromkeys(_DEFAULT_CONTAINERS, first) if first is not None else {}
-    return {**settings.injected_annotations, **defaults, **written, **added, "istio.io/rev": settings.revision}
+    ours = {**added, "istio.io/rev": settings.revision}
+    others = {**settings.injected_annotations, **defaults, **written}
+    return {**{key: value for key, value in others.items() if key not in ours}, **ours}
 
 
 def status(before: Mapping[str, Json], after: Mapping[str, Json], settings: InjectionSettings) -> dict[str, str]:

@@ -1,0 +1,142 @@
+"""`dragoman kube-inject`: sidecars in files, without a webhook."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from dragoman.cli.output import fail
+from dragoman.cli.problems import tell
+
+
+def kube_inject(
+    filename: Annotated[
+        list[str], typer.Option("-f", "--filename", metavar="FILE", help="Documents (YAML, JSON); - is standard input.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where they go.", show_default="standard output"),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="The namespace of objects that name none.")
+    ] = "default",
+    injector_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--injector-config",
+            metavar="FILE",
+            help="The ConfigMap istio-sidecar-injector of the mesh, as YAML.",
+            show_default="built-in settings",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    mesh_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--mesh-config",
+            metavar="FILE",
+            help="MeshConfig as YAML, or the ConfigMap that holds it.",
+            show_default="Istio's defaults",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    revision: Annotated[
+        str, typer.Option("--revision", help="The control plane that the sidecars are of.", show_default="default")
+    ] = "",
+) -> None:
+    """Print the documents with sidecars in their pods: Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs,
+    CronJobs, and Lists of them. What has no pods stays, in its place. Comments are lost.
+
+    Labels of the namespace are not asked for; hostNetwork and sidecar.istio.io/inject are heeded. Doing it again to
+    what was printed changes nothing. Warnings and pods that get no sidecar are on standard error.
+
+    \b
+    Examples:
+      dragoman kube-inject -f web.yaml | kubectl apply -f -
+      kubectl get deployment web -o yaml | dragoman kube-inject -f - > web.yaml
+      kubectl get configmap istio-sidecar-injector -n istio-system -o yaml > injector.yaml
+      dragoman kube-inject -f web.yaml --injector-config injector.yaml
+    \b
+    Exit codes: 0 done, 1 an annotation or document is wrong (nothing is printed), 2 wrong usage.
+    """
+    from crds.problem import Severity
+    from dragoman.sidecar.injection.documents import inject_document
+
+    settings = _settings(injector_config, mesh_config, revision)
+    changed: list[Any] = []
+    failed = False
+    for name in filename:
+        for document in _documents(name):
+            made, outcomes = inject_document(document, namespace=namespace, settings=settings)
+            changed.append(made)
+            for outcome in outcomes:
+                for found in outcome.problems:
+                    tell(f"{name}: {outcome}: {found}")
+                    failed = failed or found.severity is Severity.ERROR
+                if outcome.reason is not None and not outcome.problems:
+                    tell(f"{name}: {outcome}: no sidecar: {outcome.reason}")
+    if failed:
+        raise SystemExit(1)
+    text = "".join(_text(document, first=index == 0) for index, document in enumerate(changed))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise fail(f"cannot write {output}: {error.strerror}") from None
+
+
+def _settings(injector: Path | None, mesh_file: Path | None, revision: str) -> Any:
+    from dataclasses import replace
+
+    from crds import meshconfig
+    from crds.problem import Invalid
+    from dragoman.sidecar.injection.config_map import settings_of
+
+    try:
+        mesh = meshconfig.parse(_data(mesh_file, meshconfig.CONFIG_KEY) if mesh_file is not None else "")
+        data = {} if injector is None else {key: _data(injector, key) for key in ("config", "values")}
+        # Nobody could guess it, and it stays in the document: a second run finds it there.
+        made = settings_of(data, drain_secret=secrets.token_bytes(32), mesh=mesh)
+    except (Invalid, ValueError, OSError, yaml.YAMLError) as error:
+        raise fail(str(error)) from None
+    return replace(made, revision=revision) if revision else made
+
+
+def _data(file: Path, key: str) -> str:
+    """What a ConfigMap in a file has under a key; a file that is no ConfigMap is the value itself."""
+    text = file.read_text()
+    document = yaml.load(text, Loader=yaml.CSafeLoader)
+    if isinstance(document, dict) and document.get("kind") == "ConfigMap":
+        return str((document.get("data") or {}).get(key, ""))
+    if isinstance(document, dict) and key in document:
+        return str(document[key])
+    return text if key == "mesh" else ""
+
+
+def _documents(name: str) -> list[Any]:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+        return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document is not None]
+    except OSError as error:
+        raise fail(f"cannot read {name}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise fail(f"{name}: no YAML: {error}") from None
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # kubectl reads anchors, people less well
+
+
+def _text(document: Any, *, first: bool) -> str:
+    body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31 - 1)
+    return body if first else f"---\n{body}"
