@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "token": "token:token",
     "agent": "agent:agent",
     "capture": "capture:capture",
+    "kube-inject": "kube_inject:kube_inject",
     "proxy-status": "inspect.proxy_status:proxy_status",
     "proxy-config": "inspect.proxy_config:app",
     "describe": "inspect.describe:app",
@@ -37,6 +38,7 @@ _COMMANDS: Final = {
     "xds": "xds:group",
     "ca": "ca:app",
     "crds": "crds:crds",
+    "wait": "wait:wait",
     "version": "version:version",
 }
 _ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config"}

@@ -25,6 +25,7 @@ _PATCHES = {"merge": "application/merge-patch+json", "json": "application/json-p
 _APPLY = "application/apply-patch+yaml"
 _PAGE = 500  # objects a page, as client-go's pager
 _JSON = "application/json"
+_TLS_GOODBYE = 1.0  # seconds that a closed connection may take to end
 
 
 class Cluster:
@@ -154,8 +155,11 @@ class Cluster:
             raise ApiError(error.status, "", f"{self.server}{path}: {error.status} {error.message}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError.unreachable(self.server, error) from error
+        ended = _end_of_transport(socket)
         async with socket:
             yield socket
+        if ended is not None:
+            await asyncio.wait((ended,), timeout=_TLS_GOODBYE)
 
     async def get(self, resource: ApiResource, name: str, namespace: str | None = None) -> dict[str, Any]:
         """One object."""
@@ -240,6 +244,17 @@ class Cluster:
         """Delete an object, and what it owns after it."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         await self.request("DELETE", resource.path(namespace, name), body=body)
+
+
+def _end_of_transport(socket: aiohttp.ClientWebSocketResponse) -> asyncio.Future[None] | None:
+    """Done once the connection under a WebSocket is closed, None if that cannot be known.
+
+    aiohttp forgets the connection as the WebSocket closes, and a loop that ends before TLS has said goodbye leaves a
+    socket open: no public name leads to it.
+    """
+    protocol = getattr(getattr(socket, "_conn", None), "protocol", None)
+    ended: asyncio.Future[None] | None = getattr(protocol, "closed", None)
+    return ended
 
 
 def _options(dry_run: bool) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from crds.manifests import definition, definitions
+from crds.manifests import admission_policies, definition, definitions
 from crds.virtualservice import VirtualService
 from tests.cli.cli_runs import run
 
@@ -33,3 +33,12 @@ def test_an_unknown_kind_is_wrong_usage_and_guessed() -> None:
     result = run("crds", "--kind", "VirtualServise")
     assert result.exit_code == 2
     assert "did you mean VirtualService?" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_policies() -> None:
+    assert list(yaml.safe_load_all(run("crds", "--policies").stdout)) == admission_policies()
+    canary = run("crds", "--policies", "--revision", "canary", "--revision", "next", "--root-namespace", "mesh").stdout
+    assert list(yaml.safe_load_all(canary)) == admission_policies(
+        revisions=("canary", "next"), unlabelled=False, root_namespace="mesh"
+    )
+    assert run("crds", "--policies", "--kind", "Sidecar").exit_code == 2

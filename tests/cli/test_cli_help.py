@@ -21,6 +21,8 @@ COMMANDS = [
     "proxy-config",
     "describe",
     "authz",
+    "dashboard",
+    "bug-report",
     "xds",
     "ca",
     "crds",
@@ -86,8 +88,15 @@ def test_wrong_usage_is_2(arguments: list[str], complaint: str) -> None:
 
 
 def test_version_as_text_and_json() -> None:
-    assert run("version").output.startswith("dragoman ")
-    assert run("version", "-o", "json").output.startswith('{\n  "dragoman":')
+    assert run("version").stdout.startswith("dragoman ")
+    assert run("version", "-o", "json").stdout.startswith('{\n  "dragoman":')
+    assert run("version", "--no-remote").output.count("\n") == 1
+
+
+def test_no_control_plane_is_no_error_to_version() -> None:
+    result = run("version", "--http-address", "127.0.0.1:1")
+    assert result.exit_code == 0
+    assert "no control plane: no answer from the debug pages at 127.0.0.1:1" in result.stderr
 
 
 def test_no_control_plane_is_1() -> None:

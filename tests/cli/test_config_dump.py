@@ -4,8 +4,9 @@ import base64
 import json
 from typing import Any
 
-from dragoman.cli.inspect.config_dump import bootstrap, canonical, redacted, resources
+from dragoman.cli.inspect.config_dump import bootstrap, canonical, resources
 from dragoman.cli.inspect.config_tables import TABLES
+from dragoman.cli.inspect.redaction import redacted
 
 ADMIN = "type.googleapis.com/envoy.admin.v3."
 ENVOYS: dict[str, Any] = {
@@ -89,6 +90,7 @@ def test_no_secret_is_left_whatever_wrote_it() -> None:
     secret = "-----BEGIN PRIVATE KEY-----"  # noqa: S105
     inline = base64.b64encode(secret.encode()).decode()
     found: dict[str, Any] = {
+        "note": "kept",
         "tls_certificate": {
             "certificate_chain": {"inline_bytes": "c2VlbiBieSBhbGw="},
             "private_key": {"inline_bytes": inline},

@@ -1,16 +1,25 @@
 """The same commands against a cluster: a real API server, whose pods are control planes of this machine."""
 
 import asyncio
+import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import aiohttp
 import pytest
+import typer
+import yaml
 from typer.testing import Result
 
+from dragoman.cli.inspect.completion import complete_proxy, complete_service
+from dragoman.cli.main import app
 from dragoman.kube.cluster import Cluster
 from tests.cli.cli_runs import run
+from tests.cli.test_bug_report import unpacked
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import CART, WEB, RunningPlane, running_plane, until
 from tests.support.api_server import ApiServer
@@ -75,6 +84,67 @@ async def test_a_replica_that_does_not_answer_is_told_of_and_the_others_are_show
     result = await installed.run("proxy-status")
     assert [line[0] for line in lines(result)[1:]] == ["web-1.shop"]
     assert "not all replicas are in what follows: istiod-1: an error occurred forwarding 15014" in result.stderr
+
+
+async def test_versions_of_all(installed: Installed) -> None:
+    found = json.loads((await installed.run("version", "-o", "json")).stdout)
+    assert [each["replica"] for each in found["controlPlane"]] == ["istiod-0", "istiod-1"]
+    assert {each["version"] for each in found["controlPlane"]} == {found["dragoman"]}
+    assert found["dataPlane"] == [{"version": "envoy 0.0.0", "proxies": 2}]
+
+
+async def test_a_pod_is_described_by_the_replica_that_knows_its_proxy(installed: Installed) -> None:
+    for pod, replica in (("web-1", "istiod-0"), ("cart-1", "istiod-1")):
+        told = (await installed.run("describe", "pod", pod, "-n", "shop")).stdout
+        assert f"sidecar, connected to {replica}" in told
+
+
+async def test_pods_are_offered_to_shells(installed: Installed) -> None:
+    context = typer.Context(typer.main.get_command(app), info_name="x")
+    context.params = {"kubeconfig": installed.kubeconfig, "namespace": installed.namespace, "context": None}
+    assert await asyncio.to_thread(complete_proxy, context, "istiod-") == ["istiod-0", "istiod-1"]
+    assert await asyncio.to_thread(complete_proxy, context, "none") == []
+    context.params = {"http_address": f"127.0.0.1:{installed.planes[0].http_port}"}
+    assert await asyncio.to_thread(complete_proxy, context, "w") == ["web-1.shop"]
+    assert await asyncio.to_thread(complete_service, context, "") == ["web.shop"]
+    context.params = {"http_address": "nonsense"}
+    assert await asyncio.to_thread(complete_proxy, context, "w") == []
+
+
+async def test_a_report_of_a_cluster_has_its_objects_and_logs(installed: Installed, tmp_path: Path) -> None:
+    installed.kubelet.logs[installed.namespace, "istiod-0", "app"] = "started\nAuthorization: Bearer abcdefghijkl\n"
+    archive = tmp_path / "report.tar.gz"
+    result = await installed.run("bug-report", "-f", str(archive), "--tail", "5")
+    assert result.exit_code == 0, result.output
+    files = unpacked(archive)
+    assert files["control-plane/istiod-0/app.log"] == "started\nAuthorization: Bearer [redacted]\n"
+    assert "control-plane/istiod-1/app.log: the server could not find" in files["problems.txt"]
+    assert {"web-1.shop", "cart-1.shop"} == {name.split("/")[1] for name in files if name.startswith("proxies/")}
+    pods = yaml.safe_load(files["cluster/pods.yaml"])
+    assert [pod["metadata"]["name"] for pod in pods] == ["istiod-0", "istiod-1"]
+    assert {"cluster/version.json", "cluster/events.yaml", "cluster/configmaps.yaml"} <= files.keys()
+    assert not any("secret" in name for name in files)
+
+
+async def test_the_pages_of_a_pod_on_a_port_of_this_machine(installed: Installed) -> None:
+    where = ("--kubeconfig", str(installed.kubeconfig), "-i", installed.namespace, "--no-browser")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from dragoman.cli.main import main; main()", "dashboard", "istiod", *where),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            url = (await process.stdout.readline()).decode().strip()
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert "/debug/syncz" in await response.text()
+    finally:
+        process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
+    lacking = await installed.run("dashboard", "grafana")
+    assert lacking.exit_code == 1
+    assert f"no pod app.kubernetes.io/name=grafana runs in namespace {installed.namespace}" in lacking.stderr
 
 
 async def test_no_control_plane_there_is_1_and_says_where_it_was_looked_for(

@@ -93,9 +93,9 @@ class StreamKubelet:
                 assert message.data[0] == 0
                 writer.write(message.data[1:])
         finally:
+            writer.close()
             downloading.cancel()
             await asyncio.gather(downloading, return_exceptions=True)
-            writer.close()
         return socket
 
     async def container_logs(self, request: web.Request) -> web.Response:

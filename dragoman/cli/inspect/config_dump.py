@@ -6,8 +6,7 @@ each as it was written; tables are made of the latter.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from dragoman.cli.inspect.config_tables import Entry
@@ -124,36 +123,3 @@ def canonical(value: Any) -> Any:
 def _camel(name: str) -> str:
     head, *tail = name.split("_")
     return name if not head or not tail else head + "".join(part[:1].upper() + part[1:] for part in tail)
-
-
-_SECRET: Final = frozenset(
-    ("privateKey", "privateKeyProvider", "password", "sessionTicketKeys", "genericSecret", "accessToken", "jsonKey")
-)
-"""Fields that hold what nobody may read (Envoy: annotation `sensitive` in tls/v3 and others)."""
-
-_HOLDERS: Final = frozenset(("inlineBytes", "inlineString"))
-_BLOT: Final = "[redacted]"
-
-
-def redacted(value: Any) -> Any:
-    """A dump or a part of one with every secret blotted out, as Envoy does it: whoever wrote it may not have."""
-    return _redacted(value, hidden=False)
-
-
-def _redacted(value: Any, *, hidden: bool) -> Any:
-    if isinstance(value, Mapping):
-        return dict(_redacted_fields(value, hidden=hidden))
-    if isinstance(value, list):
-        return [_redacted(item, hidden=hidden) for item in value]
-    return value
-
-
-def _redacted_fields(message: Mapping[str, Any], *, hidden: bool) -> Iterator[tuple[str, Any]]:
-    for key, value in message.items():
-        name = _camel(key)
-        if hidden and name in _HOLDERS:
-            yield key, base64.b64encode(_BLOT.encode()).decode() if name == "inlineBytes" else _BLOT
-        elif name in _SECRET and isinstance(value, str):
-            yield key, _BLOT
-        else:
-            yield key, _redacted(value, hidden=hidden or name in _SECRET)

@@ -17,8 +17,9 @@ import typer
 from dragoman.cli.addresses import HostPort, host_port
 from dragoman.cli.debug_client import NoAnswerError, document, get
 from dragoman.cli.inspect.completion import complete_proxy
-from dragoman.cli.inspect.config_dump import Dump, Resource, redacted, resource, resources
+from dragoman.cli.inspect.config_dump import Dump, Resource, resource, resources
 from dragoman.cli.inspect.proxies import find, named
+from dragoman.cli.inspect.redaction import redacted
 from dragoman.cli.inspect.replicas import replicas
 from dragoman.cli.inspect.where import Where
 from dragoman.cli.output import fail
@@ -135,7 +136,9 @@ async def _admin_page(address: HostPort, path: str) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def admin_of(wanted: str, port: int, where: Where) -> AsyncGenerator[tuple[str, HostPort], None]:
+async def admin_of(
+    wanted: str, port: int, where: Where, *, local_port: int = 0
+) -> AsyncGenerator[tuple[str, HostPort], None]:
     """The name of a pod of the cluster, and where its Envoy's admin interface is reached while in the context.
 
     Ends the command (exit code 1) where there is no such pod, or no way to it.
@@ -151,10 +154,12 @@ async def admin_of(wanted: str, port: int, where: Where) -> AsyncGenerator[tuple
     try:
         async with await Cluster.connect(where.kubeconfig, where.context) as cluster:
             namespace, pod = await _pod(cluster, wanted, where.namespace or cluster.namespace)
-            async with forwarded(cluster, namespace, pod, port) as forward:
+            async with forwarded(cluster, namespace, pod, port, local_port=local_port) as forward:
                 yield f"{pod}.{namespace}", HostPort("127.0.0.1", forward.port)
     except (ApiError, ConnectionConfigError) as error:
         raise fail(f"{wanted}: its Envoy is not reached through the cluster: {error}") from None
+    except OSError as error:
+        raise fail(f"cannot listen on port {local_port} (--port): {error.strerror or error}") from None
 
 
 async def _pod(cluster: Cluster, wanted: str, namespace: str) -> tuple[str, str]:

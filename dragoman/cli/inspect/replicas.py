@@ -27,12 +27,11 @@ DEBUG_PORT: Final = 15014
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One process of a control plane. `pod` is its pod in a cluster."""
+    """One process of a control plane: in a cluster its name is that of its pod."""
 
     name: str
     get: Callable[[str], Awaitable[tuple[int, bytes]]]
     """Status and body of a path; raises `NoAnswerError`."""
-    pod: dict[str, Any] | None = None
 
     async def fetch(self, path: str, **query: str) -> Any:
         """The JSON of a page; raises `NoAnswerError`."""
@@ -79,10 +78,21 @@ class Replicas:
 
 @contextlib.asynccontextmanager
 async def replicas(where: Where) -> AsyncGenerator[Replicas, None]:
+    """`reached`, which ends the command (exit code 1) where none is found."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            found = await stack.enter_async_context(reached(where))
+        except NoAnswerError as error:
+            raise fail(str(error)) from None
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def reached(where: Where) -> AsyncGenerator[Replicas, None]:
     """The control plane that the command line means, reachable while in the context.
 
     Without any word of a cluster or an address it is that of kubectl's cluster; where that has none, it is the one on
-    this machine, if there is one. Ends the command (exit code 1) where none is found.
+    this machine, if there is one. Raises `NoAnswerError` where none is found.
     """
     if where.address is not None or not where.cluster_is_configured:
         yield _outside(where.address or DEBUG_ADDRESS, where)
@@ -93,7 +103,7 @@ async def replicas(where: Where) -> AsyncGenerator[Replicas, None]:
         except NoAnswerError as error:
             here = _outside(DEBUG_ADDRESS, where)
             if where.cluster_is_meant or not await _answers(here.all[0]):
-                raise fail(f"{error}; for a control plane outside the cluster say --http-address") from None
+                raise NoAnswerError(f"{error}; for a control plane outside the cluster say --http-address") from None
             tell(f"{error}; this is the control plane at {DEBUG_ADDRESS}")
             found = here
         yield found
@@ -172,7 +182,7 @@ async def _reached(
     try:
         forward = await stack.enter_async_context(forwarded(cluster, namespace, name, DEBUG_PORT))
     except ApiError as refused:
-        return Replica(name, _by_proxy(cluster, namespace, name, token, refused), pod)
+        return Replica(name, _by_proxy(cluster, namespace, name, token, refused))
 
     async def ask(path: str) -> tuple[int, bytes]:
         try:
@@ -180,7 +190,7 @@ async def _reached(
         except NoAnswerError as error:
             raise NoAnswerError(f"{name}: {forward.problem or error}") from None
 
-    return Replica(name, ask, pod)
+    return Replica(name, ask)
 
 
 def _by_proxy(
