@@ -7,7 +7,7 @@ from itertools import count
 from typing import Final
 from weakref import WeakValueDictionary
 
-from dragoman.codec import CLUSTER, ENDPOINT, ROUTE, Encoded, Ref, frame
+from dragoman.codec import CLUSTER, ENDPOINT, ROUTE, Encoded, frame
 from xds.event import Response
 from xds.resource import Resource
 
@@ -116,30 +116,38 @@ def find_state(type_url: str, version: str) -> tuple[Resource, ...] | None:
 _Key = tuple[str, tuple[Resource, ...], tuple[str, ...], tuple[Resource, ...] | None, str]
 
 
+FEW: Final = 64
+"""Resources of a push up to which it goes with the first of them that is served no more. Wider ones are few and soon
+make each other go."""
+
+
+OVERHEAD: Final = 2 << 10
+"""What a push takes beside its bytes."""
+
+
 class PushCache:
-    """Least-recently-used pushes of one view, bounded by bytes.
+    """Least-recently-used pushes of one view, bounded by bytes; what nobody will need any more goes at once.
 
     The key is what is sent, not where a stream stands in the log: streams that coalesced differently still share.
     Resources are compared by identity, so a key of thousands costs microseconds.
     """
 
-    __slots__ = ("_alone", "_bytes", "_limit", "_pushes")
+    __slots__ = ("_bytes", "_limit", "_pushes", "_users")
 
     def __init__(self, limit: int = 32 << 20) -> None:
         self._limit = limit
         self._bytes = 0
         self._pushes: OrderedDict[_Key, Push] = OrderedDict()
-        # Pushes of one resource, by its type and name.
-        self._alone: dict[Ref, _Key] = {}
+        # Of pushes of few resources, by each of these.
+        self._users: dict[Resource, tuple[_Key, ...]] = {}
 
     def get(self, type_url: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()) -> Push:
         """Return the incremental push of exactly these resources and removals, encoding it at first use."""
         key = (type_url, resources, removed, None, "")
         push = self._known(key)
         if push is None:
-            if len(resources) == 1 and not removed:
-                self._replace(resources[0].ref, key)
             push = self._keep(key, encode_push(type_url, resources, removed))
+            self._use(key)
         return push
 
     def get_state(
@@ -155,9 +163,21 @@ class PushCache:
         push = self._known(key)
         if push is None:
             push = self._keep(key, encode_state(type_url, state, resources, removed, version))
-            if not version:
+            if version:
+                self._use(key)
+            else:
+                # Not only to be sent: a client may name it when it comes back.
                 states[type_url, push.version] = push
         return push
+
+    def superseded(self, resource: Resource) -> None:
+        """A resource is not served any more: nobody will need the pushes that carry it.
+
+        Their memory is of use for the next: a wide route configuration is megabytes, and fresh pages cost ten times
+        what copying into them does.
+        """
+        for key in self._users.get(resource, ()):
+            self._drop(key)
 
     def _known(self, key: _Key) -> Push | None:
         push = self._pushes.get(key)
@@ -165,23 +185,21 @@ class PushCache:
             self._pushes.move_to_end(key)
         return push
 
-    def _replace(self, ref: Ref, key: _Key) -> None:
-        """Let go of the push of the version before, which nobody will need, while its memory is of use for the next: a
-        wide route configuration is megabytes, and fresh pages cost ten times what copying into them does."""
-        before = self._alone.get(ref)
-        if before is not None:
-            self._drop(before)
-        self._alone[ref] = key
+    def _use(self, key: _Key) -> None:
+        if len(key[1]) <= FEW:
+            for resource in key[1]:
+                self._users[resource] = (*self._users.get(resource, ()), key)
 
     def _keep(self, key: _Key, push: Push) -> Push:
         self._pushes[key] = push
-        self._bytes += len(push.data)
+        self._bytes += len(push.data) + OVERHEAD
         while self._bytes > self._limit and len(self._pushes) > 1:
             self._drop(next(iter(self._pushes)))
         return push
 
     def _drop(self, key: _Key) -> None:
-        self._bytes -= len(self._pushes.pop(key).data)
-        resources = key[1]
-        if len(resources) == 1 and self._alone.get(resources[0].ref) == key:
-            del self._alone[resources[0].ref]
+        self._bytes -= len(self._pushes.pop(key).data) + OVERHEAD
+        for resource in key[1] if len(key[1]) <= FEW else ():
+            others = tuple(other for other in self._users.pop(resource, ()) if other is not key)
+            if others:
+                self._users[resource] = others

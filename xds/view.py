@@ -390,6 +390,8 @@ class View:
             del table.served[name]
         else:
             table.served[name] = resource
+        if old is not None:
+            self._pushes.superseded(old)
         table.log.append((name, old))
         self._changed.add(type_url)
         table.size += 0 if old is None else old.size
