@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.support.api_server", "tests.support.custom_resources"]
+pytest_plugins = ["tests.support.api_server", "tests.support.custom_resources", "tests.support.kubectl"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
