@@ -161,14 +161,13 @@ class Installer:
 
     async def _ready(self, step: Step, deadline: float) -> None:
         waited_for = [identity(each) for each in step.documents if each["kind"] in WAITED_FOR]
-        told: dict[Identity, str] = {}
+        told = ""
         while waited_for:
             lacks = dict(zip(waited_for, await asyncio.gather(*map(self._lacks, waited_for)), strict=True))
             waited_for = [each for each in waited_for if lacks[each] is not None]
-            for each in waited_for:
-                if (what := lacks[each] or "") != told.get(each):
-                    told[each] = what
-                    self._tell(f"  waiting for {each}: {what}")
+            if waited_for and (line := f"  waiting for {waited_for[0]}: {lacks[waited_for[0]]}") != told:
+                told = line
+                self._tell(line + (f" (and {len(waited_for) - 1} more)" if len(waited_for) > 1 else ""))
             if waited_for and asyncio.get_running_loop().time() > deadline:
                 raise InstallError("not ready in time: " + "; ".join(f"{each}: {lacks[each]}" for each in waited_for))
             if waited_for:

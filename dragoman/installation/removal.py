@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
+from dragoman.installation.bundle import MANAGED_BY, MANAGER
 from dragoman.installation.installer import delete
 from dragoman.installation.inventory import Inventory
 from dragoman.installation.objects import Identity
@@ -13,6 +14,7 @@ from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import (
     CLUSTER_TRUST_BUNDLES,
     CONFIG_MAPS,
+    DEPLOYMENTS,
     LEASES,
     NAMESPACES,
     PODS,
@@ -31,18 +33,13 @@ _OF_KUBERNETES: Final = frozenset(("default", "kube-root-ca.crt", *_ROOTS))
 
 
 class Made(NamedTuple):
-    """What a control plane makes while it runs, in its own namespace."""
+    """What a control plane makes while it runs, in its own namespace: of a kind what has a name that begins so."""
 
     resource: ApiResource
     prefix: str
 
 
-MADE_AT_RUN_TIME: Final = (
-    Made(SECRETS, "istio-ca-secret"),
-    Made(SECRETS, "dragoman-"),
-    Made(LEASES, "dragoman-"),
-    Made(CONFIG_MAPS, "dragoman-"),
-)
+MADE_AT_RUN_TIME: Final = (Made(SECRETS, "istio-ca-secret"), Made(LEASES, "dragoman-"))
 
 
 async def uninstall(
@@ -64,10 +61,17 @@ async def uninstall(
         wanted = sorted(inventory.objects - shared, key=lambda each: -each.rank)
         await _deleted(cluster, (each for each in wanted if each.kind not in _STAY), tell)
         await _ended(cluster, inventory, tell, wait_seconds)
+    others = await _others(cluster)
     for namespace in sorted({each.namespace for each in gone} - {each.namespace for each in staying}):
-        await _made_at_run_time(cluster, namespace, tell)
+        if namespace in others:
+            tell(f"  Secret {namespace}/istio-ca-secret stays: another control plane there may use it")
+        else:
+            await _made_at_run_time(cluster, namespace, tell)
     if not staying:
-        await _roots(cluster, tell)
+        if others:
+            tell(f"  ConfigMaps of trust ({', '.join(_ROOTS)}) stay: another control plane has them too")
+        else:
+            await _roots(cluster, tell)
     for inventory in gone:
         await delete(cluster, Identity("ConfigMap", inventory.namespace, inventory.name))
         if inventory.made_namespace and inventory.namespace not in {each.namespace for each in staying}:
@@ -95,11 +99,17 @@ async def _ended(cluster: Cluster, inventory: Inventory, tell: Tell, wait_second
         await asyncio.sleep(_POLL_SECONDS)
 
 
+async def _others(cluster: Cluster) -> frozenset[str]:
+    """The namespaces of control planes that others have installed."""
+    found = await cluster.list(DEPLOYMENTS, label_selector=f"app=istiod,{MANAGED_BY}!={MANAGER}")
+    return frozenset(each["metadata"]["namespace"] for each in found)
+
+
 async def _made_at_run_time(cluster: Cluster, namespace: str, tell: Tell) -> None:
     for resource, prefix in MADE_AT_RUN_TIME:
         for each in await cluster.list(resource, namespace):
             name = each["metadata"]["name"]
-            if name.startswith(prefix) and not name.startswith("dragoman-inventory-"):
+            if name.startswith(prefix):
                 await cluster.delete(resource, name, namespace)
                 tell(f"  deleted {resource.kind} {namespace}/{name}")
 
