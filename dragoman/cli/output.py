@@ -6,11 +6,14 @@ import enum
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+_WIDEST: Final = 10_000
+"""Columns of an output that is no terminal."""
 
 
 class Format(enum.StrEnum):
@@ -50,7 +53,8 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=max(200, console.width))
+        # Programs that read it want each line whole.
+        console = Console(width=_WIDEST)
     console.print(table)
 
 
