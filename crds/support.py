@@ -229,6 +229,14 @@ SUPPORTED: Mapping[str, Support] = {
         portLevelMtls{}
         """
     ),
+    "ProxyConfig": Support(
+        """
+        selector
+        concurrency
+        environmentVariables
+        image.imageType
+        """
+    ),
     "RequestAuthentication": Support(
         """
         selector
@@ -291,8 +299,20 @@ MESH_CONFIG = Support(
     caCertificates[].pem
     caCertificates[].trustDomains
     connectTimeout
+    defaultConfig.concurrency
+    defaultConfig.discoveryAddress
+    defaultConfig.drainDuration
     defaultConfig.gatewayTopology
+    defaultConfig.holdApplicationUntilProxyStarts
+    defaultConfig.image
     defaultConfig.interceptionMode
+    defaultConfig.meshId
+    defaultConfig.proxyAdminPort
+    defaultConfig.proxyMetadata
+    defaultConfig.proxyStatsMatcher
+    defaultConfig.runtimeValues
+    defaultConfig.statusPort
+    defaultConfig.terminationDrainDuration
     defaultDestinationRuleExportTo
     defaultHttpRetryPolicy
     defaultServiceExportTo
@@ -300,6 +320,7 @@ MESH_CONFIG = Support(
     disableEnvoyListenerLog
     discoverySelectors[]
     enableAutoMtls
+    enablePrometheusMerge
     extensionProviders[]
     inboundTrafficPolicy
     ingressClass

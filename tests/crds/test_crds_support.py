@@ -62,7 +62,7 @@ def warnings(kind: str, spec: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("kind", "spec", "expected"),
     [
-        ("ProxyConfig", "{concurrency: 1}", [("DRG0201", "kind")]),
+        ("ProxyConfig", "{concurrency: 1}", []),
         (
             "VirtualService",
             "{hosts: [a], http: [{}, {fault: {abort: {http2Error: a, httpStatus: 500}}}]}",

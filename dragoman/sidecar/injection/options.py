@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, cast
+from typing import Final
 
 from crds.codes import problem
 from crds.duration import Duration
@@ -24,6 +24,23 @@ from dragoman.sidecar.statistics import Statistics
 READINESS_PORT: Final = 15021
 PROMETHEUS_PORT: Final = 15090
 _CORES: Final = 2  # threads where nothing says how many (Istio's default for proxies without a limit was the same)
+_OF_AGENTS: Final = frozenset(
+    (
+        "BOOTSTRAP_XDS_AGENT",
+        "CREDENTIAL_FETCHER_TYPE",
+        "DISABLE_ENVOY",
+        "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+        "ISTIO_META_DNS_AUTO_ALLOCATE",
+        "ISTIO_META_DNS_CAPTURE",
+        "MINIMUM_DRAIN_DURATION",
+        "OUTPUT_CERTS",
+        "PROXY_CONFIG_XDS_AGENT",
+        "SECRET_GRACE_PERIOD_RATIO",
+        "SECRET_TTL",
+        "WORKLOAD_RSA_KEY_SIZE",
+    )
+)
+"""Variables that Istio's agent reads (Istio: pilot-agent's environment variables)."""
 _SUFFIXES: Final = {"m": 0.001, "k": 1e3, "": 1.0}
 
 
@@ -88,6 +105,7 @@ def options(
     if any(each.severity is Severity.ERROR for each in found):
         raise Invalid(tuple(found))
     made = _options(annotations, config, settings)
+    found += _in_vain(annotations, config)
     if config.hold_application_until_proxy_starts and not made.native and "distroless" in made.image:
         found.append(
             problem(
@@ -98,6 +116,18 @@ def options(
             )
         )
     return made, tuple(found)
+
+
+def _in_vain(annotations: Mapping[str, str], config: MeshProxyConfig) -> Iterator[Problem]:
+    if _interception(annotations, config) == "TPROXY":
+        why = "TPROXY is not offered: captured by REDIRECT, which hides the client's address from the application"
+        yield problem("DRG0602", "interceptionMode", why)
+    for name in _OF_AGENTS & config.proxy_metadata.keys():
+        yield problem("DRG0602", f"proxyMetadata.{name}", "no effect: it is for an agent, and there is none in the pod")
+
+
+def _interception(annotations: Mapping[str, str], config: MeshProxyConfig) -> str:
+    return annotations.get(f"{SIDECAR}interceptionMode", config.interception_mode.value)
 
 
 def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: InjectionSettings) -> Options:
@@ -112,7 +142,7 @@ def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: 
         config=config,
         image=of("proxyImage") or _image(of("proxyImageType") or _image_type(config), settings.proxy_image),
         resources=resources,
-        interception=cast("InterceptionMode", of("interceptionMode", config.interception_mode.value)),
+        interception="NONE" if _interception(annotations, config) == "NONE" else "REDIRECT",
         capture=_capture(annotations, settings),
         discovery_address=of("discoveryAddress", settings.discovery_address or config.discovery_address),
         concurrency=_concurrency(config.concurrency, resources),
