@@ -88,10 +88,19 @@ def correction(webhooks: Sequence[Webhook], ca_bundle: str, *, closed: bool) -> 
     ]
 
 
+class PatchMetrics:
+    """What is counted, under Istio's names (Istio: pkg/webhooks/monitoring.go)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("name",)
+        self.attempts = Counter("webhook_patch_attempts", "Webhook configurations written.", labels, registry=registry)
+        self.failures = Counter("webhook_patch_failures", "Writes of them that failed.", labels, registry=registry)
+
+
 class CaBundles:
     """Keeps the webhooks of `revision`, whose Service is in `namespace`, as `identities` say.
 
-    Only one replica need do this, but several do no harm: they write the same.
+    For one replica at a time: amid a rotation, two that have not heard of the same step yet would undo each other's.
     """
 
     def __init__(
@@ -100,7 +109,7 @@ class CaBundles:
         identities: Identities,
         namespace: str,
         revision: str,
-        registry: CollectorRegistry | None = None,
+        metrics: PatchMetrics,
     ) -> None:
         self._cluster = cluster
         self._identities = identities
@@ -111,10 +120,7 @@ class CaBundles:
             resource: Watched(resource, partial(self._changed, resource), read=partial(self._ours, resource))
             for resource in _SUFFIXES
         }
-        registry = registry or CollectorRegistry()
-        labels = ("name",)
-        self._attempts = Counter("webhook_patch_attempts", "Webhooks written.", labels, registry=registry)
-        self._failures = Counter("webhook_patch_failures", "Writes that failed.", labels, registry=registry)
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Do it until cancelled."""
@@ -161,7 +167,7 @@ class CaBundles:
         applied = correction(webhooks, ca_bundle, closed=closed)
         if applied is None:
             return
-        self._attempts.labels(key.name).inc()
+        self._metrics.attempts.labels(key.name).inc()
         document = {
             "apiVersion": key.resource.api_version,
             "kind": key.resource.kind,
@@ -171,6 +177,6 @@ class CaBundles:
         try:
             await self._cluster.apply(key.resource, document, field_manager=FIELD_MANAGER)
         except ApiError:
-            self._failures.labels(key.name).inc()
+            self._metrics.failures.labels(key.name).inc()
             raise
         log.info("webhooks written", configuration=key.name, webhooks=[each["name"] for each in applied])

@@ -30,20 +30,23 @@ Duty = Callable[[], Coroutine[Any, Any, None]]
 class Election:
     """Runs duties while this replica leads.
 
-    `replica` is a name that no other process has. Each duty is started anew whenever leadership is won, and cancelled
-    when it is lost, some seconds before another replica can win it.
+    `replica` is a name that no other process has; those that name the same `lease` compete. Each duty is started anew
+    whenever leadership is won, and cancelled when it is lost, some seconds before another replica can win it.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, replica: str, timing: Timing | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, replica: str, timing: Timing | None = None, *, lease: str = LEASE
+    ) -> None:
         self._cluster = cluster
         self._namespace = namespace
+        self._name = lease
         self._candidate = Candidate(replica, timing)
         self._duties: list[Duty] = []
         self._wake = asyncio.Event()
         self._doubtful = False
         self._acquired = ""
         self._work: asyncio.Task[None] | None = None
-        self._lease = Watched(LEASES, self._heard, namespace=namespace, name=LEASE, read=record_of)
+        self._lease = Watched(LEASES, self._heard, namespace=namespace, name=lease, read=record_of)
 
     def add(self, duty: Duty) -> None:
         """Have something done by the leader. Before `run`."""
@@ -97,11 +100,11 @@ class Election:
         if self._work is not None and self._work.done():
             self._work.result()  # it never ends by itself but by an error, which is to be seen
         if self.leads and self._work is None:
-            log.info("leads", replica=self._candidate.name)
+            log.info("leads", lease=self._name, replica=self._candidate.name)
             self._work = asyncio.create_task(self._do())
             self._work.add_done_callback(lambda _: self._wake.set())
         elif not self.leads and self._work is not None:
-            log.warning("leads no longer", replica=self._candidate.name, leader=self.leader)
+            log.warning("leads no longer", lease=self._name, replica=self._candidate.name, leader=self.leader)
             await self._stop_work()
 
     async def _do(self) -> None:
@@ -118,7 +121,7 @@ class Election:
     # -- the Lease --------------------------------------------------------------------------------------------------
 
     def _heard(self, _: Name) -> None:
-        record = self._lease.get((self._namespace, LEASE))
+        record = self._lease.get((self._namespace, self._name))
         if not self._candidate.holds:
             self._candidate.observed(record, time.monotonic())
         elif record is None or record.holder != self._candidate.name:
@@ -128,7 +131,7 @@ class Election:
 
     async def _read(self) -> None:
         try:
-            record = record_of(await self._cluster.get(LEASES, LEASE, self._namespace))
+            record = record_of(await self._cluster.get(LEASES, self._name, self._namespace))
         except ApiError as error:
             if not error.not_found:
                 log.warning("cannot read the Lease", error=str(error))
@@ -161,7 +164,7 @@ class Election:
         try:
             async with asyncio.timeout(_RELEASE_WITHIN):
                 await self._cluster.replace(LEASES, self._document(attempt))
-            log.info("let go of the Lease", replica=self._candidate.name)
+            log.info("let go of the Lease", lease=self._name, replica=self._candidate.name)
         except (ApiError, TimeoutError) as error:
             log.info("could not let go of the Lease", error=str(error) or "no answer")
 
@@ -177,7 +180,7 @@ class Election:
         }
         if attempt.holder:
             spec |= {"holderIdentity": attempt.holder, "acquireTime": self._acquired or now}
-        metadata = {"name": LEASE, "namespace": self._namespace}
+        metadata = {"name": self._name, "namespace": self._namespace}
         if attempt.version:
             metadata["resourceVersion"] = attempt.version
         return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}

@@ -10,8 +10,8 @@ from typing import Any
 from crds.meshconfig import CONFIG_MAP
 from dragoman.admission import AdmissionRequest, AdmissionServer, Verdict, injection
 from dragoman.kube import Cluster
-from dragoman.operator.ca_bundles import CaBundles
-from dragoman.operator.election import Election
+from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
+from dragoman.operator.election import LEASE, Election
 from dragoman.operator.events import Events
 from dragoman.operator.injector import DEFAULT_REVISION, Injector
 from dragoman.operator.replicas import Replicas
@@ -65,8 +65,13 @@ class Operator:
         self.replicas = Replicas(cluster, plane, settings.namespace, settings.replica)
         events = Events(cluster, settings.replica)
         statuses = StatusWriter(cluster, plane, self.replicas, events)
-        for duty in (statuses.run, events.run, self.replicas.bury):
+        for duty in (statuses.run, events.run, self.replicas.bury, self._spread_roots):
             self.election.add(duty)
+        self._patch_metrics = PatchMetrics(plane.registry)
+        # Webhooks belong to a revision, and only its own replicas may write them.
+        lease = f"{LEASE}-webhooks-{settings.revision}"
+        self._of_webhooks = Election(cluster, settings.namespace, settings.replica, lease=lease)
+        self._of_webhooks.add(self._keep_bundles)
 
     async def run(self) -> None:
         """Do everything until cancelled; begins when the control plane has loaded."""
@@ -75,12 +80,19 @@ class Operator:
                 tasks.create_task(duty)
 
     def _duties(self) -> Iterator[Coroutine[Any, Any, None]]:
-        cluster, plane, settings = self.cluster, self.plane, self.settings
         yield self.election.run()
+        yield self._of_webhooks.run()
         yield self.replicas.run()
         yield self.injector.run()
-        yield RootCertificates(cluster, plane.identities, settings.mesh_settings).run()
-        yield CaBundles(cluster, plane.identities, settings.namespace, settings.revision, plane.registry).run()
+
+    def _spread_roots(self) -> Coroutine[Any, Any, None]:
+        return RootCertificates(self.cluster, self.plane.identities, self.settings.mesh_settings).run()
+
+    def _keep_bundles(self) -> Coroutine[Any, Any, None]:
+        settings = self.settings
+        return CaBundles(
+            self.cluster, self.plane.identities, settings.namespace, settings.revision, self._patch_metrics
+        ).run()
 
     async def _inject(self, request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
         return await injection(request, about, self.injector.settings)

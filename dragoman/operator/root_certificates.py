@@ -2,7 +2,8 @@
 controller, namespacecontroller.go), and `istio-ca-crl` where the CA has revocation lists.
 
 New namespaces get theirs at once; what somebody edits or deletes is put back; another trust bundle goes everywhere.
-Only one replica of a control plane need do this, but several do no harm: they write the same.
+This is for one replica at a time: amid a rotation, two that have not heard of the same step yet would undo each
+other's.
 """
 
 from __future__ import annotations

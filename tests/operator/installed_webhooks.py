@@ -21,7 +21,7 @@ from dragoman.kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
-from dragoman.operator.ca_bundles import CaBundles
+from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
 from dragoman.operator.webhook_proof import VIRTUAL_SERVICES
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.serving_certificate import ServingCertificate
@@ -102,7 +102,8 @@ class Installed:
     @asynccontextmanager
     async def keeping_bundles(self) -> AsyncIterator[None]:
         """With the controller at work."""
-        bundles = CaBundles(self.cluster, self.identities, self.namespace, self.revision, self.registry)
+        metrics = PatchMetrics(CollectorRegistry())
+        bundles = CaBundles(self.cluster, self.identities, self.namespace, self.revision, metrics)
         task = asyncio.create_task(bundles.run())
         try:
             yield
