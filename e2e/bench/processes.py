@@ -200,6 +200,26 @@ async def alone(module: str, size: Size) -> dict[str, float]:
             return found
 
 
+class Measured:
+    """A process that measures, and is told by lines of JSON what."""
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+
+    async def exchange(self, said: Any) -> Any:
+        """Its answer to a line."""
+        self._child.write(json.dumps(said))
+        return json.loads(await self._child.read())
+
+
+@asynccontextmanager
+async def child(module: str) -> AsyncIterator[Measured]:
+    """The process `e2e.bench.<module>`."""
+    with tempfile.TemporaryDirectory() as name:
+        async with _child(Path(name) / f"{module}.log", sys.executable, "-m", f"e2e.bench.{module}") as started:
+            yield Measured(started)
+
+
 class TlsClients:
     """Clients that speak TLS, in some processes."""
 

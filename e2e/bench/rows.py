@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2e.bench import envoys, security
+from e2e.bench import cluster, envoys, security
 from e2e.bench.measure import median, percentile
 from e2e.bench.mesh import Size
 from e2e.bench.processes import BenchError, Fleet, ServerProcess, alone, fleet, server
@@ -258,6 +258,16 @@ ROWS: Mapping[str, Row] = {
         "certificates on request (EC), through the certificate service's own path",
         lambda _: alone("certificates", Size(0, replicas=0)),
         {"ms_per_certificate": 0.5},
+    ),
+    "cluster_load": Row(
+        "10,000 Pods, 10,000 EndpointSlices and 2,000 Services of a real API server → the first full view",
+        lambda _: cluster.load(),
+        {"cpu_s": 8, "rss_mb": 500},
+    ),
+    "cluster_churn": Row(
+        "300 EndpointSlices a second written to a real API server for 20 s, followed",
+        lambda _: cluster.churn(),
+        {"cpu_share": 0.5, "staleness_p99_ms": 250, **_LAG},
     ),
     "reconnect_tls_1k": Row(
         "200 services, 1,000 clients with TLS and a token each come back at once",
