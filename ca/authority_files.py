@@ -81,7 +81,7 @@ def files_of(authority: Authority) -> dict[str, bytes]:
 def _certificates(files: Mapping[str, bytes], name: str, place: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(files[name])
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise RootStoreError(f"{place}/{name} holds no PEM certificate: {error}") from error
 
 

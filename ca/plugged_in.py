@@ -107,7 +107,7 @@ class PluggedIn:
 def _revoked(pem: bytes, place: str) -> tuple[x509.CertificateRevocationList, ...]:
     try:
         return tuple(map(x509.load_pem_x509_crl, _blocks(pem)))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise RootStoreError(f"{place} holds no PEM revocation list: {error}") from error
 
 

@@ -72,7 +72,7 @@ def load(data: bytes) -> Rotation:
         )
     except DocumentError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, x509.InvalidVersion) as error:
         # Its text may quote what could not be read.
         raise DocumentError(f"the CA's state is damaged ({type(error).__name__}): restore it from a copy") from None
 

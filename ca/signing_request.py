@@ -29,7 +29,7 @@ def public_key_of(csr: str) -> PublicKey:
     try:
         request = x509.load_pem_x509_csr(csr.encode())
         key = request.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise RequestError("the signing request is no PEM of PKCS #10") from None
     try:
         # Before the signature is verified: with a huge key that takes long.

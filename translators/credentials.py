@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import ocsp
@@ -160,7 +161,7 @@ def _value(holder: Holder, key: str) -> bytes | None:
 def _certificates(holder: Holder, data: str, pem: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         message = "it holds something that is no PEM certificate"
         raise CredentialError(
             holder.key, data, message, "write -----BEGIN CERTIFICATE----- blocks, leaf first"
@@ -171,12 +172,17 @@ def _check_key(holder: Holder, chain: list[x509.Certificate], data: str, key: by
     try:
         # Its primes are not tested, which takes 40 to 260 ms a key: it is not used here, and Envoy checks it again.
         private = load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         message = "it holds something that is no unencrypted PEM private key"
         raise CredentialError(holder.key, key_data, message, "write the key without a passphrase, as PEM") from None
+    try:
+        certified = [_spki(each.public_key()) for each in chain]
+    except (ValueError, UnsupportedAlgorithm):
+        message = "a certificate in it is for a kind of key that is not known"
+        raise CredentialError(holder.key, data, message, "issue a certificate for an RSA or EC key") from None
     own = _spki(private.public_key())
-    if own != _spki(chain[0].public_key()):
-        if own in [_spki(each.public_key()) for each in chain[1:]]:
+    if own != certified[0]:
+        if own in certified[1:]:
             message, remedy = "the certificate of the key is not the first of the chain", "put the leaf before its CAs"
             raise CredentialError(holder.key, data, message, remedy)
         message = "the key does not belong to the certificate"
@@ -199,7 +205,7 @@ def _revocation(holder: Holder, data: str, pem: bytes, roots: Iterable[x509.Cert
     blocks = pem.split(_END_OF_CRL)[:-1]
     try:
         lists = [x509.load_pem_x509_crl(block + _END_OF_CRL) for block in blocks]
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         lists = []
     if not lists:
         message = "it holds something that is no PEM certificate revocation list"

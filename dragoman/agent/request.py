@@ -21,7 +21,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -49,7 +49,7 @@ def kept(folder: Path) -> Validity | None:
     try:
         public = load_pem_private_key(key, None).public_key()
         leaf = _checked(public, chain, roots)
-    except (ValueError, TypeError, RequestFailedError):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, RequestFailedError):
         return None
     return Validity(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
 

@@ -42,7 +42,7 @@ def _roots(settings: MeshConfig) -> Iterator[x509.Certificate]:
             try:
                 yield from x509.load_pem_x509_certificates(data.pem.encode())
                 continue
-            except ValueError:
+            except (ValueError, x509.InvalidVersion):
                 reason = "it is no PEM of certificates"
         log.warning("root of the settings left out", field=f"caCertificates[{number}]", reason=reason)
 

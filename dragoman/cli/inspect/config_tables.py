@@ -226,7 +226,7 @@ def _certificates(source: Content) -> Sequence[x509.Certificate]:
     try:
         text = base64.b64decode(source.get("inlineBytes", ""), validate=True) or source.get("inlineString", "").encode()
         return x509.load_pem_x509_certificates(text)
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, x509.InvalidVersion):
         return ()
 
 
