@@ -185,6 +185,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "omit": lambda mapping, *keys: {key: value for key, value in mapping.items() if key not in keys},
     "printf": _printf,
     "quote": _quote,
+    "replace": lambda old, new, value: value.replace(old, new),
     "required": _required,
     "ternary": lambda yes, no, condition: yes if condition else no,
     "toJson": _to_json,

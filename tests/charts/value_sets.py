@@ -58,6 +58,7 @@ VALUE_SETS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "templates": {"own": {"spec": {"priority": 1}}, "text": "spec:\n  priority: 2\n"},
                 "defaultTemplates": ["sidecar", "own"],
             },
+            "validationPolicies": {"stableChannel": True},
             "global": {
                 "tag": 1.5,
                 "imagePullPolicy": "Always",
@@ -75,6 +76,7 @@ VALUE_SETS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "control-plane",
         {
             "validationWebhook": {"enabled": False},
+            "validationPolicies": {"placement": False},
             "pilot": {"podDisruptionBudget": {"enabled": False}},
             "global": {"hub": "registry.example.com/mesh", "tag": "v1", "networkPolicy": {"enabled": False}},
         },

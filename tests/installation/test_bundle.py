@@ -12,13 +12,15 @@ import typer
 import yaml
 from documents import all_of, one, rendered
 
+from crds.manifests import admission_policies
+from crds.manifests.documents import to_yaml
 from crds.meshconfig import MeshConfig, parse
 from crds.registry import ISTIO_KINDS
 from dragoman.charts import Chart, ChartError, Release
 from dragoman.cli.main import app
 from dragoman.installation.bundle import Component, charts_folder
 from dragoman.installation.installer import steps
-from dragoman.installation.objects import RESOURCES, identity
+from dragoman.installation.objects import identity
 from dragoman.installation.written import written
 from dragoman.sidecar.injection.config_map import settings_of
 
@@ -53,6 +55,45 @@ def test_the_plain_definitions_are_those_of_the_chart() -> None:
     assert {each.document["kind"] for each in found} == {"CustomResourceDefinition"}
     # Objects of these kinds would go with their definitions.
     assert all(each.document["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in found)
+
+
+def policy_files() -> dict[str, str]:
+    """The policies, with words for what each revision puts into them."""
+    written_as = {"revisions": ("REVISION",), "unlabelled": False, "root_namespace": "ROOT-NAMESPACE"}
+    documents = admission_policies(**written_as)
+    return {
+        f"policy-{name}.yaml": to_yaml(
+            [each for each in documents if each["metadata"]["name"] == f"dragoman-{name}-REVISION"]
+        ).replace("] : false", "] : UNLABELLED")
+        for name in ("placement", "stable-channel")
+    }
+
+
+def test_the_chart_has_the_current_policies() -> None:
+    for name, text in policy_files().items():
+        path = ROOT / "deploy/charts/control-plane/files" / name
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.write_text(text)
+        assert path.read_text() == text, f"run: UPDATE_GOLDEN=1 python -m pytest {__file__}"
+
+
+@pytest.mark.parametrize(
+    ("revision", "tags", "namespace"),
+    [("", [], "istio-system"), ("canary", ["prod"], "mesh"), ("new", ["default"], "istio-system")],
+)
+def test_policies_are_for_the_revision_and_its_tags(revision: str, tags: list[str], namespace: str) -> None:
+    found = rendered(namespace, revision=revision, revisionTags=tags, validationPolicies={"stableChannel": True})
+    names = (revision or "default", *tags)
+    expected = admission_policies(revisions=names, unlabelled="default" in names, root_namespace=namespace)
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        ours = [each["spec"] for each in all_of(found, kind)]
+        theirs = [each["spec"] for each in expected if each["kind"] == kind]
+        if kind == "ValidatingAdmissionPolicyBinding":
+            assert {each["policyName"] for each in ours} == {
+                each["metadata"]["name"] for each in all_of(found, "ValidatingAdmissionPolicy")
+            }
+            ours, theirs = ([each["validationActions"] for each in group] for group in (ours, theirs))
+        assert sorted(map(str, ours)) == sorted(map(str, theirs))
 
 
 def containers(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -112,19 +153,15 @@ def test_selectors_labels_ports_and_accounts_fit_each_other() -> None:
 
 
 def test_revisions_share_no_object_but_the_definitions() -> None:
-    first, second = (set(map(identity, rendered(revision=name).documents)) for name in ("", "canary"))
+    first, second = (set(map(identity, rendered(revision=name, base={}).documents)) for name in ("", "canary"))
     shared = {each.kind for each in first & second}
-    assert shared <= {"Namespace", "CustomResourceDefinition"} | {
-        kind for kind in RESOURCES if kind.startswith("ValidatingAdmissionPolicy")
-    }
+    assert shared == {"Namespace", "CustomResourceDefinition"}
 
 
 def test_meshes_in_other_namespaces_share_no_name_in_the_cluster() -> None:
-    first, second = (set(map(identity, rendered(name).documents)) for name in ("istio-system", "other"))
+    first, second = (set(map(identity, rendered(name, base={}).documents)) for name in ("istio-system", "other"))
     shared = {each.kind for each in first & second}
-    assert shared <= {"CustomResourceDefinition"} | {
-        kind for kind in RESOURCES if kind.startswith("ValidatingAdmissionPolicy")
-    }
+    assert shared == {"CustomResourceDefinition"}
 
 
 def test_its_rights_name_every_kind_of_ours() -> None:
