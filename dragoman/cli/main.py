@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any, Final
 
 import typer
@@ -41,7 +42,7 @@ _COMMANDS: Final = {
     "wait": "wait:wait",
     "version": "version:version",
 }
-_ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config"}
+_ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config", "dash": "dashboard", "d": "dashboard"}
 """istioctl's short forms."""
 
 
@@ -77,5 +78,6 @@ def dragoman() -> None:
 
 
 def main() -> None:
-    """Entry point of the `dragoman` script."""
-    app()
+    """Entry point of the scripts `dragoman` and `kubectl-dragoman`, which `kubectl dragoman` runs."""
+    plugin = os.path.basename(sys.argv[0]).startswith("kubectl-")
+    app(prog_name="kubectl dragoman" if plugin else None)

@@ -7,12 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
+from crds.digest import digest_of
 from crds.meta import IstioObject, ObjectKey
 from crds.problem import Problem
 from dragoman.debug.plane import long_page, plane_of, without_empty
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.conditions import Condition, Facts, conditions
-from dragoman.runtime.statuses import digest_of
 
 routes = web.RouteTableDef()
 

@@ -194,7 +194,9 @@ class Replicas:
         for key in doubtful:
             obj = self._plane.world.objects.get(key)
             if isinstance(obj, IstioObject):
-                self._told[key] = Told(version_of(obj.metadata), self._plane.programming.of(key))
+                found = self._plane.programming.of(key)
+                if not found.translating:  # else it is told of when that is over
+                    self._told[key] = Told(version_of(obj.metadata), found)
             else:
                 self._told.pop(key, None)
             if time.perf_counter() - began > _SLICE_SECONDS:

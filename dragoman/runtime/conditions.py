@@ -79,13 +79,17 @@ def pooled(parts: Iterable[Programmed]) -> Programmed:
     waiting: list[str] = []
     rejections: dict[Rejection, None] = {}
     failures: set[str] = set()
+    translating = False
     for part in parts:
+        translating |= part.translating
         proxies += part.proxies
         accepted += part.accepted
         waiting += part.waiting
         rejections |= dict.fromkeys(part.rejections)
         failures.update(part.failures)
-    return Programmed(proxies, accepted, tuple(sorted(waiting)[:NAMED]), tuple(rejections), tuple(sorted(failures)))
+    return Programmed(
+        proxies, accepted, tuple(sorted(waiting)[:NAMED]), tuple(rejections), tuple(sorted(failures)), translating
+    )
 
 
 def _accepted(facts: Facts) -> Condition:
@@ -118,6 +122,8 @@ def _programmed(facts: Facts) -> Condition:
         return condition("False", "HeldBack", f"{_listed(map(_words, found.rejections))}; {counts}")
     if facts.behind:
         return condition("False", "Pending", f"{counts}; yet to take it in: replica {_names(facts.behind)}")
+    if found.translating:
+        return condition("False", "Pending", "it is being translated")
     if not found.complete:
         return condition("False", "Pending", f"{counts}; waiting for {_names(found.waiting)}")
     if not found.proxies:

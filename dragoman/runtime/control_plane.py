@@ -277,6 +277,7 @@ class ControlPlane:
         listed = list(batches)
         changes = [change for batch in listed for change in batch.changes]
         async with self._turn:
+            self.programming.announce(change.key for change in changes)
             tx = self.graph.transaction()
             for start in range(0, len(changes), _CHANGES_AT_ONCE):
                 for cell in self.world.apply(changes[start : start + _CHANGES_AT_ONCE]):

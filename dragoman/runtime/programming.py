@@ -82,11 +82,14 @@ class Programmed:
     rejections: tuple[Rejection, ...] = ()
     failures: tuple[str, ...] = ()
     """Why resources cannot be made at all: faults of the control plane's own."""
+    translating: bool = False
+    """It is known who uses it, and what for, only when the transaction that changes it has ended."""
 
     @property
     def complete(self) -> bool:
         """Whether all that use it have it."""
-        return self.accepted == self.proxies and not self.rejections and not self.failures
+        done = self.accepted == self.proxies and not self.translating
+        return done and not self.rejections and not self.failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ class Programming:
         self._mounted = mounted
         self._objects = objects
         self._describe = describe
+        self._changing: frozenset[ObjectKey] = frozenset()
         self._before: dict[ObjectKey, Uses] = {}
         self._pending: dict[ObjectKey, _Pending] = {}
         self._awaiting: dict[View, dict[Ref, list[set[str]]]] = {}
@@ -167,6 +171,8 @@ class Programming:
 
     def of(self, key: ObjectKey) -> Programmed:
         """How far an object has come. Costs what was made from it, and the proxies that have it."""
+        if key in self._changing:
+            return Programmed(translating=True)
         pending = self._pending.get(key)
         if pending is not None:
             return self._evaluate(key, pending)
@@ -199,6 +205,10 @@ class Programming:
 
     # -- told -------------------------------------------------------------------------------------------------------
 
+    def announce(self, keys: Iterable[ObjectKey]) -> None:
+        """Objects are about to change: what is known of them is of no use before `publish`."""
+        self._changing = frozenset(key for key in keys if key.kind in ISTIO_KINDS)
+
     def begin(self, keys: Iterable[ObjectKey]) -> Iterator[None]:
         """Note what was made from objects that a transaction is about to change; yields now and then."""
         self._before = {key: {} for key in keys if key.kind in ISTIO_KINDS}
@@ -216,6 +226,7 @@ class Programming:
         for key, uses in before.items():
             yield from self._changed(key, uses, {mounted.mount for mounted in changed_views})
         if before:
+            self._changing = frozenset()
             self._look.set()
             self._tell(frozenset(before))
         if any(mounted.view.blocked() for mounted in changed_views):
@@ -258,6 +269,8 @@ class Programming:
         came = set()
         began = time.perf_counter()
         for key, pending in list(self._pending.items()):
+            if key in self._changing:
+                continue
             found = self._evaluate(key, pending)
             if found != pending.said:
                 pending.said = found
@@ -361,6 +374,10 @@ class Programming:
             clients = set(clients_of(view))
             users |= clients
             if view in pending.targets:
+                if not _serves(view, pending.targets[view]):
+                    # Who is in sync has what there was before.
+                    lacking |= clients
+                    continue
                 accepted = pending.accepted[view] = pending.accepted[view] & clients
                 for client in clients - accepted:
                     (lacking if self._lacks(pending, view, client) else accepted).add(client)
@@ -368,8 +385,8 @@ class Programming:
         failures = tuple(
             sorted({str(found.error) for call, of in pending.failing.items() if (found := of.failures.get(call))})
         )
-        if failures or any(not rejection.proxies for rejection in rejections):
-            # What is held back, or was never made, nobody can have; who is in sync has what there was before.
+        if failures:
+            # What was never made nobody can have.
             lacking = users
         names = sorted({client.proxy for client in lacking})
         return Programmed(len(users), len(users) - len(lacking), tuple(names[:NAMED]), rejections, failures)
@@ -434,6 +451,17 @@ class Programming:
                 if not pending.versions(view, ref)[0]:
                     pending.expect(view, ref, {version})
                     self._wait_for(key, pending)
+
+
+def _serves(view: View, targets: Mapping[str, Mapping[str, _Versions]]) -> bool:
+    """Whether what is served brings the change: a version that was rejected is not."""
+    for type_url, names in targets.items():
+        table = view.table(type_url)
+        for name, versions in names.items():
+            served = table.get(name)
+            if versions is not None and (NOTHING if served is None else served.version) not in versions:
+                return False
+    return True
 
 
 def _words(reason: object) -> str:

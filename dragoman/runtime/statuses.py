@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from hashlib import blake2b
 from typing import Any, Protocol
 
-import msgspec
-
-from crds.decode import encode
 from crds.meta import IstioObject, ObjectKey, ObjectMeta
 from crds.registry import ISTIO_KINDS
 from dragoman.engine import Graph
@@ -16,12 +12,6 @@ from dragoman.mesh.conflicts import conflicts_of, rivals
 from dragoman.runtime.conditions import Facts
 from dragoman.runtime.programming import Programming
 from dragoman.sources.change import Batch, Report
-
-
-def digest_of(obj: IstioObject) -> str:
-    """A hash of what an object asks for, by which two versions can be told apart where there are no generations."""
-    spec = msgspec.json.encode(encode(obj)["spec"], order="deterministic")
-    return blake2b(spec, digest_size=8).hexdigest()
 
 
 class Judge(Protocol):
