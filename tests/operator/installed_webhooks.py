@@ -66,6 +66,10 @@ class Installed:
         self.port = 0
         values = {"revision": self.revision}
         documents = [each.document for each in Chart(CHART).render(values, Release("istiod", namespace))]
+        self.rights = [each for each in documents if each["apiVersion"].startswith("rbac.")]
+        """The chart's roles and their bindings."""
+        self.user = f"system:serviceaccount:{namespace}:istiod-{self.revision}"
+        """Who has them."""
         (self.injector,) = (each for each in documents if each["kind"] == "MutatingWebhookConfiguration")
         (self.validator,) = (each for each in documents if each["kind"] == "ValidatingWebhookConfiguration")
 
@@ -78,6 +82,8 @@ class Installed:
             "spec": {"type": "ExternalName", "externalName": "localhost"},
         }
         await self.cluster.apply(SERVICES, service)
+        for document in self.rights:
+            await self.cluster.apply(_resource(document), document)
         for document in (self.injector, self.validator):
             for webhook in document["webhooks"]:
                 webhook["clientConfig"]["service"]["port"] = self.port
@@ -89,7 +95,10 @@ class Installed:
         await self.cluster.create(VALIDATING_WEBHOOK_CONFIGURATIONS, self.validator)
 
     async def uninstall(self) -> None:
-        """Take the configurations away, which belong to no namespace."""
+        """Take away what belongs to no namespace."""
+        for document in self.rights:
+            if "namespace" not in document["metadata"]:
+                await self.cluster.delete(_resource(document), document["metadata"]["name"])
         await self.cluster.delete(MUTATING_WEBHOOK_CONFIGURATIONS, self.injector["metadata"]["name"])
         await self.cluster.delete(VALIDATING_WEBHOOK_CONFIGURATIONS, self.validator["metadata"]["name"])
 
@@ -146,6 +155,13 @@ class Installed:
             },
             "spec": {"containers": [{"name": "app", "image": "app"}]},
         }
+
+
+def _resource(document: dict[str, Any]) -> ApiResource:
+    """Of a role or binding."""
+    group, _, version = document["apiVersion"].partition("/")
+    kind = document["kind"]
+    return ApiResource(group, version, f"{kind.lower()}s", kind, namespaced=not kind.startswith("Cluster"))
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:

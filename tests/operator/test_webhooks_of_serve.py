@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.real_api, pytest.mark.asyncio(loop_scope="module")]
 
 
 class Mesh:
-    """A control plane of a namespace that asks for injection by its label."""
+    """A control plane, with the rights that the chart gives it, of a namespace that asks for injection by its label."""
 
     def __init__(self, installed: Installed, kubeconfig: Path, running: Serving) -> None:
         self.installed = installed
@@ -64,7 +64,8 @@ class Mesh:
 @asynccontextmanager
 async def a_mesh(installed: Installed, api_server: ApiServer, folder: Path) -> AsyncIterator[Mesh]:
     address = f"localhost:{installed.port}"
-    arguments = ("--kubernetes", "--kubeconfig", api_server.kubeconfig, "--namespace", installed.namespace)
+    kubeconfig = api_server.user(installed.user, ["system:serviceaccounts", "system:authenticated"])
+    arguments = ("--kubernetes", "--kubeconfig", kubeconfig, "--namespace", installed.namespace)
     arguments = (*arguments, "--revision", installed.revision, "--webhook-address", address)
     async with serving(*arguments, state=folder) as running:
         await running.hear("serving proxies")
@@ -215,6 +216,17 @@ async def test_the_injectors_settings_are_followed_and_bad_ones_leave_the_last_g
 
 async def _both(one: Any, other: Any) -> bool:
     return await one() and await other()
+
+
+async def test_it_has_every_right_that_it_asks_for(mesh: Mesh) -> None:
+    """All of its duties have begun: those of the leader, too."""
+
+    async def spread() -> bool:
+        names = [each["metadata"]["name"] for each in await mesh.cluster.list(CONFIG_MAPS, mesh.namespace)]
+        return "istio-ca-root-cert" in names
+
+    await eventually(spread)
+    assert not [line for line in mesh.running.logged if "forbidden" in line.lower()]
 
 
 async def test_many_pods_at_once_all_get_a_sidecar(mesh: Mesh) -> None:
