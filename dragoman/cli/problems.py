@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
 
-from crds.problem import Severity
-from dragoman.sources.change import Report
+if TYPE_CHECKING:
+    from dragoman.sources.change import Report
 
 
 def tell(text: str) -> None:
@@ -28,6 +29,9 @@ def tell_reports(reports: Iterable[Report]) -> None:
 
 def summary(reports: Iterable[Report]) -> str:
     """How many errors and warnings there are."""
+    # Here, as the models cost a quarter of a second, which commands that only tell something need not pay.
+    from crds.problem import Severity
+
     found = [report.problem.severity for report in reports]
     return ", ".join(
         f"{found.count(severity)} {severity}" + ("" if found.count(severity) == 1 else "s")
