@@ -10,7 +10,6 @@ from dragoman.sidecar.injection.settings import InjectionSettings, Json
 
 INIT: Final = "istio-init"
 VALIDATION: Final = "istio-validation"
-_CHECKER_ID: Final = 1338  # anyone but the proxy, whose own traffic is not captured
 
 
 def capture_container(options: Options, settings: InjectionSettings) -> dict[str, Json] | None:
@@ -23,10 +22,12 @@ def capture_container(options: Options, settings: InjectionSettings) -> dict[str
         "command": ["dragoman", "capture"],
         "resources": dict(options.resources),
     }
+    arguments = _arguments(options, settings)
     if settings.cni:
-        return container | {"args": ["--verify"], "securityContext": security_context(_CHECKER_ID)}
+        # The plugin reads here what to capture. As the proxy's user: its traffic is captured whatever is included.
+        return container | {"args": ["--verify", *arguments], "securityContext": security_context(PROXY_ID)}
     return container | {
-        "args": _arguments(options, settings),
+        "args": arguments,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},

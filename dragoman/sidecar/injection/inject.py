@@ -73,9 +73,11 @@ def inject(
         return NotInjected(why)
     before = original(pod)
     meta, spec = before["metadata"], before["spec"]
+    kind, templates = _templates(meta.get("annotations") or {}, settings)
+    for template in templates:
+        meta = merge(meta, settings.templates[template].get("metadata") or {})
     labels, annotations = dict(meta.get("labels") or {}), dict(meta.get("annotations") or {})
     chosen, warnings = options(labels, annotations, namespace.name, settings)
-    kind, templates = _templates(annotations, settings)
     owner = workload or workload_of(pod)
     labels = metadata.with_labels(labels, owner)
 
@@ -114,10 +116,7 @@ def inject(
         added[OVERRIDES] = json.dumps(written, separators=(",", ":"), sort_keys=True)
     annotations = metadata.with_added(annotations, added, after["containers"], PROXY, settings)
     annotations |= metadata.status(_without(spec, author), after, settings)
-    meta = {**meta, "labels": labels, "annotations": annotations}
-    for template in templates:
-        meta = merge(meta, settings.templates[template].get("metadata") or {})
-    result = {**before, "metadata": meta, "spec": after}
+    result = {**before, "metadata": {**meta, "labels": labels, "annotations": annotations}, "spec": after}
     return Injected(result, difference(pod, result), tuple(draft.warnings))
 
 

@@ -18,7 +18,12 @@ from dragoman.sidecar.injection import Injected, InjectionSettings, NamespaceFac
 
 SETTINGS = InjectionSettings(drain_secret=b"of the tests")
 SHOP = NamespaceFacts("shop", {"istio-injection": "enabled"})
-_PLACES = {"istio-podinfo": "podinfo", "istio-token": "tokens", "istiod-ca-cert": "roots"}
+_PLACES = {
+    "istio-podinfo": "podinfo",
+    "istio-token": "tokens",
+    "istiod-ca-cert": "roots",
+    "custom-bootstrap-volume": "custom",
+}
 
 
 def pod_of(*containers: Mapping[str, Any], annotations: Mapping[str, str] | None = None, **spec: Any) -> dict[str, Any]:
@@ -84,7 +89,11 @@ def command(pod: Mapping[str, Any], *, address: str, loopback: str, directory: P
         "ISTIO_META_NODE_NAME": "node-1",
     }
     assert {variable["name"] for variable in proxy["env"] if "valueFrom" in variable} == set(known)
-    places = {mount["mountPath"]: directory / _PLACES[mount["name"]] for mount in proxy["volumeMounts"]}
+    places = {
+        mount["mountPath"]: directory / _PLACES[mount["name"]]
+        for mount in proxy["volumeMounts"]
+        if mount["name"] in _PLACES
+    }
 
     def here(text: str) -> str:
         for place, folder in places.items():
@@ -107,7 +116,10 @@ def credentials(directory: Path, name: str) -> grpc.ServerCredentials:
     now = datetime.now(UTC)
     root = new_root("cluster.local", now=now)
     key = ec.generate_private_key(ec.SECP256R1())
-    for folder, file, content in (("tokens", "istio-token", b"token-of-web"), ("roots", "root-cert.pem", root.roots_pem)):
+    for folder, file, content in (
+        ("tokens", "istio-token", b"token-of-web"),
+        ("roots", "root-cert.pem", root.roots_pem),
+    ):
         (directory / folder).mkdir(parents=True)
         (directory / folder / file).write_bytes(content)
     chain = pem([root.sign(key.public_key(), dns_names=[name], now=now)])

@@ -207,7 +207,9 @@ async def test_grpc_probes_speak_the_health_protocol(start):
 
     handler = grpc.unary_unary_rpc_method_handler(check)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler}),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler}),)
+    )
     server.add_insecure_port(f"{running.address}:7001")
     await server.start()
     await running.until(path, 200)
