@@ -14,19 +14,12 @@ class ContainerPort(Part, frozen=True):
     protocol: str = "TCP"
 
 
-class EnvVar(Part, frozen=True):
-    """Values taken from elsewhere (`valueFrom`) read as empty."""
-
-    name: str
-    value: str = ""
-
-
 class Container(Part, frozen=True):
-    """`restart_policy` Always on an init container makes it a native sidecar."""
+    """`restart_policy` Always on an init container makes it a native sidecar. The environment is not read: it is large,
+    and holds what is nobody's business."""
 
     name: str
     ports: tuple[ContainerPort, ...] = ()
-    env: tuple[EnvVar, ...] = ()
     restart_policy: str | None = None
 
 

@@ -207,11 +207,17 @@ class Reflector:
         asked = error.retry_after if error is not None else None
         return max(pause, min(asked or 0.0, _LONGEST_PAUSE))
 
-    def nothing(self) -> Iterator[Delta]:
-        """The resource is not served any more: all its objects are gone."""
-        self._version, self._continue, self._seen, self.listed = "", "", None, False
-        for name in tuple(self._versions):
-            yield from self._not_there(name)
+    def __contains__(self, name: object) -> bool:
+        return name in self._versions
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """The objects that are known."""
+        return tuple(self._versions)
+
+    def adopt(self, name: Name) -> None:
+        """Take over an object from another reflector, before the first list: if that does not show it, it is gone."""
+        self._versions[name] = ""
 
     def _there(self, data: msgspec.Raw, meta: _Meta) -> Iterator[Delta]:
         name = (sys.intern(meta.namespace), meta.name)

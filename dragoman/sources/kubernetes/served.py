@@ -39,7 +39,10 @@ async def served(cluster: Cluster, kinds: Iterable[Kind]) -> Mapping[Kind, ApiRe
     """
     wanted = tuple(kinds)
     groups = sorted({kind.resource.group for kind in wanted if kind.resource.group})
-    listed = await asyncio.gather(*(_of_group(cluster, group) for group in groups))
+    try:
+        listed = await asyncio.gather(*(_of_group(cluster, group) for group in groups))
+    except msgspec.MsgspecError as error:
+        raise ApiError(0, "Unreadable", f"{cluster.server} does not say what it serves: {error}") from error
     plurals = {version: names for of_group in listed for version, names in of_group.items()}
     found = {}
     for kind in wanted:

@@ -5,17 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 import structlog
 
-from crds.kubernetes import EndpointSlice, Ingress, IngressClass, Namespace, Node, Pod, Service
+from crds.kubernetes import (
+    ClusterTrustBundle,
+    ConfigMap,
+    EndpointSlice,
+    Ingress,
+    IngressClass,
+    Namespace,
+    Node,
+    Pod,
+    Secret,
+    Service,
+)
 from crds.meta import ObjectKey, ObjectMeta
 from crds.problem import Problem
-from crds.registry import ISTIO_KINDS, KINDS, Kind
+from crds.registry import ISTIO_GROUPS, ISTIO_KINDS, Kind
 from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 from dragoman.sources import problems
@@ -24,6 +35,7 @@ from dragoman.sources.kubernetes.following import follow
 from dragoman.sources.kubernetes.inventory import Inventory
 from dragoman.sources.kubernetes.judgement import Object
 from dragoman.sources.kubernetes.reflector import Delta, Reflector
+from dragoman.sources.kubernetes.scopes import Scope, narrowest
 from dragoman.sources.kubernetes.served import served
 
 log = structlog.get_logger(__name__)
@@ -40,9 +52,14 @@ KINDS_READ: Final[tuple[Kind, ...]] = (
 )
 """Kinds that are read as a whole, where they are served."""
 
+_REFERRED_TO: Final[tuple[Kind, ...]] = (Secret, ConfigMap, ClusterTrustBundle)
+"""Kinds of which only those objects are read that others refer to."""
+
 _SELECTORS: Final[Mapping[Kind, str]] = {
     # A pod that has ended takes no part in anything, and clusters keep many of them.
     Pod: "status.phase!=Succeeded,status.phase!=Failed",
+    # Where more than the named ones are read, at least not these (Istio: pilot/pkg/credentials/kube).
+    Secret: "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token",
 }
 
 _DISCOVER_EVERY: Final = 60.0
@@ -52,26 +69,6 @@ _SETTLING: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 _RETRY_FIRST, _RETRY_LONGEST = 0.2, 15.0
 _REFERENCES_WITHIN: Final = 2.0
 """Longest time that changes wait for what they refer to, in seconds."""
-
-
-class Scope(NamedTuple):
-    """What one reflector follows: all objects of a resource, those of a namespace, or one."""
-
-    resource: ApiResource
-    namespace: str = ""
-    name: str = ""
-
-    @property
-    def path(self) -> str:
-        return self.resource.path(self.namespace or None)
-
-    @property
-    def selector(self) -> str:
-        return f"metadata.name={self.name}" if self.name else ""
-
-    def __str__(self) -> str:
-        of = "/".join(part for part in (self.namespace, self.name) if part)
-        return f"{self.resource} {of}" if of else str(self.resource)
 
 
 class Followed(NamedTuple):
@@ -100,6 +97,7 @@ class KubernetesSource:
         self._denied: dict[Scope, Problem] = {}
         self._untold: list[Report] = []
         self._news = asyncio.Event()
+        self._definitions = Reflector()
         self._definitions_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
@@ -184,7 +182,7 @@ class KubernetesSource:
             for settling in _SETTLING:
                 await asyncio.sleep(settling)
                 try:
-                    found = await served(self._cluster, (*KINDS_READ, *map(KINDS.__getitem__, _REFERRED_TO)))
+                    found = await served(self._cluster, (*KINDS_READ, *_REFERRED_TO))
                 except ApiError as error:
                     log.warning("cannot ask what the API server serves", error=str(error))
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
@@ -208,55 +206,67 @@ class KubernetesSource:
                 self._definitions_changed.set()
 
         path = CUSTOM_RESOURCE_DEFINITIONS.path()
-        await follow(self._cluster, path, Reflector(), deliver, metadata_only=True)
+        await follow(self._cluster, path, self._definitions, deliver, metadata_only=True)
 
     def _serve(self, found: Mapping[Kind, ApiResource]) -> bool:
         """Follow what is served now; whether that is anything else than before."""
-        before, self._served = self._served or {}, found
-        if before == found:
+        before = self._served or {}
+        # What is not told of while an API server starts is not gone.
+        kept = {kind: resource for kind, resource in before.items() if kind not in found and not self._gone(resource)}
+        self._served = {**found, **kept}
+        if before == self._served:
             return False
-        wanted = {Scope(resource): kind for kind, resource in found.items() if kind in KINDS_READ}
-        for scope in [scope for scope, each in self._followed.items() if each.kind in KINDS_READ]:
-            if scope not in wanted:
-                self._leave(scope, taken_over=self._followed[scope].kind in found)
-        for scope, kind in wanted.items():
-            self._follow(scope, kind)
+        self._follow_just(
+            {Scope(resource): kind for kind, resource in self._served.items() if kind in KINDS_READ}, KINDS_READ
+        )
         self._follow_references()
         return True
 
+    def _gone(self, resource: ApiResource) -> bool:
+        """Whether a resource that is not served was taken away. Kubernetes' own are not."""
+        return (
+            self._definitions.listed and resource.group in ISTIO_GROUPS and ("", str(resource)) not in self._definitions
+        )
+
     def _follow_references(self) -> tuple[Scope, ...]:
         """Follow what objects in force refer to; what is new of it."""
-        wanted = dict(self._referred_to())
-        for scope in [scope for scope, each in self._followed.items() if each.kind.__name__ in _REFERRED_TO]:
-            if scope not in wanted:
-                self._leave(scope)
-        new = tuple(scope for scope in wanted if scope not in self._followed)
-        for scope in new:
-            self._follow(scope, wanted[scope])
-        return new
+        return self._follow_just(dict(self._referred_to()), _REFERRED_TO)
 
     def _referred_to(self) -> Iterator[tuple[Scope, Kind]]:
-        served = self._served or {}
-        for key in {self._settings, *self._inventory.referred_to}:
-            kind = KINDS[key.kind]
-            if kind in served:
-                yield Scope(served[kind], key.namespace, key.name), kind
+        keys = {self._settings, *self._inventory.referred_to}
+        for kind in _REFERRED_TO:
+            if (resource := (self._served or {}).get(kind)) is not None:
+                named = (key for key in keys if key.kind == kind.__name__)
+                for scope in narrowest(resource, named):
+                    yield scope, kind
 
-    def _follow(self, scope: Scope, kind: Kind) -> None:
-        if scope in self._followed:
-            return
-        reflector = Reflector(selector=scope.selector or _SELECTORS.get(kind, ""))
+    def _follow_just(self, wanted: Mapping[Scope, Kind], of: Collection[Kind]) -> tuple[Scope, ...]:
+        """Follow these scopes and no others of some kinds; what is new of them."""
+        left = [scope for scope, each in self._followed.items() if each.kind in of and scope not in wanted]
+        new = {scope: _reflector(scope, kind) for scope, kind in wanted.items() if scope not in self._followed}
+        for scope in left:
+            kind = self._followed[scope].kind
+            self._leave(scope, [(each, heir) for each, heir in new.items() if wanted[each] is kind])
+        for scope, reflector in new.items():
+            self._follow(scope, wanted[scope], reflector)
+        return tuple(new)
+
+    def _follow(self, scope: Scope, kind: Kind, reflector: Reflector) -> None:
         deliver = partial(self._take, kind)
         task = self._start(follow(self._cluster, scope.path, reflector, deliver, partial(self._turned, scope)))
         self._followed[scope] = Followed(kind, reflector, task)
 
-    def _leave(self, scope: Scope, *, taken_over: bool = False) -> None:
+    def _leave(self, scope: Scope, successors: Iterable[tuple[Scope, Reflector]]) -> None:
         """Follow something no longer; its objects go, unless another reflector takes them over."""
         kind, reflector, task = self._followed.pop(scope)
         task.cancel()
         self._denied.pop(scope, None)
-        if not taken_over:
-            self._take(kind, reflector.nothing())
+        for name in reflector.names:
+            heir = next((each for covers, each in successors if covers.covers(name)), None)
+            if heir is not None:
+                heir.adopt(name)
+            else:
+                self._take(kind, [Delta(name, None)])
 
     # -- what is heard ----------------------------------------------------------------------------------------------
 
@@ -310,7 +320,8 @@ class KubernetesSource:
             self._news.set()
 
 
-_REFERRED_TO: Final = ("Secret", "ConfigMap", "ClusterTrustBundle")
+def _reflector(scope: Scope, kind: Kind) -> Reflector:
+    return Reflector(selector=scope.selector or _SELECTORS.get(kind, ""))
 
 
 def _path(item: tuple[Scope, Problem]) -> str:
