@@ -26,6 +26,7 @@ COMMANDS = [
     "xds",
     "ca",
     "crds",
+    "wait",
     "version",
 ]
 
