@@ -11,6 +11,7 @@ from crds.meshconfig import CONFIG_MAP
 from dragoman.admission import AdmissionRequest, AdmissionServer, Verdict, injection
 from dragoman.kube import Cluster
 from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
+from dragoman.operator.cluster_trust_bundle import PublishedTrustBundle
 from dragoman.operator.election import LEASE, Election
 from dragoman.operator.events import Events
 from dragoman.operator.injector import DEFAULT_REVISION, Injector
@@ -65,7 +66,7 @@ class Operator:
         self.replicas = Replicas(cluster, plane, settings.namespace, settings.replica)
         events = Events(cluster, settings.replica)
         statuses = StatusWriter(cluster, plane, self.replicas, events)
-        for duty in (statuses.run, events.run, self.replicas.bury, self._spread_roots):
+        for duty in (statuses.run, events.run, self.replicas.bury, self._spread_roots, self._publish_roots):
             self.election.add(duty)
         self._patch_metrics = PatchMetrics(plane.registry)
         # Webhooks belong to a revision, and only its own replicas may write them.
@@ -87,6 +88,9 @@ class Operator:
 
     def _spread_roots(self) -> Coroutine[Any, Any, None]:
         return RootCertificates(self.cluster, self.plane.identities, self.settings.mesh_settings).run()
+
+    def _publish_roots(self) -> Coroutine[Any, Any, None]:
+        return PublishedTrustBundle(self.cluster, self.plane.identities).run()
 
     def _keep_bundles(self) -> Coroutine[Any, Any, None]:
         settings = self.settings
