@@ -33,7 +33,11 @@ async def kubernetes() -> AsyncIterator[Kubernetes]:
 
 
 def deployment(name: str, version: str = "v1", *, replicas: int = 1) -> str:
-    """A Deployment of the echo application, which is ready as soon as it listens."""
+    """A Deployment of the echo application, which is ready as soon as it listens.
+
+    It ends at once when it is told to. So, as with any in Kubernetes, its pod goes on for as long as others may take to
+    learn that it goes (Kubernetes: Pod Lifecycle, termination of Pods).
+    """
     return f"""
 apiVersion: apps/v1
 kind: Deployment
@@ -51,6 +55,7 @@ spec:
         args: [--workload={name}, --version={version}, --http=8080]
         ports: [{{name: http, containerPort: 8080}}]
         readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 3}}}}}}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -246,4 +251,4 @@ async def pods_gone(kubernetes: Kubernetes, namespace: str) -> None:
             for pod in kubernetes.pods.objects
             if pod["metadata"]["namespace"] == namespace
         ):
-            await asyncio.sleep(0.1)
+            await kubernetes.pods.changed()

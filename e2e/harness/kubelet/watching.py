@@ -24,6 +24,7 @@ class Watched:
         self._resource = resource
         self._objects: dict[tuple[str, str], Object] = {}
         self._listeners: list[Changed] = []
+        self._news = asyncio.Event()
         self.synced = asyncio.Event()
 
     @property
@@ -38,6 +39,10 @@ class Watched:
     def listen(self, changed: Changed) -> None:
         """Be told of every change from now on."""
         self._listeners.append(changed)
+
+    async def changed(self) -> None:
+        """Wait for the next change."""
+        await self._news.wait()
 
     async def run(self) -> None:
         """Follow the API server."""
@@ -79,6 +84,8 @@ class Watched:
         if gone or before is None or _version(before) != _version(item):
             for listener in self._listeners:
                 listener(item, gone)
+            self._news.set()
+            self._news = asyncio.Event()
 
 
 def _key(item: Object) -> tuple[str, str]:
