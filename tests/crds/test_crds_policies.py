@@ -8,34 +8,18 @@ import pytest
 import yaml
 
 from crds.manifests import admission_policies
-from crds.registry import ISTIO_KINDS
 from dragoman.kube.cluster import Cluster
-from dragoman.kube.errors import ApiError
-from dragoman.kube.resource import ApiResource
+from tests.crds.verdicts import document, refusal, served
 from tests.support.api_server import ApiServer
 from tests.support.kubectl import Kubectl
 
 pytestmark = pytest.mark.real_api
 
-_API = "admissionregistration.k8s.io"
-_RESOURCES = {
-    "ValidatingAdmissionPolicy": ApiResource(
-        _API, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False
-    ),
-    "ValidatingAdmissionPolicyBinding": ApiResource(
-        _API, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False
-    ),
-}
 
-
-def document(kind: str, spec: str, namespace: str, revision: str | None) -> dict[str, Any]:
-    labels = {"istio.io/rev": revision} if revision else {}
-    return {
-        "apiVersion": ISTIO_KINDS[kind].resource.api_version(),
-        "kind": kind,
-        "metadata": {"name": "a", "namespace": namespace, "labels": labels},
-        "spec": yaml.safe_load(spec),
-    }
+def labelled(kind: str, spec: str, namespace: str, revision: str | None) -> dict[str, Any]:
+    held = document(kind, spec, namespace=namespace)
+    held["metadata"]["labels"] = {"istio.io/rev": revision} if revision else {}
+    return held
 
 
 @pytest.fixture
@@ -43,21 +27,10 @@ async def revision(cluster: Cluster, custom_resources: None, namespace: str) -> 
     """One whose objects the policies are for, so that no other test notices; `namespace` is the root namespace."""
     documents = admission_policies(revisions=(namespace,), unlabelled=False, root_namespace=namespace)
     for held in documents:
-        await cluster.apply(_RESOURCES[held["kind"]], held, field_manager="tests")
+        await cluster.apply(served(held["kind"]), held, field_manager="tests")
     yield namespace
     for held in reversed(documents):
-        await cluster.delete(_RESOURCES[held["kind"]], held["metadata"]["name"])
-
-
-async def refusal(cluster: Cluster, held: dict[str, Any]) -> str:
-    resource = ISTIO_KINDS[held["kind"]].resource
-    served = ApiResource(resource.group, resource.storage, resource.plural, held["kind"])
-    path = served.path(held["metadata"]["namespace"])
-    try:
-        await cluster.request("POST", path, query={"dryRun": "All"}, body=held)
-    except ApiError as error:
-        return error.message
-    return ""
+        await cluster.delete(served(held["kind"]), held["metadata"]["name"])
 
 
 UNSTABLE = [
@@ -73,16 +46,16 @@ UNSTABLE = [
 
 async def test_the_stable_channel_refuses_what_may_change(cluster: Cluster, revision: str) -> None:
     async with asyncio.timeout(20):
-        while not await refusal(cluster, document("EnvoyFilter", "{}", "default", revision)):
+        while not await refusal(cluster, labelled("EnvoyFilter", "{}", "default", revision)):
             pass  # until the API server has heard of it
     for kind, spec, said in UNSTABLE:
-        assert said in await refusal(cluster, document(kind, spec, "default", revision))
-        assert await refusal(cluster, document(kind, spec, "default", None)) == ""
-        assert await refusal(cluster, document(kind, spec, "default", "another")) == ""
+        assert said in await refusal(cluster, labelled(kind, spec, "default", revision))
+        assert await refusal(cluster, labelled(kind, spec, "default", None)) == ""
+        assert await refusal(cluster, labelled(kind, spec, "default", "another")) == ""
     stable = "{tracing: [{randomSamplingPercentage: 5}], metrics: [{providers: [{name: a}]}], accessLogging: [{}]}"
-    assert await refusal(cluster, document("Telemetry", stable, "default", revision)) == ""
+    assert await refusal(cluster, labelled("Telemetry", stable, "default", revision)) == ""
     route = "{hosts: [a], http: [{route: [{destination: {host: a}}]}]}"
-    assert await refusal(cluster, document("VirtualService", route, "default", revision)) == ""
+    assert await refusal(cluster, labelled("VirtualService", route, "default", revision)) == ""
 
 
 ODD = [
@@ -106,7 +79,7 @@ ODD = [
 
 async def test_what_is_odd_where_it_stands_is_warned_of(api_server: ApiServer, revision: str, kubectl: Kubectl) -> None:
     async def warnings(kind: str, spec: str, in_root: bool) -> str:
-        held = document(kind, spec, revision if in_root else "default", revision)
+        held = labelled(kind, spec, revision if in_root else "default", revision)
         arguments = ("create", "--dry-run=server", "-f", "-")
         done = await kubectl(api_server.kubeconfig, *arguments, text=yaml.safe_dump(held))
         assert done.returncode == 0, done.stderr
