@@ -2,6 +2,8 @@
 
 import base64
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from dragoman.kube import Cluster
 from dragoman.kube.resources import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, PODS, SECRETS, SERVICES
 from dragoman.sources.change import Report
-from dragoman.sources.kubernetes import reflector
+from dragoman.sources.kubernetes import reflector, scopes, source
 from tests.sources.kubernetes.cluster_objects import Seen, define, document, followed, resource, service
 from tests.support.api_server import ApiServer
+from tests.support.cut_connections import relay
 
 pytestmark = pytest.mark.real_api
 
@@ -222,6 +225,8 @@ async def test_what_is_forbidden_is_said_once_and_the_rest_works(
 async def test_an_outage_of_the_api_server_changes_nothing(
     api_server: ApiServer, cluster: Cluster, namespace: str
 ) -> None:
+    await define(cluster, "VirtualService")
+    await cluster.create(VIRTUAL_SERVICES, route("v", namespace))
     for name in ("a", "b"):
         await cluster.create(SERVICES, service(name, namespace))
     async with followed(cluster) as seen:
@@ -233,6 +238,68 @@ async def test_an_outage_of_the_api_server_changes_nothing(
         await api_server.start_server()
         await cluster.create(SERVICES, service("c", namespace))
         await seen.until(lambda: "c" in seen.names("Service", namespace), within=60)
-        told = [key for batch in seen.batches[loaded:] for key in keys(batch) if key.kind in ("Service", "Namespace")]
-        assert [key.name for key in told if key.namespace == namespace] == ["c"]
+        await cluster.create(VIRTUAL_SERVICES, route("w", namespace))
+        await seen.until(lambda: "w" in seen.names("VirtualService", namespace), within=60)
+        told = [key for batch in seen.batches[loaded:] for key in keys(batch) if key.kind != "EndpointSlice"]
+        assert [key.name for key in told if key.namespace == namespace] == ["c", "w"]
         assert all(each.reflector.lists <= lists.get(scope, 0) + 3 for scope, each in seen.source.followed.items())
+
+
+async def test_watches_that_are_cut_again_and_again_miss_nothing(
+    api_server: ApiServer, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    await cluster.create(SERVICES, service("a", namespace))
+    async with relay(api_server.server) as way:
+        config = tmp_path / "config"
+        config.write_text(api_server.kubeconfig.read_text().replace(api_server.server, way.address))
+        async with await Cluster.connect(config) as shaky, followed(shaky) as seen:
+            lists = {scope: each.reflector.lists for scope, each in seen.source.followed.items()}
+            loaded = len(seen.batches)
+            for port in range(1, 31):
+                if port % 3 == 0:
+                    way.cut()
+                await cluster.replace(SERVICES, service("a", namespace, port))
+            await seen.until(lambda: seen.get("Service", namespace, "a").spec.ports[0].port == 30)
+            told = {key for batch in seen.batches[loaded:] for key in keys(batch)}
+            assert {key.kind for key in told if key.namespace == namespace} <= {"Service", "EndpointSlice"}
+            assert {scope: each.reflector.lists for scope, each in seen.source.followed.items()} == lists
+
+
+async def test_many_certificates_of_a_namespace_are_read_together(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "narrowest", partial(scopes.narrowest, at_most=2))
+    await define(cluster, "Gateway")
+    await cluster.create(PODS, pod("gw", namespace, istio=namespace))
+    for name in ("a", "b", "c", "d"):
+        data = {"tls.crt": base64.b64encode(name.encode()).decode()}
+        await cluster.create(SECRETS, document("Secret", name, namespace, data=data))
+
+    def gateway(*credentials: str) -> dict[str, Any]:
+        servers = [
+            {
+                "port": {"number": 443, "name": f"https-{name}", "protocol": "HTTPS"},
+                "hosts": [f"{name}.example"],
+                "tls": {"mode": "SIMPLE", "credentialName": name},
+            }
+            for name in credentials
+        ]
+        return document("Gateway", "g", namespace, spec={"selector": {"istio": namespace}, "servers": servers})
+
+    def secrets() -> set[str]:
+        return {str(scope) for scope in seen.source.followed if scope.resource == SECRETS and scope.namespace}
+
+    await cluster.create(GATEWAYS, gateway("a"))
+    async with followed(cluster) as seen:
+        assert seen.names("Secret", namespace) == {"a"}
+        assert secrets() == {f"secrets {namespace}/a"}
+        loaded = len(seen.batches)
+        await cluster.apply(GATEWAYS, gateway("a", "b", "c"))
+        await seen.until(lambda: seen.names("Secret", namespace) == {"a", "b", "c"})
+        assert secrets() == {f"secrets {namespace}"}
+        await cluster.apply(GATEWAYS, gateway("c"))
+        await seen.until(lambda: seen.names("Secret", namespace) == {"c"})
+        assert secrets() == {f"secrets {namespace}/c"}
+        # What was read both ways never went.
+        told = [str(change.key) for batch in seen.batches[loaded:] for change in batch.changes if change.new is None]
+        assert sorted(told) == [f"Secret {namespace}/{name}" for name in ("a", "b")]
