@@ -6,6 +6,7 @@ security/pkg/server/ca/monitoring.go), so that its dashboards and alerts show so
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ class PlaneCollector(Collector):
     def __init__(self, plane: ControlPlane, lag: LoopLag) -> None:
         self._plane = plane
         self._lag = lag
+        self._started = time.monotonic()
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: registering must not collect."""
@@ -59,6 +61,12 @@ class PlaneCollector(Collector):
         info = GaugeMetricFamily("pilot_info", "The version that runs.", labels=("version",))
         info.add_metric((VERSION,), 1)
         yield info
+        build = GaugeMetricFamily("istio_build", "The same, as dashboards look for it.", labels=("component", "tag"))
+        build.add_metric(("pilot", VERSION), 1)
+        yield build
+        yield GaugeMetricFamily(
+            "istiod_uptime_seconds", "How long it has been running, in seconds.", time.monotonic() - self._started
+        )
         kinds = Counter(key.kind for key in self._plane.world.objects)
         yield GaugeMetricFamily("pilot_services", "Services known.", kinds["Service"])
         yield GaugeMetricFamily("pilot_virt_services", "VirtualServices known.", kinds["VirtualService"])
@@ -73,6 +81,15 @@ class PlaneCollector(Collector):
         for severity in Severity:
             problems.add_metric((severity,), found[severity])
         yield problems
+        rejected = GaugeMetricFamily(
+            "pilot_total_rejected_configs",
+            "Errors that keep objects out now, by kind and code.",
+            labels=("type", "reason"),
+        )
+        errors = ((str(r.key.kind), r.problem.code) for r in reports if r.key and r.problem.severity is Severity.ERROR)
+        for (kind, code), count in sorted(Counter(errors).items()):
+            rejected.add_metric((kind, code), count)
+        yield rejected
 
     def _streams(self) -> Iterator[Metric]:
         streams = self._plane.server.connections()

@@ -38,6 +38,7 @@ from dragoman.runtime import garbage
 from dragoman.runtime.added_roots import AddedRoots
 from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
+from dragoman.runtime.change_counts import ChangeCounts
 from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.governor import Governor
@@ -143,6 +144,7 @@ class ControlPlane:
         key_fetching: KeyFetching = KeyFetching(),  # noqa: B008 - frozen
     ) -> None:
         self.registry = registry or CollectorRegistry()
+        self._changes = ChangeCounts(self.registry)
         self.graph = Graph()
         self.world = World()
         self.quarantine = QuarantineStore() if quarantine is None else quarantine
@@ -280,9 +282,12 @@ class ControlPlane:
             self.programming.announce(change.key for change in changes)
             tx = self.graph.transaction()
             for start in range(0, len(changes), _CHANGES_AT_ONCE):
-                for cell in self.world.apply(changes[start : start + _CHANGES_AT_ONCE]):
+                slice_ = changes[start : start + _CHANGES_AT_ONCE]
+                for cell in self.world.apply(slice_):
                     tx.set(*cell)
+                self._changes.changed(slice_)
                 await asyncio.sleep(0)
+            self._changes.taken_in({change.key.kind for change in changes})
             await self._finish(tx, frozenset(change.key for change in changes))
         self.statuses.took(listed)
         for batch in listed:
