@@ -1,10 +1,10 @@
 """Whether the clients of a view have taken certain resources: asked of a few names, it costs what is out of sync."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from dragoman.codec import ENDPOINT, LISTENER, ROUTE
 from xds.client import Client
-from xds.delivery import NOTHING, Delivery, versions_of
+from xds.delivery import NOTHING, Delivery, Held, versions_of
 from xds.view import View
 
 Versions = Collection[str] | None
@@ -24,22 +24,27 @@ def clients_of(view: View) -> Iterator[Client]:
                 yield follower
 
 
-def missing(client: Client, type_url: str, wanted: Mapping[str, Versions], awaited: Collection[str]) -> Iterator[str]:
-    """Yield the names of which a client that asks for them does not have a version that is good enough.
+def lacks(
+    client: Client,
+    wanted: Mapping[str, Mapping[str, Versions]],
+    awaited: Mapping[str, Collection[str]],
+) -> bool:
+    """Whether a client, of names by type that it asks for, does not have a version of each that is good enough.
 
     `awaited` are names that it will ask for as soon as it has taken what refers to them.
     """
     client.read_logs()
-    delivery = client.types.get(type_url)
-    if delivery is None:
-        return
-    behind = delivery.behind
-    names = [name for name in behind if name in wanted] if len(behind) < len(wanted) else wanted
-    for name in names:
-        if name in behind and not _good(delivery, name, wanted[name]):
-            yield name
-    if type_url in (ROUTE, ENDPOINT) and awaited:
-        yield from _not_asked_for(delivery, awaited)
+    for type_url, names in wanted.items():
+        delivery = client.types.get(type_url)
+        if delivery is None:
+            continue
+        if delivery.behind and _lacks_any(delivery, names):
+            return True
+        if awaited and type_url in (ROUTE, ENDPOINT):
+            subscription = delivery.subscription
+            if any(name not in subscription for name in awaited.get(type_url, ())):
+                return True
+    return False
 
 
 def refusal(client: Client, type_url: str, name: str) -> tuple[str, str] | None:
@@ -48,10 +53,13 @@ def refusal(client: Client, type_url: str, name: str) -> tuple[str, str] | None:
     return None if delivery is None else delivery.refused.get(name)
 
 
-def _good(delivery: Delivery, name: str, wanted: Versions) -> bool:
-    held = versions_of(delivery.behind[name]) or {NOTHING}
-    return NOTHING not in held if wanted is None else all(version in wanted for version in held)
+def _lacks_any(delivery: Delivery, names: Mapping[str, Versions]) -> bool:
+    behind = delivery.behind
+    if len(behind) < len(names):
+        return any(name in names and not _good(behind[name], names[name]) for name in behind)
+    return any(name in behind and not _good(behind[name], versions) for name, versions in names.items())
 
 
-def _not_asked_for(delivery: Delivery, names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if name not in delivery.subscription)
+def _good(held: Held, wanted: Versions) -> bool:
+    versions = versions_of(held) or {NOTHING}
+    return NOTHING not in versions if wanted is None else all(version in wanted for version in versions)

@@ -39,7 +39,7 @@ from dragoman.runtime.mounted_views import Mounted, MountedViews
 from dragoman.runtime.observer import discovery_service
 from dragoman.runtime.publication import Publication
 from xds import Resource, View
-from xds.acceptance import clients_of, missing, refusal
+from xds.acceptance import clients_of, lacks, refusal
 from xds.client import Client
 from xds.delivery import NOTHING
 
@@ -49,8 +49,10 @@ NAMED: Final = 3
 _PAUSE: Final = 0.05
 """Least time between two looks, in seconds: the ACKs of many proxies come together."""
 
-_SHARE: Final = 20
-"""A look of some duration is followed by a pause of so many times that."""
+_SHARE: Final = 10
+"""A look is followed by a pause of so many times what it took."""
+
+_LONGEST_PAUSE: Final = 2.0
 
 _SLICE_SECONDS: Final = 0.005
 
@@ -255,19 +257,19 @@ class Programming:
         while True:
             await self._look.wait()
             self._look.clear()
-            began = time.perf_counter()
-            await self._look_again()
-            # The time of others between slices is counted, too: then there is more to do than this.
-            await asyncio.sleep(max(_PAUSE, _SHARE * (time.perf_counter() - began)))
+            spent = await self._look_again()
+            await asyncio.sleep(min(max(_PAUSE, _SHARE * spent), _LONGEST_PAUSE))
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    async def _look_again(self) -> None:
+    async def _look_again(self) -> float:
+        """Look at what is on its way, in slices; how many seconds that took."""
+        spent = 0.0
+        began = time.perf_counter()
         if self._doubtful or self._troubles:
             self._doubtful = False
             self._find_troubles()
         came = set()
-        began = time.perf_counter()
         for key, pending in list(self._pending.items()):
             if key in self._changing:
                 continue
@@ -278,9 +280,11 @@ class Programming:
             if found.complete:
                 self._forget(key)
             if time.perf_counter() - began > _SLICE_SECONDS:
+                spent += time.perf_counter() - began
                 await asyncio.sleep(0)
                 began = time.perf_counter()
         self._tell(frozenset(came))
+        return spent + time.perf_counter() - began
 
     def _tell(self, keys: frozenset[ObjectKey]) -> None:
         for callback in self._subscribers if keys else ():
@@ -379,8 +383,9 @@ class Programming:
                     lacking |= clients
                     continue
                 accepted = pending.accepted[view] = pending.accepted[view] & clients
+                targets, awaited = pending.targets[view], pending.awaited.get(view, {})
                 for client in clients - accepted:
-                    (lacking if self._lacks(pending, view, client) else accepted).add(client)
+                    (lacking if lacks(client, targets, awaited) else accepted).add(client)
         rejections = tuple(self._rejections(key, pending, users))
         failures = tuple(
             sorted({str(found.error) for call, of in pending.failing.items() if (found := of.failures.get(call))})
@@ -390,13 +395,6 @@ class Programming:
             lacking = users
         names = sorted({client.proxy for client in lacking})
         return Programmed(len(users), len(users) - len(lacking), tuple(names[:NAMED]), rejections, failures)
-
-    def _lacks(self, pending: _Pending, view: View, client: Client) -> bool:
-        awaited = pending.awaited.get(view, {})
-        return any(
-            next(missing(client, type_url, names, awaited.get(type_url, ())), None) is not None
-            for type_url, names in pending.targets[view].items()
-        )
 
     # -- rejections -------------------------------------------------------------------------------------------------
 
