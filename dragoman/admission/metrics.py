@@ -53,7 +53,10 @@ class AdmissionMetrics:
         self._failures = Counter("sidecar_injection_failure", "Pods kept out, and bad requests.", registry=registry)
         self._skipped = Counter("sidecar_injection_skip", "Pods left as they are.", registry=registry)
         self._seconds = Histogram(
-            "sidecar_injection_time_seconds", "Time to make a sidecar.", buckets=_SECONDS, registry=registry
+            "sidecar_injection_time_seconds",
+            "Time to answer about a pod, with that in the queue.",
+            buckets=_SECONDS,
+            registry=registry,
         )
 
     def validated(self, request: AdmissionRequest, verdict: Verdict) -> None:

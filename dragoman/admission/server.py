@@ -59,6 +59,8 @@ class AdmissionServer:
         self._metrics = AdmissionMetrics(registry or CollectorRegistry())
         self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._validating = asyncio.Lock()
+        self._injecting = asyncio.Lock()
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_post("/validate", self._validation)
         app.router.add_post("/inject", self._injection)
@@ -93,7 +95,7 @@ class AdmissionServer:
     async def _validation(self, http: web.Request) -> web.Response:
         try:
             request = await self._read(http)
-            verdict = await _guarded(request, _judged(request))
+            verdict = await _decided(self._validating, request, lambda: _judged(request))
         except web.HTTPException as refusal:
             self._metrics.refused(injection=False, status=refusal.status)
             raise
@@ -107,7 +109,7 @@ class AdmissionServer:
             request = await self._read(http)
             about = environment(http.match_info.get("about", ""))
             started = time.perf_counter()
-            verdict = await _guarded(request, self._inject(request, about))
+            verdict = await _decided(self._injecting, request, lambda: self._inject(request, about))
         except web.HTTPException as refusal:
             self._metrics.refused(injection=True, status=refusal.status)
             raise
@@ -137,17 +139,21 @@ async def _judged(request: AdmissionRequest) -> Verdict:
     return judge(request)
 
 
-async def _guarded(request: AdmissionRequest, decision: Awaitable[Verdict]) -> Verdict:
-    """The decision; where that fails by our own fault, the object stays out, with a word for its author."""
-    try:
-        return await decision
-    except MalformedReviewError as error:
-        raise web.HTTPBadRequest(text=f"{error}\n") from None
-    except Exception:
-        log.exception("webhook failed", kind=request.kind.kind, namespace=request.namespace, name=request.name)
-        return Verdict(
-            errors=(problem("DRG0701", "", "the webhook failed on this object", "see the control plane's log"),)
-        )
+async def _decided(turn: asyncio.Lock, request: AdmissionRequest, decide: Callable[[], Awaitable[Verdict]]) -> Verdict:
+    """The decision; where that fails by our own fault, the object stays out, with a word for its author.
+
+    One in each turn of the event loop: a thousand pods at once must not keep streams waiting.
+    """
+    async with turn:
+        await asyncio.sleep(0)
+        try:
+            return await decide()
+        except MalformedReviewError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        except Exception:
+            log.exception("webhook failed", kind=request.kind.kind, namespace=request.namespace, name=request.name)
+            remedy = "see the control plane's log"
+            return Verdict(errors=(problem("DRG0701", "", "the webhook failed on this object", remedy),))
 
 
 def _answered(request: AdmissionRequest, verdict: Verdict) -> web.Response:

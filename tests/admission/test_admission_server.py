@@ -178,10 +178,21 @@ async def test_a_client_that_names_no_server_and_one_that_would_speak_http_2_are
     writer.close()
 
 
-async def test_many_pods_at_once_are_all_answered(webhooks: Webhooks) -> None:
+async def test_many_pods_at_once_are_all_answered_one_in_each_turn_of_the_event_loop(webhooks: Webhooks) -> None:
+    """So that streams get theirs in between."""
     context = ssl.create_default_context(cadata=webhooks.trusted)
     url = f"https://127.0.0.1:{webhooks.port}/inject"
+    at_once: list[int] = []
+
+    async def look() -> None:
+        seen = 0
+        while True:
+            at_once.append(len(webhooks.asked) - seen)
+            seen = len(webhooks.asked)
+            await asyncio.sleep(0)
+
     async with aiohttp.ClientSession(headers=JSON, connector=aiohttp.TCPConnector(limit=100)) as client:
+        looking = asyncio.create_task(look())
 
         async def ask(number: int) -> bytes:
             body = review(pod(f"web-{number}"))
@@ -189,7 +200,9 @@ async def test_many_pods_at_once_are_all_answered(webhooks: Webhooks) -> None:
                 return await answer.read()
 
         answers: list[Any] = await asyncio.gather(*map(ask, range(500)))
+        looking.cancel()
     assert all(response(each)["patch"] == PATCH for each in answers)
+    assert max(at_once) == 1
 
 
 async def test_strangers_beyond_the_limit_are_sent_away(monkeypatch: pytest.MonkeyPatch, webhooks: Webhooks) -> None:
