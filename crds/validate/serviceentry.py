@@ -8,7 +8,7 @@ from crds.serviceentry import Resolution, ServiceEntry, ServiceEntrySpec
 from crds.validate import attachment, bounds, names
 from crds.validate.workloadentry import workload_entry
 
-_PROTOCOLS = frozenset(
+PROTOCOLS = frozenset(
     ("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "GRPC_WEB", "HTTP2", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP")
 )
 _OPAQUE = frozenset(("TCP", "MONGO", "MYSQL", "REDIS", ""))
@@ -69,7 +69,7 @@ def _ports(spec: ServiceEntrySpec) -> Iterator[Problem]:
         yield from bounds.port(port.target_port, f"{path}.targetPort")
         if not names.is_dns_label(port.name):
             yield problem("DRG0301", f"{path}.name", f"{port.name!r} is not the name of a port")
-        if port.protocol and port.protocol.upper() not in _PROTOCOLS:
+        if port.protocol and port.protocol.upper() not in PROTOCOLS:
             yield problem("DRG0314", f"{path}.protocol", f"{port.protocol!r} is not a protocol")
         if port.number in numbers:
             yield problem("DRG0309", f"{path}.number", f"there is a port {port.number} already")

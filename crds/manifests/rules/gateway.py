@@ -14,13 +14,15 @@ from crds.manifests.patterns import (
     NOT_EMPTY,
     PORT,
     SUBJECT_NAME,
+    any_case,
     items,
     text,
 )
 from crds.servertls import ServerTLSSettings
 from crds.shape import ListOf, message_of
+from crds.validate.gateway import PROTOCOLS
 
-PROTOCOL = text("(?i:HTTP|HTTPS|GRPC|GRPC-WEB|GRPC_WEB|HTTP2|MONGO|TCP|TLS)", maxLength=8)
+PROTOCOL = text("protocol", any_case(*sorted(PROTOCOLS)), maxLength=8)
 
 _ENCRYPTED = "(self.port.protocol.upperAscii() in ['HTTPS', 'TLS'])"
 _PLAIN_HTTP = "self.port.protocol.upperAscii() in ['HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'GRPC_WEB']"
@@ -93,8 +95,10 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
         ),
         fields={
             "credentialNames": {"maxItems": 2},
-            "verifyCertificateSpki": items(text("[A-Za-z0-9+/]{43}=")),
-            "verifyCertificateHash": items(text("[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}")),
+            "verifyCertificateSpki": items(text("SHA256_in_base64", "[A-Za-z0-9+/]{43}=")),
+            "verifyCertificateHash": items(
+                text("SHA256_in_hexadecimal_digits", "[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}")
+            ),
             "subjectAltNames": items(SUBJECT_NAME),
         },
     ),

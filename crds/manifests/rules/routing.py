@@ -59,7 +59,7 @@ from crds.virtualservice import (
 )
 
 _CONDITION = "|".join((*sorted(RETRY_ON), "0*[1-5][0-9]{2}"))
-_RETRIES = text(rf"\s*(?:{_CONDITION})?\s*(?:,\s*(?:{_CONDITION})?\s*)*")
+_RETRIES = text("conditions_of_retries", rf"\s*(?:{_CONDITION})?\s*(?:,\s*(?:{_CONDITION})?\s*)*")
 _WEIGHED = "(has(self.route[{0}].weight) && self.route[{0}].weight > 0)"
 _MEBIBYTE = 1 << 20
 _GATEWAYS = items(GATEWAY_NAME)

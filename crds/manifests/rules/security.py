@@ -8,7 +8,18 @@ import msgspec
 from crds.authorizationpolicy import AuthorizationPolicySpec, Condition, From, Operation, Source, To
 from crds.manifests.cel import count, given, implies, is_one_of, lists, not_both, texts
 from crds.manifests.constraint import Constraint, Rule, rules
-from crds.manifests.patterns import CIDR, NOT_EMPTY, ONE_LINE, OPTIONAL_TOKEN, PATH, PORT_TEXT, TOKEN, items, text
+from crds.manifests.patterns import (
+    CIDR,
+    HEADER_NAME,
+    NOT_EMPTY,
+    ONE_LINE,
+    OPTIONAL_TOKEN,
+    PATH,
+    PORT_TEXT,
+    TOKEN,
+    items,
+    text,
+)
 from crds.manifests.rules.attachment import ONE_ATTACHMENT
 from crds.peerauthentication import PeerAuthenticationSpec
 from crds.requestauthentication import JWTHeader, JWTRule, RequestAuthenticationSpec
@@ -18,13 +29,14 @@ from crds.validate.authorizationpolicy import IDENTITY_SOURCES, PLAIN_KEYS
 _CUSTOM = is_one_of("action", "CUSTOM")
 _KEYS = "|".join(key.replace(".", r"\.") for key in sorted(PLAIN_KEYS))
 _KEY = text(
-    rf"{_KEYS}|request\.headers\[:?{TOKEN['pattern'][4:-2]}\]"
-    r"|(?:request\.auth\.claims|experimental\.envoy\.filters\.[^\[\]]+)(?:\[[^\[\]]+\])+"
+    "key_of_conditions",
+    rf"{_KEYS}|request\.headers\[:?{HEADER_NAME}\]"
+    r"|(?:request\.auth\.claims|experimental\.envoy\.filters\.[^\[\]]+)(?:\[[^\[\]]+\])+",
 )
-_HTTP_URL = text(r"[hH][tT][tT][pP][sS]?://[!\"$->A-~]+(?:[/?#][!-~]*)?")
+_HTTP_URL = text("URL_without_user", r"[hH][tT][tT][pP][sS]?://[!\"$->A-~]+(?:[/?#][!-~]*)?")
 _NAMES = {field.attribute: field.name for field in message_of(Source).fields.values()}
 _IDENTITIES = tuple(_NAMES[attribute] for attribute in IDENTITY_SOURCES)
-_ACCOUNT = items(text("[^*/]+(?:/[^*/]*)?|/[^*/]*"))
+_ACCOUNT = items(text("account_or_namespace_and_account", "[^*/]+(?:/[^*/]*)?|/[^*/]*"))
 
 
 def _without(sources: tuple[str, ...]) -> Rule:

@@ -41,7 +41,7 @@ from crds.outlierdetection import OutlierDetection
 from crds.trafficpolicy import PortTrafficPolicy, TrafficPolicy, TunnelSettings
 
 _SETTINGS = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
-_REGION = text("[^/*]*")
+_REGION = text("region", "[^/*]*")
 _FAILOVER = items({"properties": {"from": _REGION, "to": _REGION}})
 _FILES = ("clientCertificate", "privateKey", "caCertificates")
 

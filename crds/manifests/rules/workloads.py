@@ -14,12 +14,14 @@ from crds.manifests.patterns import (
     PORT,
     SHORT_CIDR,
     WORKLOAD_ADDRESS,
+    any_case,
     items,
-    text,
+    optional,
     values,
 )
 from crds.manifests.rules.attachment import ALONE
 from crds.serviceentry import ServiceEntrySpec, ServicePort
+from crds.validate.serviceentry import PROTOCOLS
 from crds.workloadentry import WorkloadEntry, WorkloadEntrySpec
 from crds.workloadgroup import (
     ExecHealthCheckConfig,
@@ -129,7 +131,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
             "number": PORT,
             "targetPort": PORT,
             "name": LABEL,
-            "protocol": text("|(?i:HTTP|HTTPS|GRPC|GRPC-WEB|GRPC_WEB|HTTP2|MONGO|MYSQL|REDIS|TCP|TLS|UDP)"),
+            "protocol": optional("protocol", any_case(*sorted(PROTOCOLS))),
         }
     ),
     WorkloadEntrySpec: Constraint(fields={"ports": values(PORT), "labels": LABEL_VALUES}),
