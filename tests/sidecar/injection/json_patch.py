@@ -1,12 +1,13 @@
 """JSON Patch as an API server applies it (RFC 6902): the operations that injection uses."""
 
 import copy
+import json
 from typing import Any
 
 
 def patched(document: Any, patch: list[dict[str, Any]]) -> Any:
     """The document with the operations applied in order; anything that does not fit is an error."""
-    document = copy.deepcopy(document)
+    document = json.loads(json.dumps(document))  # parts that are one object here are none in JSON
     for operation in patch:
         *path, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]] or [""]
         place = document

@@ -1,11 +1,12 @@
-"""The bootstrap of an injected pod, run by a real Envoy with the kubelet's expansion and a control plane that checks tokens."""
+"""The bootstrap of an injected pod, run by a real Envoy as the kubelet would: with its variables, files and probes."""
 
 import asyncio
 import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import aiohttp
 import grpc
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from injected_proxy import command, container, credentials, injected, pod_of
 
+from ca import new_root
+from ca.authority import pem
 from dragoman.sidecar import EnvoyProcess, SocketAddress
 
 pytestmark = pytest.mark.envoy
@@ -42,7 +47,7 @@ class Running:
     async def until(self, path: str, status: int) -> None:
         """Wait until the kubelet would see this status: Envoy looks from time to time, and tells nobody."""
         async with asyncio.timeout(15):
-            while (await self.get(path))[0] != status:
+            while (await self.get(path))[0] != status:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     def probe(self, name: str, of: str = "web") -> str:
@@ -161,14 +166,7 @@ async def test_https_probes_do_not_verify(start, application, tmp_path):
 
 
 def self_signed(directory: Path) -> Path:
-    from datetime import UTC, datetime
-
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    from ca import new_root
-    from ca.authority import pem
-
+    """A certificate that nobody trusts, with its key."""
     now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
     chain = pem([new_root("elsewhere", now=now).sign(key.public_key(), dns_names=["nobody"], now=now)])
     file = directory / "self.pem"
@@ -286,11 +284,8 @@ async def test_the_application_may_end_it(start):
     """As Jobs do whose sidecar is no native one (Istio: POST /quitquitquit at loopback)."""
     running = await start(pod_of())
     async with aiohttp.ClientSession() as session:
-        with pytest.MonkeyPatch.context():
-            try:
-                await session.post(f"http://{running.loopback}:15020/quitquitquit")
-            except aiohttp.ClientError:
-                pass
+        with suppress(aiohttp.ClientError):  # it may end before the answer is out
+            await session.post(f"http://{running.loopback}:15020/quitquitquit")
     assert await asyncio.wait_for(running.envoy.wait(), 10) == 0
 
 
