@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from dragoman.codec import ENDPOINT, LISTENER, ROUTE
+from dragoman.codec import LISTENER
 from xds.client import Client
 from xds.delivery import NOTHING, Delivery, Held, versions_of
 from xds.view import View
@@ -40,10 +40,10 @@ def lacks(
             continue
         if delivery.behind and _lacks_any(delivery, names):
             return True
-        if awaited and type_url in (ROUTE, ENDPOINT):
-            subscription = delivery.subscription
-            if any(name not in subscription for name in awaited.get(type_url, ())):
-                return True
+    for type_url, awaited_names in awaited.items():
+        delivery = client.types.get(type_url)
+        if delivery is None or any(name not in delivery.subscription for name in awaited_names):
+            return True
     return False
 
 

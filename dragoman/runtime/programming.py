@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from crds.meta import ObjectKey
 from crds.registry import ISTIO_KINDS
-from dragoman.codec import CLUSTER, LISTENER, Ref
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
 from dragoman.engine import Call, Graph, Mount
 from dragoman.mesh.inputs import OBJECTS
 from dragoman.provenance import origins
@@ -130,9 +130,9 @@ class _Pending:
         return ref[1] in names, names.get(ref[1])
 
     def refer(self, view: View, resource: Resource) -> None:
-        """Clients that take this resource ask for what it refers to."""
+        """Clients that take this resource ask for what it refers to, and use it only then."""
         for type_url, name in resource.refs:
-            if name in self.targets[view].get(type_url, ()):
+            if type_url in (ROUTE, ENDPOINT) and view.get((type_url, name)) is not None:
                 self.awaited.setdefault(view, {}).setdefault(type_url, set()).add(name)
 
 

@@ -11,7 +11,7 @@ import pytest
 from test_runtime_control_plane import LOCAL, MESH, Running
 
 from crds.meta import ObjectKey
-from dragoman.codec import CLUSTER, LISTENER, ROUTE
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from dragoman.runtime.programming import Programmed
 from tests.support.scripted_proxy import ScriptedProxy
 from xds import DeltaRequest, Node
@@ -245,6 +245,19 @@ async def test_nothing_is_known_of_an_object_while_it_is_translated() -> None:
         assert seen == [Programmed(translating=True)]
         assert not seen[0].complete
         assert mesh.plane.programming.of(RULE) == Programmed(1, 0, ("web-1.shop",))
+
+
+async def test_endpoints_that_a_new_cluster_needs_are_waited_for_before_they_are_asked_for() -> None:
+    subset = rule(1).rstrip() + "\n  subsets: [{name: v2, labels: {app: web}}]\n"
+    endpoints = "outbound|80|v2|web.shop.svc.cluster.local"
+    async with Programs(MESH + "---" + rule(1)) as mesh:
+        proxy = await mesh.proxy("web-1")
+        await mesh.change(subset)
+        assert endpoints in proxy.take()
+        assert mesh.plane.programming.of(RULE) == Programmed(1, 0, ("web-1.shop",))
+        proxy.stream.receive(DeltaRequest(ENDPOINT, subscribe=(endpoints,)), time.monotonic())
+        proxy.take()
+        await mesh.until(RULE, accepted=1)
 
 
 async def test_a_deleted_object_is_forgotten() -> None:
