@@ -8,6 +8,8 @@ import pytest
 from dragoman.kube.cluster import Cluster
 from dragoman.kube.errors import ApiError
 from dragoman.kube.port_forward import forwarded
+from dragoman.kube.resource import ApiResource
+from dragoman.kube.resources import SELF_SUBJECT_ACCESS_REVIEWS
 from tests.support.api_server import ApiServer
 from tests.support.stream_kubelet import stream_kubelet
 
@@ -69,3 +71,53 @@ async def test_the_api_servers_refusal_comes_before_anything_listens(
         async with forwarded(cluster, namespace, "other", 80):
             pass
     assert unknown.value.not_found
+
+
+@pytest.mark.parametrize(("verbs", "enough"), [(["get"], False), (["get", "create"], True)])
+async def test_the_rights_that_the_documentation_names(
+    api_server: ApiServer, cluster: Cluster, namespace: str, tmp_path: Path, verbs: list[str], enough: bool
+) -> None:
+    user = f"user-{namespace}"
+    rights = ApiResource("rbac.authorization.k8s.io", "v1", "roles", "Role")
+    bindings = ApiResource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+    metadata = {"name": "forward", "namespace": namespace}
+    rules = [{"apiGroups": [""], "resources": ["pods/portforward"], "verbs": verbs}]
+    group = rights.group
+    await cluster.create(
+        rights, {"apiVersion": rights.api_version, "kind": "Role", "metadata": metadata, "rules": rules}
+    )
+    await cluster.create(
+        bindings,
+        {
+            "apiVersion": bindings.api_version,
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "forward"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        },
+    )
+    async with (
+        stream_kubelet(cluster, tmp_path, f"node-{namespace}") as kubelet,
+        await Cluster.connect(api_server.user(user)) as limited,
+    ):
+        await kubelet.pod(namespace, "p")
+
+        await _has(limited, namespace, verbs)
+        if enough:
+            async with forwarded(limited, namespace, "p", 80):
+                pass
+        else:
+            with pytest.raises(ApiError) as refused:
+                async with forwarded(limited, namespace, "p", 80):
+                    pass
+            assert refused.value.forbidden
+
+
+async def _has(user: Cluster, namespace: str, verbs: list[str]) -> None:
+    """Wait until the API server knows of a user's rights, which takes a moment."""
+    place = {"namespace": namespace, "resource": "pods", "subresource": "portforward"}
+    async with asyncio.timeout(30):
+        for verb in verbs:
+            review = {"spec": {"resourceAttributes": place | {"verb": verb}}}
+            while not (await user.create(SELF_SUBJECT_ACCESS_REVIEWS, review))["status"]["allowed"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
