@@ -441,7 +441,7 @@ async def _serve(settings: _Settings) -> None:
         stack.push_async_callback(plane.server.stop)
         bound = [_listen(plane, address, stack) for address in settings.xds]
         if settings.secure is not None:
-            bound.append(await _listen_securely(plane, settings.secure, settings.server_names))
+            bound.append(await _listen_securely(plane, settings.secure, _server_names(settings)))
             keep_root_file(plane.identities, settings.state)
         duties = [plane.run()]
         if cluster is not None and settings.cluster is not None:
@@ -508,6 +508,14 @@ async def _listen_for_reviews(operator: Operator, where: HostPort) -> HostPort:
         return where._replace(port=await operator.webhooks.start(where.host, where.port))
     except OSError as error:
         raise fail(f"cannot listen on {where} (--webhook-address): {error.strerror or error}") from None
+
+
+def _server_names(settings: _Settings) -> tuple[str, ...]:
+    """As whom proxies call us: by the Service of our own namespace and revision, in a cluster."""
+    if settings.cluster is None:
+        return settings.server_names
+    services = _operator_settings(settings.cluster, "").webhook_names
+    return (*settings.server_names, *(name for name in services if name not in DNS_NAMES))
 
 
 async def _listen_securely(plane: ControlPlane, where: HostPort, names: tuple[str, ...]) -> str:
