@@ -49,6 +49,7 @@ _FILES = {
     "DRG0005": ("warning", "an object that an earlier document or file defines, too"),
     "DRG0006": ("error", "a file or folder that cannot be read"),
     "DRG0007": ("warning", "changes of files are not followed on this system"),
+    "DRG0008": ("error", "a kind that the API server does not let the control plane read"),
 }
 
 
