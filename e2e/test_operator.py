@@ -3,17 +3,15 @@
 The tests of this file are the steps of one story, in their order.
 """
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from dragoman.kube import resources
-from e2e.harness import Traffic, eventually, failing
+from e2e.harness import eventually, failing
 from e2e.harness.kubernetes import Kubernetes
-from e2e.harness.processes import ROOT
+from e2e.operator_shop import DRAGOMAN, canary, deployment, install, loaded, pods_gone
 
 pytestmark = [
     pytest.mark.real_api,
@@ -21,8 +19,6 @@ pytestmark = [
     pytest.mark.envoy,
     pytest.mark.asyncio(loop_scope="module"),
 ]
-
-DRAGOMAN = ROOT / ".venv/bin/dragoman"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -32,49 +28,8 @@ async def kubernetes() -> AsyncIterator[Kubernetes]:
         yield running
 
 
-def deployment(name: str, version: str = "v1", *, replicas: int = 1) -> str:
-    """A Deployment of the echo application, which is ready as soon as it listens.
-
-    It ends at once when it is told to. So, as with any in Kubernetes, its pod goes on for as long as others may take to
-    learn that it goes (Kubernetes: Pod Lifecycle, termination of Pods).
-    """
-    return f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}-{version}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}, version: {version}}}}}
-  template:
-    metadata: {{labels: {{app: {name}, version: {version}}}}}
-    spec:
-      serviceAccountName: {name}
-      containers:
-      - name: {name}
-        image: echo
-        args: [--workload={name}, --version={version}, --http=8080]
-        ports: [{{name: http, containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1}}
-        lifecycle: {{preStop: {{sleep: {{seconds: 3}}}}}}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: {name}}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}}}
-spec:
-  selector: {{app: {name}}}
-  ports: [{{name: http, port: 8080}}]
----
-"""
-
-
 async def test_one_command_installs_it(kubernetes: Kubernetes) -> None:
-    await kubernetes.program(
-        DRAGOMAN, "install", "--timeout=120s", "--set", "pilot.autoscaleEnabled=false", "--set", "pilot.replicaCount=2"
-    )
+    await install(kubernetes)
     await kubernetes.rolled_out("istiod", "istio-system", seconds=1)
     assert len(kubernetes.running_pods("istio-system", app="istiod")) == 2
 
@@ -215,40 +170,3 @@ async def test_uninstalled_it_leaves_its_definitions_only(kubernetes: Kubernetes
     assert len([each for each in definitions if each["spec"]["group"].endswith("istio.io")]) == 15
     # What operators wrote is theirs.
     assert (await kubernetes.kubectl("get", "virtualservices", "-n", "shop", "--output=name")).split()
-
-
-def canary(percent: int) -> str:
-    """So many of a hundred requests go to the second version."""
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: server}}
-spec:
-  hosts: [server]
-  http:
-  - route:
-    - {{destination: {{host: server, subset: v1}}, weight: {100 - percent}}}
-    - {{destination: {{host: server, subset: v2}}, weight: {percent}}}
-"""
-
-
-@contextlib.asynccontextmanager
-async def loaded(kubernetes: Kubernetes) -> AsyncIterator[Traffic]:
-    """Steady requests of the client, of which none may fail."""
-    (client,) = kubernetes.running_pods("shop", app="client")
-    async with kubernetes.client(client).traffic("http://server:8080/", per_second=30) as traffic:
-        await traffic.more(10)
-        yield traffic
-    assert not traffic.errors
-    assert set(traffic.statuses) == {200}
-
-
-async def pods_gone(kubernetes: Kubernetes, namespace: str) -> None:
-    """Wait until no pod of a namespace is about to go: their connections have come to their end."""
-    async with asyncio.timeout(120):
-        while any(
-            "deletionTimestamp" in pod["metadata"]
-            for pod in kubernetes.pods.objects
-            if pod["metadata"]["namespace"] == namespace
-        ):
-            await kubernetes.pods.changed()

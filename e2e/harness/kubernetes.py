@@ -24,6 +24,7 @@ from dragoman.kube.cluster import Cluster
 from dragoman.kube.errors import ApiError
 from dragoman.kube.resource import ApiResource
 from e2e.apiserver import programs
+from e2e.harness.api_path import ApiPath
 from e2e.harness.clients import Client
 from e2e.harness.commands import run
 from e2e.harness.kubelet import Image, Kubelet, Watched, dns, images
@@ -35,8 +36,6 @@ from e2e.harness.processes import ROOT
 from tests.support.api_server import SERVICE_ADDRESSES, LocalApiServer
 
 DNS_ADDRESS = "10.96.0.10"
-KUBERNETES_ADDRESS = "10.96.0.1"
-"""The first of the range: of the Service `kubernetes`."""
 
 
 class Kubernetes:
@@ -55,6 +54,8 @@ class Kubernetes:
         )
         self.addresses = ServiceAddresses(self._services, self._slices, network.node)
         self.kubelet: Kubelet
+        self.api_path: ApiPath
+        """Between the pods and the API server."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -68,6 +69,7 @@ class Kubernetes:
             api = stack.enter_context(LocalApiServer.running(address=GATEWAY))
             cluster = await stack.enter_async_context(await Cluster.connect(api.kubeconfig))
             self = cls(api, cluster, network, folder)
+            self.api_path = await stack.enter_async_context(ApiPath.open(GATEWAY, api.address))
             await stack.enter_async_context(
                 dns.serving(network.node, DNS_ADDRESS, self.addresses.addresses, self.addresses.alias)
             )
@@ -88,7 +90,7 @@ class Kubernetes:
             objects=self._objects,
             folder=self.folder,
             nameserver=DNS_ADDRESS,
-            api_server=(KUBERNETES_ADDRESS, 443),
+            api_server=self.api_path.address,
         )
         self.kubelet = Kubelet(node, self.pods)
         tasks = [asyncio.create_task(self.addresses.run()), asyncio.create_task(self.kubelet.run())]

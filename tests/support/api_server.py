@@ -102,6 +102,11 @@ class LocalApiServer:
         """Its URL."""
         return f"https://{self._address}:{self._port}"
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self._address, self._port
+
     def user(self, name: str, groups: Sequence[str] = ()) -> Path:
         """The kubeconfig of another user, who may do what RBAC says."""
         return self._ca.kubeconfig(self.server, name, groups)

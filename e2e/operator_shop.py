@@ -1,0 +1,94 @@
+"""What the tests of an installed operator have in common: how it is installed, and the shop that it serves."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from e2e.harness import Traffic
+from e2e.harness.kubernetes import Kubernetes
+from e2e.harness.processes import ROOT
+
+DRAGOMAN = ROOT / ".venv/bin/dragoman"
+
+
+async def install(kubernetes: Kubernetes, *, replicas: int = 2) -> None:
+    """Install the control plane with so many replicas, whatever their load."""
+    values = ("pilot.autoscaleEnabled=false", f"pilot.replicaCount={replicas}")
+    settings = [word for value in values for word in ("--set", value)]
+    await kubernetes.program(DRAGOMAN, "install", "--timeout=180s", *settings)
+
+
+def deployment(name: str, version: str = "v1", *, replicas: int = 1) -> str:
+    """A Deployment of the echo application, which is ready as soon as it listens.
+
+    It ends at once when it is told to. So, as with any in Kubernetes, its pod goes on for as long as others may take to
+    learn that it goes (Kubernetes: Pod Lifecycle, termination of Pods).
+    """
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}-{version}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}, version: {version}}}}}
+  template:
+    metadata: {{labels: {{app: {name}, version: {version}}}}}
+    spec:
+      serviceAccountName: {name}
+      containers:
+      - name: {name}
+        image: echo
+        args: [--workload={name}, --version={version}, --http=8080]
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 3}}}}}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {name}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{name: http, port: 8080}}]
+---
+"""
+
+
+def canary(percent: int) -> str:
+    """So many of a hundred requests go to the second version."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: server}}
+spec:
+  hosts: [server]
+  http:
+  - route:
+    - {{destination: {{host: server, subset: v1}}, weight: {100 - percent}}}
+    - {{destination: {{host: server, subset: v2}}, weight: {percent}}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def loaded(kubernetes: Kubernetes, *, per_second: float = 30) -> AsyncIterator[Traffic]:
+    """Steady requests of the client, of which none may fail."""
+    (client,) = kubernetes.running_pods("shop", app="client")
+    async with kubernetes.client(client).traffic("http://server:8080/", per_second=per_second) as traffic:
+        await traffic.more(10)
+        yield traffic
+    assert not traffic.errors
+    assert set(traffic.statuses) == {200}
+
+
+async def pods_gone(kubernetes: Kubernetes, namespace: str) -> None:
+    """Wait until no pod of a namespace is about to go: their connections have come to their end."""
+    async with asyncio.timeout(120):
+        while any(
+            "deletionTimestamp" in pod["metadata"]
+            for pod in kubernetes.pods.objects
+            if pod["metadata"]["namespace"] == namespace
+        ):
+            await kubernetes.pods.changed()
