@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import socket
 import ssl
@@ -10,12 +11,18 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ca import new_root
+from ca.authority import pem
+from dragoman.capture import Capture, system
 from e2e.harness.capture import PROXY_ID
 from e2e.harness.commands import CommandError, run
 from e2e.harness.namespaces import Namespace, Network
@@ -57,7 +64,7 @@ class Place:
 
         def make() -> socket.socket:
             # The rules see the user that a thread has when it makes the socket.
-            libc = __import__("ctypes").CDLL(None)
+            libc = ctypes.CDLL(None)
             libc.setfsgid(uid)
             libc.setfsuid(uid)
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -113,6 +120,11 @@ class Pair:
         """`dragoman capture` in the pod."""
         return await run("ip", "netns", "exec", self.pod.namespace.name, DRAGOMAN, "capture", *arguments)
 
+    def capture(self, backend: system.Backend, **options: str) -> None:
+        """The same, without the start of a program: options with underscores."""
+        wanted = Capture.of_texts({name.replace("_", "-"): value for name, value in options.items()})
+        self.pod.namespace.inside(lambda: system.apply(wanted, backend))
+
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
@@ -140,10 +152,8 @@ both = pytest.mark.parametrize("backend", ["iptables", "nftables"])
 
 
 @both
-async def test_what_is_captured_and_what_is_not(pair: Pair, backend: str) -> None:
-    await pair.command(
-        "--backend", backend, f"--exclude-inbound-ports={STATUS},{EXCLUDED}", "--exclude-outbound-ports=81"
-    )
+async def test_what_is_captured_and_what_is_not(pair: Pair, backend: system.Backend) -> None:
+    pair.capture(backend, exclude_inbound_ports=f"{STATUS},{EXCLUDED}", exclude_outbound_ports="81")
     pod, peer = pair.pod, pair.peer
     for family in (4, 6):
         own, other = pod.addresses[family], peer.addresses[family]
@@ -163,49 +173,44 @@ async def test_what_is_captured_and_what_is_not(pair: Pair, backend: str) -> Non
 
 
 @both
-async def test_includes_are_all_that_is_captured(pair: Pair, backend: str) -> None:
+async def test_includes_are_all_that_is_captured(pair: Pair, backend: system.Backend) -> None:
     peer4, peer6 = pair.peer.addresses[4], pair.peer.addresses[6]
-    await pair.command(
-        "--backend",
-        backend,
-        f"--include-inbound-ports={APPLICATION}",
-        f"--include-outbound-ranges={peer4}/32,fd00:99::/64",
-    )
+    pair.capture(backend, include_inbound_ports=f"{APPLICATION}", include_outbound_ranges=f"{peer4}/32,fd00:99::/64")
     for own in pair.pod.addresses.values():
         assert await pair.peer.dial(own, APPLICATION) == f"proxy in {own}:{APPLICATION}"
         assert await pair.peer.dial(own, EXCLUDED) == "excluded"
     assert await pair.pod.dial(peer4, 80) == f"proxy out {peer4}:80"
     assert await pair.pod.dial(peer6, 80) == "peer"
 
-    await pair.command("--backend", backend, "--include-outbound-ranges=", "--include-outbound-ports=81")
+    pair.capture(backend, include_outbound_ranges="", include_outbound_ports="81")
     for other in (peer4, peer6):
         assert await pair.pod.dial(other, 81) == f"proxy out {other}:81"
         assert await pair.pod.dial(other, 80) == "peer"
 
-    await pair.command("--backend", backend, "--include-inbound-ports=", "--include-outbound-ranges=")
+    pair.capture(backend, include_inbound_ports="", include_outbound_ranges="")
     assert await pair.peer.dial(pair.pod.addresses[4], APPLICATION) == "application"
     assert await pair.pod.dial(peer4, 80) == "peer"
 
 
 @both
-async def test_excluded_ranges_and_interfaces(pair: Pair, backend: str) -> None:
+async def test_excluded_ranges_and_interfaces(pair: Pair, backend: system.Backend) -> None:
     peer4, peer6 = pair.peer.addresses[4], pair.peer.addresses[6]
-    await pair.command("--backend", backend, f"--exclude-outbound-ranges={peer4}/32,{peer6}/128")
+    pair.capture(backend, exclude_outbound_ranges=f"{peer4}/32,{peer6}/128")
     assert await pair.pod.dial(peer4, 80) == await pair.pod.dial(peer6, 80) == "peer"
-    await pair.command("--backend", backend, "--exclude-interfaces=eth0")
+    pair.capture(backend, exclude_interfaces="eth0")
     assert await pair.pod.dial(peer4, 80) == "peer"
     assert await pair.peer.dial(pair.pod.addresses[4], APPLICATION) == "application"
 
 
 @both
-async def test_what_comes_from_a_guest_is_outbound(pair: Pair, backend: str) -> None:
-    await pair.command("--backend", backend, "--reroute-interfaces=eth0")
+async def test_what_comes_from_a_guest_is_outbound(pair: Pair, backend: system.Backend) -> None:
+    pair.capture(backend, reroute_interfaces="eth0")
     for own in pair.pod.addresses.values():
         assert await pair.peer.dial(own, 80) == f"proxy out {own}:80"
 
 
 @both
-async def test_again_is_the_same_and_cleanup_leaves_what_is_not_ours(pair: Pair, backend: str) -> None:
+async def test_again_is_the_same_and_cleanup_leaves_what_is_not_ours(pair: Pair, backend: system.Backend) -> None:
     netns = ("ip", "netns", "exec", pair.pod.namespace.name)
     if backend == "iptables":
         await run(*netns, "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-j", "RETURN")
@@ -229,7 +234,7 @@ async def test_again_is_the_same_and_cleanup_leaves_what_is_not_ours(pair: Pair,
 
 
 @both
-async def test_a_dry_run_says_what_would_be_done_and_does_nothing(pair: Pair, backend: str) -> None:
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(pair: Pair, backend: system.Backend) -> None:
     text = await pair.command("--backend", backend, "--dry-run")
     assert ("ip6tables-restore" if backend == "iptables" else "table ip6 dragoman {") in text
     assert text.count("15006") >= 2
@@ -300,14 +305,6 @@ def kubernetes(pods: dict[str, Any], tmp_path: Path) -> Iterator[dict[str, str]]
 
 
 def _certificate(directory: Path) -> Path:
-    from datetime import UTC, datetime
-
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    from ca import new_root
-    from ca.authority import pem
-
     now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
     root = new_root("cluster.local", now=now)
     (directory / "roots.pem").write_bytes(root.roots_pem)

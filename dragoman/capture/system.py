@@ -14,7 +14,7 @@ from dragoman.capture.settings import Capture, CaptureError
 Backend = Literal["auto", "iptables", "nftables"]
 
 _PROGRAMS: Final = {Family.V4: "iptables", Family.V6: "ip6tables"}
-_ADDRESSES: Final = Path("/proc/self/net/if_inet6")
+_ADDRESSES: Final = Path("/proc/thread-self/net/if_inet6")  # of the namespace that this thread is in
 _LINK_LOCAL: Final = "20"
 _LOOPBACK: Final = "lo"
 _SECONDS: Final = 30.0
