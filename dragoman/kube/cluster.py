@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -137,6 +138,7 @@ class Cluster:
             self._response("GET", path, query, None, _JSON, limit, headers) as response,
             contextlib.aclosing(_lines(response.content)) as lines,
         ):
+            _keep_alive(response)
             yield lines
 
     @contextlib.asynccontextmanager
@@ -264,6 +266,17 @@ def _options(dry_run: bool) -> list[tuple[str, str]]:
 
 def _object(body: bytes) -> dict[str, Any]:
     return msgspec.json.decode(body, type=dict[str, Any])
+
+
+def _keep_alive(response: aiohttp.ClientResponse) -> None:
+    """Notice in some fifty seconds that the other end is gone: watches may say nothing for long."""
+    transport = response.connection.transport if response.connection is not None else None
+    connection: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, option):  # not everywhere
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:

@@ -39,3 +39,9 @@ def denied(resource: str, message: str) -> Problem:
     """Objects of a kind that the API server does not let the control plane read."""
     remedy = f"allow it to get, list and watch {resource}"
     return Problem("DRG0008", Severity.ERROR, "", f"{resource} cannot be read, all else is: {message}", remedy)
+
+
+def not_judged(error: Exception) -> Problem:
+    """An object that our own code fails on: a defect of ours, which must not be everybody's."""
+    message = f"cannot be read for a defect of the control plane: {type(error).__name__}"
+    return Problem("DRG0009", Severity.ERROR, "", message, "report it, with the object; see the log for the place")

@@ -64,7 +64,7 @@ async def follow(
             # A proxy in between that answers in its own words, or an answer that was cut off.
             error = ApiError(0, "Unreadable", f"{cluster.server}{path}: {failure}")
         pause = reflector.ended(error, lived=time.monotonic() - started)
-        if error is not None:
+        if error is not None and pause:
             log.info("watch interrupted", path=path, error=str(error), again_in=round(pause, 3))
         on_turn()
         await asyncio.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
 from crds.decode import decode
 from crds.hooks import decode_hook
@@ -14,7 +15,10 @@ from crds.problem import Invalid, Problem, Severity
 from crds.registry import Kind
 from crds.support import unsupported
 from crds.validate import validate
+from dragoman.sources import problems
 from dragoman.sources.mesh_settings import problems_of_settings
+
+log = structlog.get_logger(__name__)
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -37,10 +41,17 @@ def judge(kind: Kind, data: msgspec.Raw, key: ObjectKey) -> Verdict:
     A list of Kubernetes' own kinds does not repeat what they are.
     """
     try:
-        obj = _decoded(kind, data)
+        return _judged(kind, data, key)
     except Invalid as error:
         return Verdict(None, error.problems)
-    obj = _as(key, _stripped(obj))
+    except Exception as error:
+        # Whoever may write one object must not bring down the mesh.
+        log.exception("object not judged", object=str(key))
+        return Verdict(None, (problems.not_judged(error),))
+
+
+def _judged(kind: Kind, data: msgspec.Raw, key: ObjectKey) -> Verdict:
+    obj = _as(key, _stripped(_decoded(kind, data)))
     if not isinstance(obj, IstioObject | ConfigMap):
         # The API server has validated its own kinds.
         return Verdict(obj, ())

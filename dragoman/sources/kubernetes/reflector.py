@@ -183,7 +183,6 @@ class Reflector:
         """The answer is over after `lived` seconds, with an error or without; how many seconds to wait before the next
         request."""
         self.error = error
-        self.failed += error is not None
         # An error inside a stream leaves open what was missed.
         gone, self._broken = self._broken or (error is not None and _lost(error)), False
         listing = self._seen is not None
@@ -194,6 +193,7 @@ class Reflector:
                 # No streaming lists here (some versions of etcd, feature gates): pages instead, for good.
                 self._streaming = False
                 return 0.0
+        self.failed += error is not None
         if gone:
             self._version = ""
         if lived >= _LONG or (self._followed and not gone) or (error is None and not self._streamed):

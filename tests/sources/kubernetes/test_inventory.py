@@ -4,10 +4,13 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 
 from crds.meta import ObjectKey
+from crds.problem import Problem
 from crds.registry import KINDS
 from dragoman.sources.change import Batch
+from dragoman.sources.kubernetes import judgement
 from dragoman.sources.kubernetes.inventory import Inventory
 from dragoman.sources.kubernetes.reflector import Delta
 from tests.sources.kubernetes.cluster_objects import document, service
@@ -233,3 +236,17 @@ def test_other_revisions_have_their_own_objects() -> None:
     cluster.batch()
     assert cluster.names("VirtualService") == {"shop/a"}
     assert cluster.names("Service") == {"shop/s"}
+
+
+def test_an_object_that_our_own_code_fails_on_is_that_objects_problem_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(obj: Any) -> tuple[Problem, ...]:
+        if obj.name == "a":
+            raise RecursionError
+        return ()
+
+    monkeypatch.setattr(judgement, "validate", fails)
+    cluster = Cluster()
+    cluster.put(route("a"), route("b"))
+    batch = cluster.batch()
+    assert [change.key.name for change in batch.changes] == ["b"]
+    assert [(report.key and report.key.name, report.problem.code) for report in batch.reports] == [("a", "DRG0009")]
