@@ -71,6 +71,8 @@ class AdmissionServer:
             shutdown_timeout=_GRACE_SECONDS,
             keepalive_timeout=_IDLE_SECONDS,
             handle_signals=False,
+            # Who has given up waiting keeps nobody else waiting.
+            handler_cancellation=True,
         )
         self._server: asyncio.Server | None = None
 

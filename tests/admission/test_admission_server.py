@@ -4,7 +4,7 @@ import asyncio
 import io
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -37,9 +37,12 @@ class Webhooks:
         )
         self.server = AdmissionServer(certificate.context, self.inject, self.registry)
         self.port = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def inject(self, request: AdmissionRequest, about: Mapping[str, str]) -> Verdict:
         self.asked.append(about)
+        await self.gate.wait()
         if request.name == "bug":
             raise LookupError("a bug of ours")
         if request.name == "bad":
@@ -203,6 +206,30 @@ async def test_many_pods_at_once_are_all_answered_one_in_each_turn_of_the_event_
         looking.cancel()
     assert all(response(each)["patch"] == PATCH for each in answers)
     assert max(at_once) == 1
+
+
+async def test_who_has_given_up_is_not_decided_about(webhooks: Webhooks) -> None:
+    webhooks.gate.clear()
+    server, turn = webhooks.server._runner.server, webhooks.server._injecting
+    assert server is not None
+    first = asyncio.create_task(webhooks.post("/inject", review(pod("web-1"))))
+    await _until(lambda: bool(webhooks.asked))
+    late = asyncio.create_task(webhooks.post("/inject", review(pod("late"))))
+    await _until(lambda: bool(turn._waiters))
+    late.cancel()
+    await _until(lambda: len(server.connections) == 1 and not turn._waiters)
+    webhooks.gate.set()
+    assert (await first)[0] == 200
+    assert (await webhooks.post("/inject", review(pod("web-2"))))[0] == 200
+    assert len(webhooks.asked) == 2
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_strangers_beyond_the_limit_are_sent_away(monkeypatch: pytest.MonkeyPatch, webhooks: Webhooks) -> None:
