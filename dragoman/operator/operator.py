@@ -15,6 +15,7 @@ from dragoman.operator.cluster_trust_bundle import PublishedTrustBundle
 from dragoman.operator.election import LEASE, Election
 from dragoman.operator.events import Events
 from dragoman.operator.injector import DEFAULT_REVISION, Injector
+from dragoman.operator.metrics import OperatorMetrics
 from dragoman.operator.replicas import Replicas
 from dragoman.operator.root_certificates import RootCertificates
 from dragoman.operator.status_writer import StatusWriter
@@ -63,11 +64,19 @@ class Operator:
         """To be told where to listen."""
         self.election = Election(cluster, settings.namespace, settings.replica)
         """Decides which replica does what only one may do."""
-        self.replicas = Replicas(cluster, plane, settings.namespace, settings.replica)
+        self.replicas = Replicas(cluster, plane, settings.namespace, settings.replica, settings.revision)
         events = Events(cluster, settings.replica)
         statuses = StatusWriter(cluster, plane, self.replicas, events)
         for duty in (statuses.run, events.run, self.replicas.bury, self._spread_roots, self._publish_roots):
             self.election.add(duty)
+        # Objects of one revision are seen by its own replicas only.
+        lease = f"{LEASE}-status-{settings.revision}"
+        self._of_revision = Election(cluster, settings.namespace, settings.replica, lease=lease)
+        events_of_revision = Events(cluster, settings.replica)
+        statuses_of_revision = StatusWriter(cluster, plane, self.replicas, events_of_revision, labelled=True)
+        for duty in (statuses_of_revision.run, events_of_revision.run):
+            self._of_revision.add(duty)
+        plane.registry.register(OperatorMetrics(self.election, self.replicas, (statuses, statuses_of_revision)))
         self._patch_metrics = PatchMetrics(plane.registry)
         # Webhooks belong to a revision, and only its own replicas may write them.
         lease = f"{LEASE}-webhooks-{settings.revision}"
@@ -82,6 +91,7 @@ class Operator:
 
     def _duties(self) -> Iterator[Coroutine[Any, Any, None]]:
         yield self.election.run()
+        yield self._of_revision.run()
         yield self._of_webhooks.run()
         yield self.replicas.run()
         yield self.injector.run()

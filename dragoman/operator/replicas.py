@@ -23,6 +23,7 @@ from dragoman.operator.report import Report, Told, decoded, encoded, version_of
 from dragoman.operator.watched import Watched
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.programming import Programmed
+from dragoman.sources.kubernetes.inventory import REVISION
 from dragoman.sources.kubernetes.reflector import Name
 
 log = structlog.get_logger(__name__)
@@ -57,9 +58,10 @@ class Pace:
 class _Other:
     """Another replica, as its Lease tells."""
 
-    __slots__ = ("report", "seen_at", "text", "version")
+    __slots__ = ("report", "revision", "seen_at", "text", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, revision: str) -> None:
+        self.revision = revision
         self.version = ""
         self.text = ""
         self.report = Report()
@@ -78,12 +80,14 @@ class Replicas:
         plane: ControlPlane,
         namespace: str,
         replica: str,
+        revision: str = "default",
         pace: Pace | None = None,
     ) -> None:
         self._cluster = cluster
         self._plane = plane
         self._namespace = namespace
         self._replica = replica
+        self._revision = revision
         self._subscribers: list[Callable[[frozenset[ObjectKey] | None], None]] = []
         self._pace = pace or Pace()
         self._others: dict[str, _Other] = {}
@@ -107,31 +111,38 @@ class Replicas:
         """Wait until the other replicas are known and have told something; whether they have, `within` seconds."""
         try:
             async with asyncio.timeout(within):
-                while not (self._leases.listed and all(self._others[name].text for name, _ in self.others())):
+                while not (self._leases.listed and all(other.text for _, other in self._living())):
                     self._listened.clear()
                     await self._listened.wait()
         except TimeoutError:
             return False
         return True
 
-    def others(self) -> Iterator[tuple[str, Report]]:
-        """The replicas that live, but for this one, by name, with what they told."""
+    def of(self, key: ObjectKey, version: str) -> tuple[list[Programmed], tuple[str, ...]]:
+        """What the others tell of a version of an object, and which of them have yet to take it in.
+
+        A control plane of another revision may never do that: it is not waited for.
+        """
+        found: list[Programmed] = []
+        behind: list[str] = []
+        for name, other in self._living():
+            told = other.report.objects.get(key)
+            if told is not None and told.version == version:
+                found.append(told.programmed)
+            elif other.revision == self._revision:
+                behind.append(name)
+        return found, tuple(behind)
+
+    @property
+    def living(self) -> int:
+        """How many others there are."""
+        return sum(1 for _ in self._living())
+
+    def _living(self) -> Iterator[tuple[str, _Other]]:
         now = time.monotonic()
         for name, other in sorted(self._others.items()):
             if now < other.seen_at + self._pace.lives:
-                yield name, other.report
-
-    def of(self, key: ObjectKey, version: str) -> tuple[list[Programmed], tuple[str, ...]]:
-        """What the others tell of a version of an object, and which of them have yet to take it in."""
-        found: list[Programmed] = []
-        behind: list[str] = []
-        for name, report in self.others():
-            told = report.objects.get(key)
-            if told is not None and told.version == version:
-                found.append(told.programmed)
-            else:
-                behind.append(name)
-        return found, tuple(behind)
+                yield name, other
 
     # -- run --------------------------------------------------------------------------------------------------------
 
@@ -218,7 +229,8 @@ class Replicas:
             "leaseDurationSeconds": max(1, int(self._pace.lives)),
             "renewTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
-        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace, "labels": {LABEL: "true"}}
+        labels = {LABEL: "true", REVISION: self._revision}
+        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace, "labels": labels}
         if report or self._last:
             metadata["annotations"] = {REPORT: report or self._last}
         document = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
@@ -264,7 +276,7 @@ class Replicas:
             return
         if not found.replica or found.replica == self._replica:
             return
-        other = self._others.setdefault(found.replica, _Other())
+        other = self._others.setdefault(found.replica, _Other(found.revision))
         if other.version != found.version:
             other.version, other.seen_at = found.version, time.monotonic()
         if other.text != found.report:
@@ -287,7 +299,7 @@ class Replicas:
         self._announce(frozenset(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)))
 
     def _follow_the_living(self) -> None:
-        alive = frozenset(name for name, _ in self.others())
+        alive = frozenset(name for name, _ in self._living())
         if alive != self._alive:
             new = alive - self._alive
             self._alive = alive
@@ -301,14 +313,17 @@ class Replicas:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     replica: str
+    revision: str
     version: str
     report: str
 
 
 def _lease(document: dict[str, Any]) -> _Seen:
     metadata = document["metadata"]
+    labels = metadata.get("labels") or {}
     return _Seen(
-        document["spec"].get("holderIdentity", "") if LABEL in (metadata.get("labels") or {}) else "",
+        document["spec"].get("holderIdentity", "") if LABEL in labels else "",
+        labels.get(REVISION, ""),
         metadata["resourceVersion"],
         (metadata.get("annotations") or {}).get(REPORT, ""),
     )

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
 
 from crds.meta import ObjectKey
 from crds.registry import ISTIO_KINDS, Kind
@@ -28,6 +27,7 @@ from dragoman.operator.status_document import Status, differs, differs_in_counts
 from dragoman.operator.work_queue import TryAgainError, WorkQueue
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.conditions import Condition, Facts, conditions, pooled
+from dragoman.sources.kubernetes.inventory import REVISION
 from dragoman.sources.kubernetes.served import served
 from xds.pace import Pace as Turns
 
@@ -70,7 +70,11 @@ _NOTHING: Final = _Known()
 
 
 class StatusWriter:
-    """Follows `plane.statuses`, and what `replicas` tell, while `run` runs."""
+    """Follows `plane.statuses`, and what `replicas` tell, while `run` runs.
+
+    Objects that belong to every revision (`istio.io/rev` is not set) are written by one control plane of all, and the
+    others by one of their revision: `labelled` says which of them this writer sees to.
+    """
 
     def __init__(
         self,
@@ -78,13 +82,15 @@ class StatusWriter:
         plane: ControlPlane,
         replicas: Replicas,
         events: Events,
+        *,
+        labelled: bool = False,
         pace: Pace | None = None,
-        registry: CollectorRegistry | None = None,
     ) -> None:
         self._cluster = cluster
         self._plane = plane
         self._replicas = replicas
         self._events = events
+        self._labelled = labelled
         self._pace = pace or Pace()
         self._served: Mapping[str, ApiResource] = {}
         self._known: dict[ObjectKey, _Known] = {}
@@ -93,9 +99,10 @@ class StatusWriter:
         self._news = asyncio.Event()
         self._sessions: frozenset[int] = frozenset()
         self._queue: WorkQueue[ObjectKey] | None = None
-        registry = registry or plane.registry
-        self._writes = Counter("dragoman_status_writes", "Statuses of objects written.", registry=registry)
-        self._failures = Counter("dragoman_status_write_failures", "Statuses not written.", registry=registry)
+        self.written = 0
+        """Statuses written since the start."""
+        self.failed = 0
+        """Writes that failed."""
         plane.statuses.subscribe(self.doubt)
         replicas.subscribe(self.doubt)
 
@@ -212,6 +219,10 @@ class StatusWriter:
         return _NOTHING if metadata is None or metadata.uid != known.uid else known
 
     def _facts(self, key: ObjectKey) -> Facts | None:
+        """None for an object that is gone, or that another writer sees to."""
+        metadata = self._plane.statuses.metadata(key)
+        if metadata is None or (REVISION in metadata.labels) != self._labelled:
+            return None
         facts = self._plane.statuses.facts(key)
         obj = self._plane.world.objects.get(key)
         if facts is None or obj is None:
@@ -247,7 +258,7 @@ class StatusWriter:
         try:
             answer = await self._cluster.apply(resource, document, field_manager=FIELD_MANAGER, subresource="status")
         except ApiError as error:
-            self._failures.inc()
+            self.failed += 1
             if error.not_found:
                 # The object went, or its kind.
                 await self._discover()
@@ -255,6 +266,6 @@ class StatusWriter:
             if error.conflict:
                 raise TryAgainError(str(error)) from None
             raise
-        self._writes.inc()
+        self.written += 1
         self._known[key] = _Known(metadata.uid, ours(answer.get("status") or {}), time.monotonic())
         self._events.tell(key, resource, metadata, before, found)

@@ -41,12 +41,16 @@ class Replica:
         self.plane = plane
         self.namespace = namespace
         self.election = Election(cluster, namespace, name, QUICK)
-        self.replicas = Replicas(cluster, plane, namespace, name, LIVELY)
+        self.replicas = Replicas(cluster, plane, namespace, name, pace=LIVELY)
         self.events = Events(cluster, name)
-        self.statuses = StatusWriter(cluster, plane, self.replicas, self.events, AT_ONCE)
+        self.statuses = StatusWriter(cluster, plane, self.replicas, self.events, pace=AT_ONCE)
         for duty in (self.statuses.run, self.events.run):
             self.election.add(duty)
-        self.tasks = [asyncio.create_task(work) for work in (plane.run(), self.replicas.run(), self.election.run())]
+        self.of_revision = Election(cluster, namespace, name, QUICK, lease="of-revision")
+        self.labelled = StatusWriter(cluster, plane, self.replicas, self.events, labelled=True, pace=AT_ONCE)
+        self.of_revision.add(self.labelled.run)
+        duties = (plane.run(), self.replicas.run(), self.election.run(), self.of_revision.run())
+        self.tasks = [asyncio.create_task(duty) for duty in duties]
 
     async def proxy(self, pod: str) -> ScriptedProxy:
         """A proxy of a pod, connected here, that has taken everything."""

@@ -183,3 +183,16 @@ async def test_another_field_manager(cluster: Cluster, namespace: str) -> None:
         await condition(cluster, RULE, namespace, "web", "Accepted", status="True", reason="Accepted")
         found = conditions_in(await cluster.get(resource_of(RULE), "web", namespace))
         assert found["Reconciled"]["status"] == "True"
+
+
+async def test_objects_of_a_revision_are_written_by_one_of_it(cluster: Cluster, namespace: str) -> None:
+    async with replica(cluster, namespace, "one") as one:
+        await apply(cluster, rule(namespace, 1))
+        await condition(cluster, RULE, namespace, "web", "Accepted", status="True")
+        by_everybody, by_ours = one.statuses.written, one.labelled.written
+        ours = rule(namespace, 1, "ours", host="other")
+        ours["metadata"]["labels"] = {"istio.io/rev": "canary"}
+        await apply(cluster, ours)
+        await condition(cluster, RULE, namespace, "ours", "Accepted", status="True")
+        assert one.statuses.written == by_everybody
+        assert one.labelled.written > by_ours
