@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
-
-import yaml
 
 from dragoman.charts.yaml_text import to_yaml
 
@@ -35,7 +33,7 @@ def text(value: Any) -> str:
             return _float(value)
         case str() | int():
             return str(value)
-    raise FunctionError(f"a {type(value).__name__} is printed with toYaml or toJson")
+    raise FunctionError(f"a {type(value).__name__} is printed with toYaml")
 
 
 def _float(value: float) -> str:
@@ -88,16 +86,6 @@ def _default(otherwise: Any, value: Any = None) -> Any:
     return value if truth(value) else otherwise
 
 
-def _required(message: str, value: Any) -> Any:
-    if value is None or value == "":
-        raise FunctionError(message)
-    return value
-
-
-def _fail(message: str) -> str:
-    raise FunctionError(message)
-
-
 def _dict(*items: Any) -> dict[str, Any]:
     return {str(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
@@ -121,22 +109,6 @@ def _deep_copy(value: Any) -> Any:
     return value
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(_whole(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def _whole(value: Any) -> Any:
-    """Floats without a fraction as JSON's whole numbers."""
-    match value:
-        case dict():
-            return {key: _whole(item) for key, item in value.items()}
-        case list():
-            return [_whole(item) for item in value]
-        case float() if value.is_integer():
-            return int(value)
-    return value
-
-
 def numbers_as_floats(value: Any) -> Any:
     """A parsed document with every number a float, as Helm has them."""
     match value:
@@ -149,17 +121,6 @@ def numbers_as_floats(value: Any) -> Any:
     return value
 
 
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            value = value[int(key)]
-        else:
-            raise FunctionError(f"index of {value!r}, which is no map or list")
-    return value
-
-
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "append": lambda items, value: [*items, value],
     "concat": lambda *lists: [item for items in lists for item in items],
@@ -167,14 +128,9 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "deepCopy": _deep_copy,
     "default": _default,
     "dict": _dict,
-    "empty": lambda value: not truth(value),
     "eq": _eq,
-    "fail": _fail,
-    "fromYaml": lambda value: numbers_as_floats(yaml.safe_load(value)) or {},
     "has": lambda value, items: value in items,
-    "hasKey": lambda mapping, key: key in mapping,
     "indent": _indent,
-    "index": _index,
     "int": lambda value: int(value or 0),
     "join": lambda separator, items: separator.join(map(text, items)),
     "list": lambda *items: list(items),
@@ -182,15 +138,10 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "ne": lambda value, other: not _eq(value, other),
     "nindent": lambda width, value: "\n" + _indent(width, value),
     "not": lambda value: not truth(value),
-    "omit": lambda mapping, *keys: {key: value for key, value in mapping.items() if key not in keys},
     "printf": _printf,
     "quote": _quote,
     "replace": lambda old, new, value: value.replace(old, new),
-    "required": _required,
     "ternary": lambda yes, no, condition: yes if condition else no,
-    "toJson": _to_json,
     "toYaml": to_yaml,
-    "trunc": lambda length, value: value[:length],
-    "trimSuffix": lambda suffix, value: value.removesuffix(suffix),
     "trimPrefix": lambda prefix, value: value.removeprefix(prefix),
 }

@@ -48,7 +48,6 @@ def rendered(text: str, about: Any = None) -> str:
             ("\n  a:\n    x2: 1\n    x10: \"yes\"\n  b:\n  - '*'"),
         ),
         ("{{ toYaml .t }}", {"t": {"m": "a\nb\n"}}, "m: |\n  a\n  b"),
-        ("{{ toJson . }}", {"b": 1.0, "a": [True, None]}, '{"a":[true,null],"b":1}'),
         ('{{ printf "%s-%d-%q" "a" 1 "b" }}', {}, 'a-1-"b"'),
         ("{{ default 1 .x }}", {"x": 0}, "1"),
     ],
@@ -72,8 +71,6 @@ def test_renders_as_go_does(text: str, about: Any, expected: str) -> None:
         ("{{ .n }}", {"n": 1e6}, "write `int`"),
         ("{{ range .n }}{{ end }}", {"n": "x"}, "range over 'x'"),
         ("{{ eq .n 1 }}", {"n": 1.0}, "of different types"),
-        ('{{ fail "no" }}', {}, "no"),
-        ('{{ required "say it" .x }}', {}, "say it"),
         ('{{ printf "%d" .x }}', {"x": "1"}, "no whole number"),
     ],
 )

@@ -59,6 +59,7 @@ VALUE_SETS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "defaultTemplates": ["sidecar", "own"],
             },
             "validationPolicies": {"stableChannel": True},
+            "cni": {"enabled": True, "cniConfFileName": "10-net.conflist", "excludeNamespaces": ["kube-system", "x"]},
             "global": {
                 "tag": 1.5,
                 "imagePullPolicy": "Always",
