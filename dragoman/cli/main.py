@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "token": "token:token",
     "agent": "agent:agent",
     "capture": "capture:capture",
+    "cni-agent": "cni_agent:cni_agent",
     "kube-inject": "kube_inject:kube_inject",
     "proxy-status": "inspect.proxy_status:proxy_status",
     "proxy-config": "inspect.proxy_config:app",
