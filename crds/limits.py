@@ -9,7 +9,7 @@ from msgspec import Meta
 
 MANY = Meta(max_length=16384)
 """Routes, servers, listeners, patches."""
-SUBSETS = Meta(max_length=4096)
+SUBSETS = Meta(max_length=2048)
 PORT_LEVEL_SETTINGS = Meta(max_length=128)
 RULES = Meta(max_length=512)
 """Rules of an AuthorizationPolicy, and the sources, operations and conditions of each."""
