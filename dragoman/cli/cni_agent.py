@@ -52,6 +52,9 @@ def cni_agent(
     For the DaemonSet of the chart control-plane (cni.enabled). SIGTERM takes the plugin out of the list again.
 
     \b
+    Examples:
+      dragoman cni-agent --exclude-namespace kube-system --ready-file /run/dragoman/ready
+    \b
     Exit codes: 0 ended by a signal, 1 it is not in a cluster, 2 wrong usage.
     """
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")

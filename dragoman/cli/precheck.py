@@ -34,6 +34,10 @@ def precheck(
     webhooks, custom resource definitions of another version, and the pod security of namespaces.
 
     \b
+    Examples:
+      dragoman precheck
+      dragoman precheck --revision canary -f values.yaml -o json
+    \b
     Exit codes: 0 fit, perhaps with warnings; 1 errors found, or the cluster cannot be reached; 2 wrong usage.
     """
     values = values_of(values_files, set_values, set_strings, revision)
