@@ -129,7 +129,7 @@ class Replicas:
             told = other.report.objects.get(key)
             if told is not None and told.version == version:
                 found.append(told.programmed)
-            elif other.revision == self._revision:
+            elif other.revision == self._revision and not other.report.silent:
                 behind.append(name)
         return found, tuple(behind)
 
@@ -189,11 +189,7 @@ class Replicas:
             if not self._alive:
                 continue
             await self._look()
-            try:
-                text = encoded(Report(self._told))
-            except ValueError as error:
-                log.warning("counts are not shared with other replicas", reason=str(error))
-                continue
+            text = await asyncio.to_thread(encoded, Report(dict(self._told)))
             if text != last and await self._write(text):
                 last = text
                 await asyncio.sleep(self._pace.spacing)

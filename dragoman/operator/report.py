@@ -17,9 +17,9 @@ import msgspec
 from crds.meta import ObjectKey, ObjectMeta
 from dragoman.runtime.programming import Programmed, Rejection
 
-LONGEST: Final = 200 << 10
+LONGEST: Final = 240 << 10
 """Bytes of a report: the annotations of an object may have 256 KiB together (Kubernetes: TotalAnnotationSizeLimitB).
-Some 20,000 objects."""
+That is enough for ten thousand objects."""
 
 _WORDS: Final = 300
 """Characters of Envoy's words: the replica's own log has the rest."""
@@ -38,6 +38,8 @@ class Report:
     """The objects that a replica has taken in."""
 
     objects: Mapping[ObjectKey, Told] = field(default_factory=dict)
+    silent: bool = False
+    """There are too many to be told: what is not in here says nothing."""
 
 
 def version_of(metadata: ObjectMeta) -> str:
@@ -46,20 +48,19 @@ def version_of(metadata: ObjectMeta) -> str:
 
 
 def encoded(report: Report) -> str:
-    """As text. Raises ValueError for a report that is too long for an annotation."""
+    """As text; a silent one where that would be too long for an annotation."""
     entries = {"/".join(key): _entry(told) for key, told in sorted(report.objects.items())}
-    text = base64.b85encode(zlib.compress(msgspec.json.encode(entries), 1)).decode()
-    if len(text) > LONGEST:
-        raise ValueError(f"a report of {len(report.objects)} objects takes {len(text)} bytes: {LONGEST} are allowed")
-    return text
+    text = base64.b85encode(zlib.compress(msgspec.json.encode([report.silent, entries]))).decode()
+    return text if len(text) <= LONGEST else encoded(Report(silent=True))
 
 
 def decoded(text: str) -> Report:
     """The report in a text. Raises ValueError for one that is none, such as of a control plane of another version."""
     try:
-        entries = msgspec.json.decode(zlib.decompress(base64.b85decode(text)), type=dict[str, list[Any]])
-        return Report({ObjectKey(*key.split("/")): _told(entry) for key, entry in entries.items()})
-    except (zlib.error, msgspec.MsgspecError, TypeError, IndexError, KeyError) as error:
+        data = zlib.decompress(base64.b85decode(text))
+        silent, entries = msgspec.json.decode(data, type=tuple[bool, dict[str, list[Any]]])
+        return Report({ObjectKey(*key.split("/")): _told(entry) for key, entry in entries.items()}, silent)
+    except (ValueError, zlib.error, msgspec.MsgspecError, TypeError) as error:
         raise ValueError(f"not a report: {error}") from None
 
 

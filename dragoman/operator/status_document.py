@@ -84,8 +84,10 @@ def _with_number(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _message(problem: Problem) -> dict[str, Any]:
     text = f"{problem.message} ({problem.remedy})" if problem.remedy else problem.message
+    # Codes of sources are not in the table: it is of what an object says.
+    known = CODES.get(problem.code)
     return {
-        "type": {"code": problem.code, "name": CODES[problem.code].meaning},
+        "type": {"code": problem.code, "name": known.meaning if known is not None else problem.message},
         "level": problem.severity.upper(),
         "path": problem.path,
         "message": text,
