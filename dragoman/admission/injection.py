@@ -44,11 +44,10 @@ _NETWORK: Final = "ISTIO_META_NETWORK"
 
 def _at(about: Mapping[str, str], settings: InjectionSettings) -> InjectionSettings:
     """The settings in the cluster and network that the webhook's path names."""
-    if not about:
+    cluster, network = about.get(_CLUSTER, settings.cluster_id), about.get(_NETWORK, settings.network)
+    if (cluster, network) == (settings.cluster_id, settings.network):
         return settings
-    return replace(
-        settings, cluster_id=about.get(_CLUSTER, settings.cluster_id), network=about.get(_NETWORK, settings.network)
-    )
+    return replace(settings, cluster_id=cluster, network=network)
 
 
 def _unheeded(about: Mapping[str, str]) -> tuple[Problem, ...]:

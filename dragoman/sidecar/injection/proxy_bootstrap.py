@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -47,8 +48,27 @@ class Pod:
     metrics: ApplicationMetrics | None = None
 
 
+_kept: Final[OrderedDict[tuple[str, str], tuple[InjectionSettings, str]]] = OrderedDict()
+_MOST_KEPT: Final = 256
+
+
 def bootstrap_text(pod: Pod, options: Options, settings: InjectionSettings) -> str:
-    """The bootstrap as JSON, ready to be an argument."""
+    """The bootstrap as JSON, ready to be an argument.
+
+    That of the last few hundred templates is kept, as pods of one template have the same and come many at once: it is
+    four fifths of the work on a pod.
+    """
+    key = (repr(pod), repr(options))
+    made_with, text = _kept.get(key, (None, ""))
+    if made_with is not settings:
+        text = _bootstrap_text(pod, options, settings)
+        _kept[key] = (settings, text)
+        if len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)
+    return text
+
+
+def _bootstrap_text(pod: Pod, options: Options, settings: InjectionSettings) -> str:
     status = _status(pod, options, settings) if options.status_port else None
     parameters = Bootstrap(
         node=_node(pod, options, settings),
