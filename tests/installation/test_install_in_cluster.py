@@ -215,6 +215,7 @@ async def test_a_control_plane_of_others_is_not_taken_over(cluster: Cluster, nam
     assert await there(cluster, Identity("ServiceAccount", namespace, "istiod")) is None
     findings = await precheck(cluster, rendered(namespace, **values()))
     assert "another control plane has this name" in findings[0].message
+    await cluster.delete(DEPLOYMENTS, "istiod", namespace)
 
 
 async def test_uninstalling_leaves_nothing(cluster: Cluster, mesh: str) -> None:

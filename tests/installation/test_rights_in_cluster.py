@@ -145,7 +145,9 @@ async def everything(cluster: Cluster) -> set[tuple[str, str, str]]:
         for resource in (*RESOURCES.values(), SECRETS, LEASES, PODS)
         if resource.group != "monitoring.coreos.com" and resource.kind != "CustomResourceDefinition"
         for each in await cluster.list(resource)
-        if each["metadata"].get("namespace") != NAMESPACE
+        # The cluster's own controllers make things while they start.
+        if not each["metadata"].get("namespace", "").startswith(("kube-", NAMESPACE))
+        and each["metadata"]["name"] not in ("default", "kube-root-ca.crt")
     }
 
 
