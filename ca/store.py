@@ -63,6 +63,10 @@ class FileStore:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
     async def read(self) -> tuple[bytes | None, str]:
         return await asyncio.to_thread(self._read)
 

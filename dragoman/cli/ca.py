@@ -7,6 +7,9 @@ to change the CA.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,9 +21,13 @@ from ca.authority import AuthorityError, pem
 from ca.rotation import Phase, Rotation, name_of, signs_under
 from ca.store import FileStore, update
 from dragoman.cli.ca_state import new_self_signed, state_file
+from dragoman.cli.cluster_options import CONTROL_PLANE_NAMESPACE, Context, IstioNamespace, Kubeconfig
 from dragoman.cli.output import TableFormat, fail, write, write_table
 from dragoman.cli.problems import tell
+from dragoman.cli.shared_options import shares
 from dragoman.cli.state import default_state_folder
+from dragoman.kube import Cluster, ConnectionConfigError
+from dragoman.operator.ca_secret import SecretStore
 
 app = typer.Typer(
     name="ca",
@@ -41,29 +48,77 @@ app = typer.Typer(
 
 StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", help="Where the CA is kept.", show_default="$XDG_STATE_HOME/dragoman", file_okay=False),
+    typer.Option(
+        "--state-dir",
+        help="Where the CA is kept outside of a cluster.",
+        show_default="$XDG_STATE_HOME/dragoman",
+        file_okay=False,
+    ),
+]
+Kubernetes = Annotated[
+    bool, typer.Option("--kubernetes", help="The CA of a cluster; also said by naming its configuration or context.")
 ]
 Output = Annotated[TableFormat, typer.Option("-o", "--output", help="How to print it.")]
 
 _LOOK_SECONDS: Final = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where the CA is kept: in a folder, or in a Secret of a cluster. Each field is an option of the command."""
+
+    state_dir: StateDir = None
+    kubernetes: Kubernetes = False
+    kubeconfig: Kubeconfig = None
+    context: Context = None
+    istio_namespace: IstioNamespace = CONTROL_PLANE_NAMESPACE
+
+    def __post_init__(self) -> None:
+        """What does not fit together is a usage error."""
+        if self.state_dir is not None and self.in_cluster:
+            raise typer.BadParameter("--state-dir is for a CA outside of clusters: say either")
+
+    @property
+    def in_cluster(self) -> bool:
+        named = self.istio_namespace != CONTROL_PLANE_NAMESPACE
+        return self.kubernetes or self.kubeconfig is not None or self.context is not None or named
+
+    @asynccontextmanager
+    async def store(self) -> AsyncGenerator[FileStore | SecretStore, None]:
+        """The state; ends the program with code 1 where there is no cluster."""
+        if not self.in_cluster:
+            yield FileStore(state_file(self.state_dir or default_state_folder()))
+            return
+        try:
+            cluster = await Cluster.connect(self.kubeconfig, self.context)
+        except ConnectionConfigError as error:
+            raise fail(f"no cluster: {error}") from None
+        async with cluster:
+            yield SecretStore(cluster, self.istio_namespace)
+
+
+_kept: Final = shares(kept=Kept)
+"""Gives a command the options of `Kept`, and the keyword argument `kept`."""
+
+
 @app.command()
-def status(state_dir: StateDir = None, output: Output = TableFormat.table) -> None:
+@_kept
+def status(*, kept: Kept, output: Output = TableFormat.table) -> None:
     """Show what signs, what is trusted, and what a rotation waits for.
 
     \b
     Examples:
       dragoman ca status
-      dragoman ca status -o json
+      dragoman ca status --kubernetes -o json
     \b
     Exit codes: 0 done, 1 there is no CA or it cannot be read, 2 wrong usage.
     """
-    _print(_read(state_dir), output)
+    _print(_read(kept), output)
 
 
 @app.command()
-def root(state_dir: StateDir = None) -> None:
+@_kept
+def root(*, kept: Kept) -> None:
     """Print the trust bundle as PEM: every root that peers accept now.
 
     \b
@@ -72,12 +127,14 @@ def root(state_dir: StateDir = None) -> None:
     \b
     Exit codes: 0 done, 1 there is no CA or it cannot be read, 2 wrong usage.
     """
-    typer.echo(pem(_read(state_dir).roots).decode(), nl=False)
+    typer.echo(pem(_read(kept).roots).decode(), nl=False)
 
 
 @app.command()
+@_kept
 def rotate(
-    state_dir: StateDir = None,
+    *,
+    kept: Kept,
     proceed: Annotated[
         bool,
         typer.Option("--proceed", help="Do not wait any longer for what the rotation that is going on waits for."),
@@ -106,21 +163,26 @@ def rotate(
         if proceed:
             return state.hurry()
         if state.plugged_in:
-            raise AuthorityError("this CA was plugged in: replace the files in the folder that --ca-dir names")
+            raise AuthorityError(
+                "this CA was plugged in: replace the files in the folder that --ca-dir names, or the Secret"
+            )
         if state.phase is Phase.distributing:
             raise AuthorityError("a rotation is going on: wait for it, or say --proceed")
         return state.begin(new_self_signed(now), now)
 
-    try:
-        state, _ = asyncio.run(update(FileStore(_file(state_dir)), change))
-    except AuthorityError as error:
-        raise fail(str(error)) from None
-    if wait:
-        state = asyncio.run(_finished(FileStore(_file(state_dir))))
-    _print(state, output)
+    _print(asyncio.run(_rotated(kept, change, wait=wait)), output)
 
 
-async def _finished(store: FileStore) -> Rotation:
+async def _rotated(kept: Kept, change: Callable[[Rotation | None], Rotation], *, wait: bool) -> Rotation:
+    async with kept.store() as store:
+        try:
+            state, _ = await update(store, change)
+        except AuthorityError as error:
+            raise fail(str(error)) from None
+        return await _finished(store) if wait else state
+
+
+async def _finished(store: FileStore | SecretStore) -> Rotation:
     """Wait for the end of a rotation, and tell of its progress on standard error."""
     told: tuple[str, ...] | None = None
     while True:
@@ -134,19 +196,20 @@ async def _finished(store: FileStore) -> Rotation:
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _file(state_dir: Path | None) -> Path:
-    return state_file(state_dir or default_state_folder())
+def _read(kept: Kept) -> Rotation:
+    async def read() -> Rotation:
+        async with kept.store() as store:
+            return await _load(store)
+
+    return asyncio.run(read())
 
 
-def _read(state_dir: Path | None) -> Rotation:
-    return asyncio.run(_load(FileStore(_file(state_dir))))
-
-
-async def _load(store: FileStore) -> Rotation:
+async def _load(store: FileStore | SecretStore) -> Rotation:
     try:
         document, _ = await store.read()
         if document is None:
-            raise AuthorityError(f"no CA is kept in {store.path}: start `dragoman serve`, or name its --state-dir")
+            where = "--state-dir" if isinstance(store, FileStore) else "namespace"
+            raise AuthorityError(f"no CA is kept in {store.place}: start `dragoman serve`, or name its {where}")
         return rotation_document.load(document)
     except AuthorityError as error:
         raise fail(str(error)) from None

@@ -26,6 +26,8 @@ _PATCHES = {"merge": "application/merge-patch+json", "json": "application/json-p
 _APPLY = "application/apply-patch+yaml"
 _PAGE = 500  # objects a page, as client-go's pager
 _JSON = "application/json"
+_BEGINS_WITHIN = 30.0
+"""Seconds in which an endless answer begins: a server that accepts a connection may still have nobody to answer."""
 _TLS_GOODBYE = 1.0  # seconds that a closed connection may take to end
 
 
@@ -134,12 +136,16 @@ class Cluster:
         A connection on which nothing arrives for ``idle_timeout`` seconds counts as lost.
         """
         limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=idle_timeout)
-        async with (
-            self._response("GET", path, query, None, _JSON, limit, headers) as response,
-            contextlib.aclosing(_lines(response.content)) as lines,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_BEGINS_WITHIN):
+                    response = await stack.enter_async_context(
+                        self._response("GET", path, query, None, _JSON, limit, headers)
+                    )
+            except TimeoutError as error:
+                raise ApiError.unreachable(self.server, error) from error
             _keep_alive(response)
-            yield lines
+            yield await stack.enter_async_context(contextlib.aclosing(_lines(response.content)))
 
     @contextlib.asynccontextmanager
     async def websocket(

@@ -16,10 +16,11 @@ import pytest
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
+from ca.authority_files import parse
 from dragoman.codec import SECRET, decode, encode
 from dragoman.kube import Cluster
 from dragoman.kube.resources import PODS, SECRETS, SERVICE_ACCOUNTS, SERVICES
-from tests.cli.cli_runs import Serving, serving
+from tests.cli.cli_runs import Serving, run, serving
 from tests.debug.debug_proxy import proxy_at
 from tests.support.api_server import ApiServer
 
@@ -79,9 +80,13 @@ async def key(port: int, roots: bytes, bearer: str, node_id: str) -> bytes:
         return value
 
 
-async def roots_in(cluster: Cluster, namespace: str) -> bytes:
+async def files_in(cluster: Cluster, namespace: str) -> dict[str, bytes]:
     secret = await cluster.get(SECRETS, "istio-ca-secret", namespace)
-    return base64.b64decode(secret["data"]["root-cert.pem"])
+    return {name: base64.b64decode(value) for name, value in secret["data"].items()}
+
+
+async def roots_in(cluster: Cluster, namespace: str) -> bytes:
+    return (await files_in(cluster, namespace))["root-cert.pem"]
 
 
 async def test_pods_of_the_cluster_are_served_by_their_tokens(
@@ -168,3 +173,34 @@ async def test_no_configuration_of_a_cluster_is_an_error_that_says_where_it_was_
     async with serving("--kubernetes", "--kubeconfig", config, state=tmp_path) as running:
         await running.hear(r"no cluster: .*")
         assert await running.ended() == 1
+
+
+async def test_replicas_rotate_their_ca_together(
+    api_server: ApiServer, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    def ca(*arguments: str) -> dict[str, Any]:
+        where = ("--kubeconfig", api_server.kubeconfig, "-i", namespace, "-o", "json")
+        result = run("ca", *arguments, *where)
+        assert result.exit_code == 0, result.output
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    fast = ("--certificate-lifetime", "2s", "--ca-overlap", "1s")
+    async with (
+        serving_cluster(api_server, namespace, tmp_path / "a", *fast) as one,
+        serving_cluster(api_server, namespace, tmp_path / "b", *fast) as other,
+    ):
+        for running in (one, other):
+            await running.hear("serving proxies", 150)
+        before = await asyncio.to_thread(ca, "status")
+        assert before["phase"] == "steady"
+        after = await asyncio.to_thread(ca, "rotate", "--wait")
+        assert after["phase"] == "steady"
+        assert len(after["controlPlanes"]) == 2
+        assert [root["role"] for root in after["roots"]] == ["signs"]
+        assert after["roots"] != before["roots"]
+        assert (
+            parse(await files_in(cluster, namespace), "Secret").not_after.isoformat() == after["roots"][0]["notAfter"]
+        )
+        for running in (one, other):
+            assert await running.end() == 0
