@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import msgspec
 
 from dragoman.installation import judgements
+from dragoman.installation.at_once import gathered
 from dragoman.installation.bundle import MANAGER, Bundle
 from dragoman.installation.findings import Finding, Level
+from dragoman.installation.held_rights import held_rights
 from dragoman.installation.objects import Document, identity
 from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import (
@@ -24,17 +25,14 @@ from dragoman.kube.resources import (
     SERVICES,
 )
 
-T = TypeVar("T")
-
 _VERBS: Final = ("get", "create", "patch", "delete")
-_AT_ONCE: Final = 8
 
 
 async def precheck(cluster: Cluster, bundle: Bundle) -> list[Finding]:
     """Everything that is found, errors first. Raises ApiError where the API server cannot be reached."""
     version = msgspec.json.decode(await cluster.request("GET", "/version"), type=dict[str, Any])["gitVersion"]
     found = [judgements.api_version(version)]
-    for look in (_rights, _roles, _control_planes, _webhooks, _definitions, _namespaces, _nodes):
+    for look in (_rights, _roles, held_rights, _control_planes, _webhooks, _definitions, _namespaces, _nodes):
         found += [finding async for finding in look(cluster, bundle)]
     order = list(Level)
     return sorted(found, key=lambda finding: -order.index(finding.level))
@@ -52,7 +50,7 @@ async def _rights(cluster: Cluster, bundle: Bundle) -> AsyncIterator[Finding]:
         if verb != "delete" or resource not in (NAMESPACES, CUSTOM_RESOURCE_DEFINITIONS)
     }
     order = sorted(wanted, key=lambda each: (str(each[0]), each[1], _VERBS.index(each[2])))
-    answers = await _gathered(_allowed(cluster, *each) for each in order)
+    answers = await gathered(_allowed(cluster, *each) for each in order)
     lacking: dict[tuple[str, str], list[str]] = {}
     for (resource, namespace, verb), allowed in zip(order, answers, strict=True):
         if not allowed:
@@ -141,14 +139,3 @@ async def _listed(
         return [], [
             Finding("rights", Level.WARNING, f"cannot look at {resource}: {error}", "what is there is not known")
         ]
-
-
-async def _gathered(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of calls of which only so many are made at once."""
-    limit = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(call: Awaitable[T]) -> T:
-        async with limit:
-            return await call
-
-    return await asyncio.gather(*(one(call) for call in calls))
