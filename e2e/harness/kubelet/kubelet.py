@@ -79,6 +79,8 @@ class Kubelet:
                 task = asyncio.create_task(self._bind(metadata["namespace"], metadata["name"]))
                 self._binding.add(task)
                 task.add_done_callback(self._binding.discard)
+        elif spec["nodeName"] != self._node.name:
+            return
         elif uid not in self._workers:
             worker = self._workers[uid] = PodWorker(self._node, pod)
             self._tasks[uid] = asyncio.create_task(self._run(uid, worker), name=f"pod {metadata['name']}")
