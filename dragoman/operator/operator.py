@@ -14,6 +14,7 @@ from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
 from dragoman.operator.cluster_trust_bundle import PublishedTrustBundle
 from dragoman.operator.election import LEASE, Election
 from dragoman.operator.events import Events
+from dragoman.operator.ingress_status import IngressStatus
 from dragoman.operator.injector import DEFAULT_REVISION, Injector
 from dragoman.operator.metrics import OperatorMetrics
 from dragoman.operator.replicas import Replicas
@@ -67,7 +68,10 @@ class Operator:
         self.replicas = Replicas(cluster, plane, settings.namespace, settings.replica, settings.revision)
         events = Events(cluster, settings.replica)
         statuses = StatusWriter(cluster, plane, self.replicas, events)
-        for duty in (statuses.run, events.run, self.replicas.bury, self._spread_roots, self._publish_roots):
+        ingresses = IngressStatus(cluster, plane, settings.namespace)
+        for duty in (statuses.run, events.run, self.replicas.bury, ingresses.run):
+            self.election.add(duty)
+        for duty in (self._spread_roots, self._publish_roots):
             self.election.add(duty)
         # Objects of one revision are seen by its own replicas only.
         lease = f"{LEASE}-status-{settings.revision}"

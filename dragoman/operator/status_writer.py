@@ -219,7 +219,17 @@ class StatusWriter:
         return _NOTHING if metadata is None or metadata.uid != known.uid else known
 
     def _facts(self, key: ObjectKey) -> Facts | None:
-        """None for an object that is gone, or that another writer sees to."""
+        """None for an object that is gone, or that another writer sees to.
+
+        Nor is there anything to be said of one where a fault of ours comes between; the others are written all the same.
+        """
+        try:
+            return self._gathered(key)
+        except Exception:
+            log.exception("nothing can be said of an object", object=str(key))
+            return None
+
+    def _gathered(self, key: ObjectKey) -> Facts | None:
         metadata = self._plane.statuses.metadata(key)
         if metadata is None or (REVISION in metadata.labels) != self._labelled:
             return None

@@ -28,6 +28,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from crds.meta import ObjectKey
 from crds.registry import ISTIO_KINDS
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
@@ -42,6 +44,8 @@ from xds import Resource, View
 from xds.acceptance import clients_of, lacks, refusal
 from xds.client import Client
 from xds.delivery import NOTHING
+
+log = structlog.get_logger(__name__)
 
 NAMED: Final = 3
 """Proxies that are named where something is said of many."""
@@ -213,13 +217,19 @@ class Programming:
 
     def begin(self, keys: Iterable[ObjectKey]) -> Iterator[None]:
         """Note what was made from objects that a transaction is about to change; yields now and then."""
+        yield from _harmless(self._begin(keys))
+
+    def publish(self, changed: tuple[Mount, ...]) -> Iterator[None]:
+        """Note what a transaction changed, after its views were told; yields now and then."""
+        yield from _harmless(self._publish(changed))
+
+    def _begin(self, keys: Iterable[ObjectKey]) -> Iterator[None]:
         self._before = {key: {} for key in keys if key.kind in ISTIO_KINDS}
         if len(self._mounted):
             for key, uses in self._before.items():
                 yield from self._collect(key, uses)
 
-    def publish(self, changed: tuple[Mount, ...]) -> Iterator[None]:
-        """Note what a transaction changed, after its views were told; yields now and then."""
+    def _publish(self, changed: tuple[Mount, ...]) -> Iterator[None]:
         before, self._before = self._before, {}
         changed_views = [mounted for mount in changed if (mounted := self._mounted.by_mount(mount)) is not None]
         if self._awaiting:
@@ -257,7 +267,11 @@ class Programming:
         while True:
             await self._look.wait()
             self._look.clear()
-            spent = await self._look_again()
+            spent = 0.0
+            try:
+                spent = await self._look_again()
+            except Exception:
+                log.exception("what is on its way was not looked at")
             await asyncio.sleep(min(max(_PAUSE, _SHARE * spent), _LONGEST_PAUSE))
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -269,6 +283,7 @@ class Programming:
         if self._doubtful or self._troubles:
             self._doubtful = False
             self._find_troubles()
+        self._let_go_of_views()
         came = set()
         for key, pending in list(self._pending.items()):
             if key in self._changing:
@@ -285,6 +300,17 @@ class Programming:
                 began = time.perf_counter()
         self._tell(frozenset(came))
         return spent + time.perf_counter() - began
+
+    def _let_go_of_views(self) -> None:
+        """What no proxy has any more is not waited for, nor kept."""
+        live = {mounted.view for mounted in self._mounted}
+        for pending in self._pending.values():
+            for view in pending.views - live:
+                pending.views.discard(view)
+                for of_view in (pending.targets, pending.awaited, pending.accepted):
+                    of_view.pop(view, None)
+        for view in self._awaiting.keys() - live:
+            del self._awaiting[view]
 
     def _tell(self, keys: frozenset[ObjectKey]) -> None:
         for callback in self._subscribers if keys else ():
@@ -449,6 +475,14 @@ class Programming:
                 if not pending.versions(view, ref)[0]:
                     pending.expect(view, ref, {version})
                     self._wait_for(key, pending)
+
+
+def _harmless(steps: Iterator[None]) -> Iterator[None]:
+    """A fault in here is not to keep any proxy from its configuration."""
+    try:
+        yield from steps
+    except Exception:
+        log.exception("what became of changed objects is not followed")
 
 
 def _serves(view: View, targets: Mapping[str, Mapping[str, _Versions]]) -> bool:

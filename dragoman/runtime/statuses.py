@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+import structlog
+
 from crds.meta import IstioObject, ObjectKey, ObjectMeta
 from crds.registry import ISTIO_KINDS
 from dragoman.engine import Graph
@@ -12,6 +14,8 @@ from dragoman.mesh.conflicts import conflicts_of, rivals
 from dragoman.runtime.conditions import Facts
 from dragoman.runtime.programming import Programming
 from dragoman.sources.change import Batch, Report
+
+log = structlog.get_logger(__name__)
 
 
 class Judge(Protocol):
@@ -45,12 +49,9 @@ class Statuses:
         )
 
     def metadata(self, key: ObjectKey) -> ObjectMeta | None:
-        """What the newest version of an object says of itself; None for one that is gone."""
-        found = self._source.metadata(key)
-        if found is None and key in self._objects:
-            metadata: ObjectMeta = self._objects[key].metadata
-            return metadata
-        return found
+        """What the newest version of an object says of itself; None for one that is gone, or that nobody wrote: what
+        an Ingress stands for is no object of its author's."""
+        return self._source.metadata(key)
 
     def facts(self, key: ObjectKey) -> Facts | None:
         """What conditions follow from; None for an object that is gone."""
@@ -71,8 +72,14 @@ class Statuses:
 
     def took(self, batches: Iterable[Batch]) -> None:
         """Changes are in force."""
-        if not self._subscribers:
-            return
+        if self._subscribers:
+            try:
+                self._tell(self._concerned(batches))
+            except Exception:
+                # Who is to write a status may not keep the control plane from its work.
+                log.exception("what is to be said of changed objects is not known")
+
+    def _concerned(self, batches: Iterable[Batch]) -> frozenset[ObjectKey]:
         found: set[ObjectKey] = set()
         for batch in batches:
             found.update(key for key in batch.judged if key.kind in ISTIO_KINDS)
@@ -82,7 +89,7 @@ class Statuses:
                     for obj in (change.old, change.new):
                         if isinstance(obj, IstioObject):
                             found |= rivals(self._graph, obj)
-        self._tell(frozenset(found))
+        return frozenset(found)
 
     def _tell(self, keys: frozenset[ObjectKey]) -> None:
         for callback in self._subscribers if keys else ():
