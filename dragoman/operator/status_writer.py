@@ -221,7 +221,7 @@ class StatusWriter:
     def _facts(self, key: ObjectKey) -> Facts | None:
         """None for an object that is gone, or that another writer sees to.
 
-        Nor is there anything to be said of one where a fault of ours comes between; the others are written all the same.
+        Nor is anything said of one where a fault of ours comes between; the others are written all the same.
         """
         try:
             return self._gathered(key)
