@@ -43,10 +43,19 @@ function envoy_on_response(handle)
 end
 """
 
-# Admin commands that change something are POST only; the kubelet's preStop hook can only GET.
-_FORCE_POST: Final = """\
+# Admin commands that change something are POST only; the kubelet's preStop hook can only GET. Who has Envoy exit gets
+# an answer first: the command is given without waiting for what comes of it, and the answer is out before Envoy's main
+# thread obeys.
+_LIFECYCLE: Final = """\
 function envoy_on_request(handle)
-  handle:headers():replace(":method", "POST")
+  local headers = handle:headers()
+  if headers:get(":path") == "/quitquitquit" then
+    local quit = {[":method"] = "POST", [":path"] = "/quitquitquit", [":authority"] = "admin"}
+    handle:httpCall("admin", quit, "", 5000, true)
+    handle:respond({[":status"] = "200"}, "OK\\n")
+  else
+    headers:replace(":method", "POST")
+  end
 end
 """
 
@@ -73,8 +82,8 @@ def static_listeners(addresses: StaticAddresses) -> list[Listener]:
     * `/healthz/ready`: 200 when Envoy has had its first listeners and clusters; until then the port refuses
       connections, as Envoy's workers do not run before.
     * `/stats/prometheus`: all metrics, Istio's under Istio's names.
-    * `/drain`: discourage connections from now on, but close no listener; `/quitquitquit`: exit, perhaps before
-      the answer is out. GET or POST.
+    * `/drain`: discourage connections from now on, but close no listener; `/quitquitquit`: answer and exit. GET or
+      POST.
     """
     return [
         _listener("readiness", addresses.readiness, [_route("/healthz/ready", "/ready")]),
@@ -83,7 +92,7 @@ def static_listeners(addresses: StaticAddresses) -> list[Listener]:
             "lifecycle",
             addresses.lifecycle,
             [_route("/drain", "/drain_listeners?graceful&skip_exit"), _route("/quitquitquit")],
-            lua=_FORCE_POST,
+            lua=_LIFECYCLE,
         ),
     ]
 

@@ -198,7 +198,9 @@ def test_it_never_starts_without_configuration(parameters):
 @pytest.mark.envoy
 async def test_statistics_are_trimmed_to_istios_set(parameters, serve_ads, start_envoy):
     _, address = await serve_ads(Encoded.of(Cluster(name="outbound|80||a")), Encoded.of(Cluster(name="kept|80||b")))
-    envoy = await start_envoy(parameters(control_plane=ControlPlane(address), statistics=Statistics(prefixes=("cluster.kept",))))
+    envoy = await start_envoy(
+        parameters(control_plane=ControlPlane(address), statistics=Statistics(prefixes=("cluster.kept",)))
+    )
     await envoy.wait_live()
     names = await envoy.admin.statistics(".")
     assert names["cluster_manager.active_clusters"] == 4

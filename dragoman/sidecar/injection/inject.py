@@ -6,15 +6,15 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from crds.codes import problem
 from crds.problem import Invalid, Problem
 from dragoman.mesh.proxy_id import ProxyType
-from dragoman.sidecar.injection import credentials, metadata, metrics, probes, proxy_container, values
+from dragoman.sidecar.injection import assembly, credentials, metadata, metrics, proxy_container, values
 from dragoman.sidecar.injection.annotations import OVERRIDES, TEMPLATES
-from dragoman.sidecar.injection.capture_container import INIT, VALIDATION, capture_container
+from dragoman.sidecar.injection.assembly import Parts
 from dragoman.sidecar.injection.decision import refusal
 from dragoman.sidecar.injection.options import Options, options
 from dragoman.sidecar.injection.overlay import merge
@@ -24,11 +24,8 @@ from dragoman.sidecar.injection.proxy_container import PROBERS, PROMETHEUS, PROX
 from dragoman.sidecar.injection.reversal import drain_path, original
 from dragoman.sidecar.injection.settings import InjectionSettings, Json, NamespaceFacts
 from dragoman.sidecar.injection.workload import Workload, workload_of
-from dragoman.sidecar.status_listener import ApplicationMetrics, Probe
 
 _BUILT_IN: Final = {"sidecar": ProxyType.SIDECAR, "gateway": ProxyType.ROUTER}
-_AUTO: Final = "auto"
-_OURS: Final = (PROXY, INIT, VALIDATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +42,6 @@ class NotInjected:
     """The pod stays as it is, and why."""
 
     reason: str
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What comes together of the containers while they are gone through."""
-
-    probes: list[Probe] = field(default_factory=list)
-    originals: dict[str, Json] = field(default_factory=dict)
-    warnings: list[Problem] = field(default_factory=list)
 
 
 def inject(
@@ -75,53 +63,55 @@ def inject(
     meta, spec = before["metadata"], before["spec"]
     kind, templates = _templates(meta.get("annotations") or {}, settings)
     for template in templates:
-        meta = merge(meta, settings.templates[template].get("metadata") or {})
-    labels, annotations = dict(meta.get("labels") or {}), dict(meta.get("annotations") or {})
-    chosen, warnings = options(labels, annotations, namespace.name, settings)
+        meta = merge(meta, template.get("metadata") or {})
+    annotations = dict(meta.get("annotations") or {})
+    chosen, warnings = options(meta.get("labels") or {}, annotations, namespace.name, settings)
     owner = workload or workload_of(pod)
-    labels = metadata.with_labels(labels, owner)
-
-    author = {key: _named(spec, key, _OURS) for key in ("containers", "initContainers")}
-    draft = _Draft(warnings=list(warnings))
+    labels = metadata.with_labels(meta.get("labels") or {}, owner)
+    parts = assembly.taken_apart(spec, kind, chosen)
+    scraped = metrics.written(annotations)
     merging = kind is ProxyType.SIDECAR and chosen.merge_metrics and chosen.status_port > 0
-    application: ApplicationMetrics | None = None
-    if merging:
-        draft.originals[PROMETHEUS] = metrics.written(annotations)
-        application, found = metrics.application(metrics.written(annotations))
-        draft.warnings += found
-        annotations = metrics.merged(annotations, chosen.status_port)
-    after = _applications(spec, kind, chosen, draft)
-    containers = [container["name"] for container in after.get("containers") or ()]
+    application, unscraped = metrics.application(scraped) if merging else (None, ())
+    apps = parts.spec.get("containers") or ()
     facts = Pod(
         kind=kind,
         workload=owner,
         labels=labels,
-        ports=[_port(port) for container in after.get("containers") or () for port in container.get("ports") or ()],
-        containers=containers,
+        ports=[_port(port) for container in apps for port in container.get("ports") or ()],
+        containers=[container["name"] for container in apps],
         drain_path=drain_path(pod) or _drain_path(namespace, meta, owner, settings),
         drain_delay=proxy_container.drain_delay(kind, chosen),
-        probes=tuple(draft.probes),
+        probes=parts.probes,
         metrics=application,
     )
+    kept = ({PROMETHEUS: scraped} if merging else {}) | ({PROBERS: parts.originals} if parts.originals else {})
     proxy = proxy_container.proxy_container(
-        kind, bootstrap_text(facts, chosen, settings), facts.drain_path, chosen, settings, draft.originals
+        kind, bootstrap_text(facts, chosen, settings), facts.drain_path, chosen, settings, kept
     )
-    after = _with_ours(after, kind, proxy, chosen, settings)
+    after = assembly.with_ours(parts.spec, kind, proxy, chosen, settings)
     for template in templates:
-        after = merge(after, settings.templates[template].get("spec") or {})
-    after = _in_order(_with_authors(after, author, draft), chosen)
-    added = dict(credentials.as_annotations(credentials.control_plane(chosen.discovery_address)))
-    if any(author.values()):
-        written = {key: items for key, items in author.items() if items}
-        added[OVERRIDES] = json.dumps(written, separators=(",", ":"), sort_keys=True)
-    annotations = metadata.with_added(annotations, added, after["containers"], PROXY, settings)
-    annotations |= metadata.status(_without(spec, author), after, settings)
+        after = merge(after, template.get("spec") or {})
+    after = assembly.in_order(assembly.with_authors(after, parts.author), chosen)
+    if merging:
+        annotations = metrics.merged(annotations, chosen.status_port)
+    annotations = metadata.with_added(annotations, _added(chosen, parts), after["containers"], PROXY, settings)
+    annotations |= metadata.status(assembly.without_authors(spec, parts.author), after, settings)
     result = {**before, "metadata": {**meta, "labels": labels, "annotations": annotations}, "spec": after}
-    return Injected(result, difference(pod, result), tuple(draft.warnings))
+    return Injected(result, difference(pod, result), (*warnings, *unscraped, *parts.problems))
 
 
-def _templates(annotations: Mapping[str, str], settings: InjectionSettings) -> tuple[ProxyType, tuple[str, ...]]:
-    """Which built-in template, and which overlays after it."""
+def _added(chosen: Options, parts: Parts) -> dict[str, str]:
+    """The annotations that a second injection, and the volumes of this one, need."""
+    added = dict(credentials.as_annotations(credentials.control_plane(chosen.discovery_address)))
+    if written := {key: containers for key, containers in parts.author.items() if containers}:
+        added[OVERRIDES] = json.dumps(written, separators=(",", ":"), sort_keys=True)
+    return added
+
+
+def _templates(
+    annotations: Mapping[str, str], settings: InjectionSettings
+) -> tuple[ProxyType, tuple[Mapping[str, Json], ...]]:
+    """Which built-in template, and the overlays after it."""
     written = annotations.get(TEMPLATES)
     known = {*_BUILT_IN, *settings.templates}
     names = settings.default_templates if written is None else values.items(written)
@@ -131,94 +121,7 @@ def _templates(annotations: Mapping[str, str], settings: InjectionSettings) -> t
     if len(built_in) != 1:
         remedy = f"name one of {' and '.join(_BUILT_IN)}"
         raise Invalid((problem("DRG0601", f"metadata.annotations[{TEMPLATES}]", "not exactly one proxy", remedy),))
-    return _BUILT_IN[built_in[0]], tuple(name for name in names if name in settings.templates)
-
-
-def _applications(spec: Mapping[str, Json], kind: ProxyType, chosen: Options, draft: _Draft) -> dict[str, Json]:
-    """The pod's spec without what the author wrote of our containers, with the others' probes led to the sidecar."""
-    after = dict(spec)
-    for key in ("initContainers", "containers"):
-        kept = []
-        for index, container in enumerate(spec.get(key) or ()):
-            if container.get("name") in _OURS:
-                continue
-            if kind is ProxyType.SIDECAR and chosen.rewrite_probes and chosen.status_port:
-                made = probes.rewrite(container, chosen.status_port, f"spec.{key}[{index}]")
-                draft.probes += made.probes
-                draft.warnings += made.problems
-                if made.originals:
-                    draft.originals.setdefault(PROBERS, {}).update(made.originals)
-                container = made.container
-            kept.append(container)
-        if key in after:
-            after[key] = kept
-    return after
-
-
-def _with_ours(
-    spec: Mapping[str, Json], kind: ProxyType, proxy: Json, chosen: Options, settings: InjectionSettings
-) -> dict[str, Json]:
-    after = dict(spec)
-    place = "initContainers" if "restartPolicy" in proxy else "containers"
-    after[place] = [*(after.get(place) or ()), proxy]
-    if kind is ProxyType.SIDECAR and (capture := capture_container(chosen, settings)) is not None:
-        after["initContainers"] = [*(after.get("initContainers") or ()), capture]
-    ours = proxy_container.volumes(chosen, settings)
-    names = {volume["name"] for volume in ours}
-    after["volumes"] = [*(volume for volume in spec.get("volumes") or () if volume.get("name") not in names), *ours]
-    if settings.image_pull_secrets:
-        known = [*(spec.get("imagePullSecrets") or ())]
-        new = [{"name": name} for name in settings.image_pull_secrets if {"name": name} not in known]
-        after["imagePullSecrets"] = [*known, *new]
-    return after
-
-
-def _with_authors(spec: Mapping[str, Json], author: Mapping[str, list[Json]], draft: _Draft) -> dict[str, Json]:
-    """What the author wrote of our containers goes over what we made of them, wherever those stand."""
-    after = dict(spec)
-    for written in (*author["containers"], *author["initContainers"]):
-        overlay = {key: value for key, value in written.items() if key != "image" or value != _AUTO}
-        if overlay["name"] == PROXY and "args" in overlay:
-            path = f"spec.containers[{PROXY}].args"
-            draft.warnings.append(
-                problem("DRG0604", path, "these take the place of the bootstrap, which is an argument")
-            )
-        for key in ("containers", "initContainers"):
-            after[key] = [
-                merge(container, overlay) if container.get("name") == overlay["name"] else container
-                for container in after.get(key) or ()
-            ]
-    return {key: value for key, value in after.items() if value or key not in ("containers", "initContainers")}
-
-
-def _in_order(spec: dict[str, Json], chosen: Options) -> dict[str, Json]:
-    """Who starts before whom (Istio: pkg/kube/inject, reorderPod).
-
-    A native sidecar starts before all other init containers, so that they are in the mesh; one that is no init
-    container cannot carry their traffic yet, so capture comes after them.
-    """
-    containers, init = spec["containers"], spec.get("initContainers") or []
-    first = chosen.config.hold_application_until_proxy_starts
-    containers = sorted(containers, key=lambda each: (each.get("name") == PROXY) is not first)
-    if any(each.get("name") == PROXY for each in init):
-        ranks = {INIT: 0, VALIDATION: 0, PROXY: 1}
-        init = sorted(init, key=lambda each: ranks.get(each.get("name"), 2))
-    else:
-        ranks = {VALIDATION: 0, INIT: 2}
-        init = sorted(init, key=lambda each: ranks.get(each.get("name"), 1))
-    return {**spec, "containers": containers, **({"initContainers": init} if init else {})}
-
-
-def _named(spec: Mapping[str, Json], key: str, names: tuple[str, ...]) -> list[Json]:
-    return [container for container in spec.get(key) or () if container.get("name") in names]
-
-
-def _without(spec: Mapping[str, Json], author: Mapping[str, list[Json]]) -> dict[str, Json]:
-    """The spec without the containers that are kept as overrides: they count as added."""
-    return {
-        key: [item for item in value if item not in author[key]] if key in author else value
-        for key, value in spec.items()
-    }
+    return _BUILT_IN[built_in[0]], tuple(settings.templates[name] for name in names if name in settings.templates)
 
 
 def _port(port: Mapping[str, Json]) -> dict[str, Json]:

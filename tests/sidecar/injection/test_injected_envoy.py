@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -261,13 +261,13 @@ async def test_the_kubelet_drains_it_and_nobody_else(start):
 async def test_a_sidecar_that_is_no_native_one_lives_on_while_clients_leave(start):
     annotations = {
         "sidecar.istio.io/nativeSidecar": "false",
-        "proxy.istio.io/config": "terminationDrainDuration: 1s",
+        "proxy.istio.io/config": "terminationDrainDuration: 3s",
     }
     running = await start(pod_of(annotations=annotations))
     hook = container(running.pod)["lifecycle"]["preStop"]["httpGet"]
     began = asyncio.get_running_loop().time()
     asked = asyncio.ensure_future(running.get(hook["path"], hook["port"]))
-    async with asyncio.timeout(0.9):  # it drains at once, long before the hook is answered
+    async with asyncio.timeout(2.5):  # it drains at once, long before the hook is answered
         while True:
             async with (
                 aiohttp.ClientSession() as session,
@@ -277,15 +277,17 @@ async def test_a_sidecar_that_is_no_native_one_lives_on_while_clients_leave(star
                     break
     assert not asked.done()
     assert (await asked)[0] == 200
-    assert asyncio.get_running_loop().time() - began >= 0.95
+    assert asyncio.get_running_loop().time() - began >= 2.9
 
 
 async def test_the_application_may_end_it(start):
     """As Jobs do whose sidecar is no native one (Istio: POST /quitquitquit at loopback)."""
     running = await start(pod_of())
-    async with aiohttp.ClientSession() as session:
-        with suppress(aiohttp.ClientError):  # it may end before the answer is out
-            await session.post(f"http://{running.loopback}:15020/quitquitquit")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"http://{running.loopback}:15020/quitquitquit") as response,
+    ):
+        assert response.status == 200
     assert await asyncio.wait_for(running.envoy.wait(), 10) == 0
 
 

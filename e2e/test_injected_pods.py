@@ -1,0 +1,223 @@
+"""Injected pods as Kubernetes runs them, where nobody may speak plaintext: probes, metrics, jobs, ends, gateways."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from dragoman.kube import resources
+from e2e.harness import eventually, failing
+from e2e.harness.kubernetes import Kubernetes
+from e2e.operator_shop import deployment, install
+
+pytestmark = [
+    pytest.mark.real_api,
+    pytest.mark.netns,
+    pytest.mark.envoy,
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kubernetes() -> AsyncIterator[Kubernetes]:
+    """A cluster with one control plane, a namespace `shop` that is injected, and mutual TLS everywhere."""
+    async with Kubernetes.running() as running:
+        await install(running, replicas=1)
+        await running.apply("""
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio-injection: enabled}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: outside}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+""")
+        await running.apply(deployment("client"), "shop")
+        await running.apply(deployment("stranger"), "outside")
+        await running.rolled_out("client-v1", "shop")
+        await running.rolled_out("stranger-v1", "outside")
+        yield running
+
+
+def only(kubernetes: Kubernetes, namespace: str, app: str) -> Mapping[str, Any]:
+    (pod,) = kubernetes.running_pods(namespace, app=app)
+    return pod
+
+
+def restarts(pod: Mapping[str, Any]) -> list[int]:
+    status = pod["status"]
+    return [each["restartCount"] for each in (*status["containerStatuses"], *status.get("initContainerStatuses", ()))]
+
+
+async def test_probes_reach_applications_that_take_no_plaintext(kubernetes: Kubernetes) -> None:
+    await kubernetes.apply(
+        """
+apiVersion: v1
+kind: Pod
+metadata: {name: probed, labels: {app: probed}, annotations: {prometheus.io/scrape: "true", prometheus.io/port: "8080"}}
+spec:
+  terminationGracePeriodSeconds: 5
+  containers:
+  - name: probed
+    image: echo
+    args: [--http=8080]
+    ports: [{name: http, containerPort: 8080}]
+    startupProbe: {httpGet: {path: "/?status=204", port: http}, periodSeconds: 1, failureThreshold: 60}
+    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 5}
+""",
+        "shop",
+    )
+    pod = await kubernetes.until(resources.PODS, "probed", "shop", ready)
+    (stranger,) = kubernetes.running_pods("outside", app="stranger")
+    outside = kubernetes.client(stranger)
+    address = pod["status"]["podIP"]
+    assert await eventually(lambda: failing(outside.http(f"http://{address}:8080/")), lambda error: error is not None)
+    # Beyond what the probes asked before the policy was known to this proxy.
+    await asyncio.sleep(6)
+    pod = await kubernetes.cluster.get(resources.PODS, "probed", "shop")
+    assert ready(pod)
+    assert set(restarts(pod)) == {0}
+
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == "15020"
+    scrape = await outside.http(f"http://{address}:15020{annotations['prometheus.io/path']}")
+    assert scrape.status == 200
+    assert "envoy_server_live" in scrape.text
+    assert '"path": "/metrics"' in scrape.text  # the application's answer, whatever it is
+    assert (await outside.http(f"http://{address}:15020/drain")).status == 404
+    assert await failing(outside.http(f"http://{address}:15000/")) is not None
+
+
+async def test_what_listens_no_more_is_seen_by_a_tcp_probe(kubernetes: Kubernetes) -> None:
+    await kubernetes.apply(
+        """
+apiVersion: v1
+kind: Pod
+metadata: {name: silent, labels: {app: silent}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: silent
+    image: echo
+    args: [--http=8080]
+    livenessProbe: {tcpSocket: {port: 8081}, periodSeconds: 1, failureThreshold: 3}
+""",
+        "shop",
+    )
+    await kubernetes.until(
+        resources.PODS,
+        "silent",
+        "shop",
+        lambda pod: any(each["restartCount"] for each in pod.get("status", {}).get("containerStatuses", ())),
+    )
+    await kubernetes.cluster.delete(resources.PODS, "silent", "shop")
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_jobs_come_to_their_end(kubernetes: Kubernetes, native: bool) -> None:
+    """One whose sidecar is no native one has to say so itself, as under Istio."""
+    name = "native" if native else "older"
+    call = "import urllib.request as r; print(r.urlopen('http://server:8080/').status)"
+    farewell = "import urllib.request as r; r.urlopen(r.Request('http://127.0.0.1:15020/quitquitquit', method='POST'))"
+    last = "true" if native else f'python3 -c "{farewell}"'
+    arguments = json.dumps(["-ec", f'until python3 -c "{call}"; do sleep 0.2; done; {last}'])
+    await kubernetes.apply(deployment("server"), "shop")
+    await kubernetes.rolled_out("server-v1", "shop")
+    await kubernetes.apply(
+        f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: {name}}}
+spec:
+  template:
+    metadata: {{annotations: {{sidecar.istio.io/nativeSidecar: "{str(native).lower()}"}}}}
+    spec:
+      restartPolicy: Never
+      containers:
+      - name: main
+        image: shell
+        args: {arguments}
+""",
+        "shop",
+    )
+    job = await kubernetes.until(
+        resources.JOBS, name, "shop", lambda job: job["status"].get("succeeded") == 1, seconds=90
+    )
+    assert job["status"].get("failed", 0) == 0
+    pod = next(each for each in kubernetes.pods.objects if each["metadata"]["labels"].get("job-name") == name)
+    assert "200" in kubernetes.worker(pod).log("main").read_text()
+
+
+async def test_a_pod_whose_sidecar_is_no_native_one_loses_nothing_at_its_end(kubernetes: Kubernetes) -> None:
+    older = deployment("older", replicas=2).replace(
+        "labels: {app: older, version: v1}}\n    spec:",
+        'labels: {app: older, version: v1}, annotations: {sidecar.istio.io/nativeSidecar: "false"}}\n    spec:',
+    )
+    assert "nativeSidecar" in older
+    await kubernetes.apply(older, "shop")
+    await kubernetes.rolled_out("older-v1", "shop")
+    client = kubernetes.client(only(kubernetes, "shop", "client"))
+    await eventually(lambda: client.http("http://older:8080/"), lambda answer: answer.status == 200)
+    async with client.traffic("http://older:8080/", per_second=30) as traffic:
+        await traffic.more(10)
+        await kubernetes.cluster.patch(resources.DEPLOYMENTS, "older-v1", {"spec": {"replicas": 1}}, "shop")
+        await kubernetes.rolled_out("older-v1", "shop")
+        async with asyncio.timeout(60):
+            while len([pod for pod in kubernetes.pods.objects if pod["metadata"]["labels"].get("app") == "older"]) > 1:
+                await kubernetes.pods.changed()
+        await traffic.more(30)
+    assert not traffic.errors
+    assert set(traffic.statuses) == {200}
+
+
+async def test_a_gateway_by_template(kubernetes: Kubernetes) -> None:
+    await kubernetes.apply(
+        """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gateway}
+spec:
+  selector: {matchLabels: {istio: ingress}}
+  template:
+    metadata: {labels: {istio: ingress}, annotations: {inject.istio.io/templates: gateway}}
+    spec: {containers: [{name: istio-proxy, image: auto, ports: [{containerPort: 8088}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gateway}
+spec: {selector: {istio: ingress}, ports: [{name: http, port: 80, targetPort: 8088}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: shop}
+spec:
+  selector: {istio: ingress}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example.com]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [shop]
+  http: [{route: [{destination: {host: server}}]}]
+""",
+        "shop",
+    )
+    await kubernetes.rolled_out("gateway", "shop")
+    stranger = kubernetes.client(only(kubernetes, "outside", "stranger"))
+    answer = await eventually(
+        lambda: stranger.http("http://gateway.shop/", headers={"host": "shop.example.com"}),
+        lambda answer: answer.status == 200,
+    )
+    assert "spiffe://cluster.local/ns/shop/sa/default" in answer.echo.headers["x-forwarded-client-cert"]
+
+
+def ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
