@@ -59,5 +59,5 @@ async def test_only_what_an_account_lacks_is_told(cluster: Cluster, namespace: s
     assert [each.message for each in found] == [
         f"{namespace}/istiod is not allowed: watch sidecars.networking.istio.io",
         f"{namespace}/istiod is not allowed: watch sidecars/status.networking.istio.io",
-        f"{namespace}/istiod is not allowed: update configmaps",
+        f"{namespace}/istiod is not allowed: update configmaps roots",
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from documents import all_of, one, rendered
 
+from crds.meshconfig import parse
 from dragoman.installation.bundle import Bundle
 from dragoman.installation.findings import Level
 from dragoman.installation.installer import Installer, InstallError
@@ -28,6 +29,8 @@ from dragoman.kube.resources import (
     SERVICE_ACCOUNTS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
+from dragoman.sidecar.injection import Injected, NamespaceFacts, inject
+from dragoman.sidecar.injection.config_map import settings_of
 from tests.support.api_server import ApiServer
 
 pytestmark = pytest.mark.real_api
@@ -131,6 +134,35 @@ async def test_pods_are_admitted_where_pod_security_is_restricted(cluster: Clust
         await cluster.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", **account}, namespace)
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": template["metadata"]["labels"]}}
         await cluster.create(PODS, pod | {"spec": template["spec"]}, namespace, dry_run=True)
+
+
+@pytest.mark.parametrize("kind", ["gateway", "application"])
+async def test_injected_pods_are_admitted_where_pod_security_is_restricted(
+    cluster: Cluster, namespace: str, kind: str
+) -> None:
+    """Gateways as they are, applications where the node captures their traffic."""
+    label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    await cluster.patch(NAMESPACES, namespace, label)
+    bundle = rendered(namespace, gateways={"default": {}}, cni={"enabled": True})
+    mesh = parse(one(bundle, "ConfigMap", "istio")["data"]["mesh"])
+    data = one(bundle, "ConfigMap", "istio-sidecar-injector")["data"]
+    settings = settings_of(data, drain_secret=bytes(32), mesh=mesh)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": namespace}}
+    if kind == "gateway":
+        template = one(bundle, "Deployment", "default")["spec"]["template"]
+        pod |= {"metadata": {**pod["metadata"], **template["metadata"]}, "spec": template["spec"]}
+    else:
+        security = {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        pod["spec"] = {"containers": [{"name": "web", "image": "web", "securityContext": security}]}
+        pod["metadata"]["labels"] = {"sidecar.istio.io/inject": "true"}
+    injected = inject(pod, namespace=NamespaceFacts(namespace), settings=settings)
+    assert isinstance(injected, Injected)
+    await cluster.create(PODS, injected.pod, namespace, dry_run=True)
 
 
 async def test_everything_is_there_and_ready_once_it_is_said(cluster: Cluster, mesh: str) -> None:
