@@ -11,12 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from crds.codes import problem
 from crds.destination import Destination, PortSelector
 from crds.gateway import Gateway, GatewaySpec, Port, Server
 from crds.kubernetes import Ingress, IngressClass, Service
 from crds.kubernetes.ingress import HTTPIngressPath, IngressBackend, IngressRule
 from crds.meshconfig import IngressControllerMode, MeshConfig
 from crds.meta import ObjectMeta, age_order
+from crds.problem import Problem
 from crds.servertls import ServerTLSMode, ServerTLSSettings
 from crds.stringmatch import StringMatch
 from crds.virtualservice import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination, VirtualService, VirtualServiceSpec
@@ -37,6 +39,8 @@ class Translation(NamedTuple):
     gateways: tuple[tuple[Gateway, Ingress], ...]
     virtual_services: tuple[tuple[VirtualService, Ingress], ...]
     """Each with the Ingress that it is named after."""
+    problems: tuple[tuple[Ingress, Problem], ...]
+    """What of them has no effect."""
 
 
 def translate(
@@ -52,6 +56,7 @@ def translate(
     return Translation(
         tuple((_gateway(ingress, mesh), ingress) for ingress in ours),
         tuple((_virtual_service(host, rules, service), rules[0][0]) for host, rules in sorted(by_host.items())),
+        tuple((ingress, found) for ingress in ours for found in _problems(ingress, service)),
     )
 
 
@@ -130,6 +135,31 @@ def _route(path: HTTPIngressPath, namespace: str, service: Services) -> HTTPRout
         match=tuple(HTTPMatchRequest(uri=uri) for uri in _matches(path)),
         route=(HTTPRouteDestination(destination=destination),),
     )
+
+
+def _problems(ingress: Ingress, service: Services) -> Iterator[Problem]:
+    """What has no effect; neither has it with Istio, which says so in its log."""
+    if ingress.spec.default_backend is not None:
+        remedy = "write a rule without a host for the path /"
+        yield problem("DRG0202", "spec.defaultBackend", "it would be in the way of every other host", remedy)
+    for index, tls in enumerate(ingress.spec.tls):
+        if not tls.secret_name:
+            yield problem("DRG0406", f"spec.tls[{index}]", "without secretName there is no certificate", "name one")
+    for number, rule in enumerate(ingress.spec.rules):
+        where = f"spec.rules[{number}].http"
+        if rule.http is None:
+            yield problem("DRG0406", where, "a rule without paths leads nowhere", "add a path")
+            continue
+        for index, path in enumerate(rule.http.paths):
+            backend = path.backend
+            if backend.service is None:
+                message, remedy = "only Services are served", "name one"
+            elif _port(backend, ingress.namespace, service) is None:
+                message = f"the Service {backend.service.name} has no port named {backend.service.port.name!r}"
+                remedy = "name one that it has, or its number"
+            else:
+                continue
+            yield problem("DRG0406", f"{where}.paths[{index}].backend", message, remedy)
 
 
 def _port(backend: IngressBackend, namespace: str, service: Services) -> int | None:

@@ -28,7 +28,7 @@ class FileSource:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._registry = Registry()
-        self._ingresses = Ingresses()
+        self._ingresses = Ingresses(self._registry.place)
 
     @property
     def objects(self) -> Mapping[ObjectKey, object]:
@@ -37,11 +37,11 @@ class FileSource:
 
     def reports(self) -> tuple[Report, ...]:
         """All problems of the files as they are now, not only the latest."""
-        return self._registry.reports()
+        return (*self._registry.reports(), *self._ingresses.reports())
 
     def reports_of(self, key: ObjectKey) -> tuple[Report, ...]:
         """All problems of one object as it is now."""
-        return tuple(report for report in self._registry.reports() if report.key == key)
+        return tuple(report for report in self.reports() if report.key == key)
 
     def metadata(self, key: ObjectKey) -> ObjectMeta | None:
         """What an object says of itself; of one that never was good only its name is known."""

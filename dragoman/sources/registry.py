@@ -33,8 +33,15 @@ class Registry:
 
     def location(self, key: ObjectKey) -> str | None:
         """`file:line` of the document that an object in force comes from; None when there is no such object."""
-        ranked = self._ranked(key)
-        return f"{ranked[0][0]}:{ranked[0][1].line}" if ranked else None
+        if key not in self._claimants:
+            return None
+        file, line = self.place(key)
+        return f"{file}:{line}"
+
+    def place(self, key: ObjectKey) -> tuple[str, int]:
+        """File and line of the document that an object in force comes from."""
+        file, claim = self._ranked(key)[0]
+        return file, claim.line
 
     def reports(self) -> tuple[Report, ...]:
         """Everything that is to be said about the files as they are, in their order."""

@@ -214,3 +214,23 @@ def test_which_pods_serve_ingresses(mesh: str, label: str) -> None:
         ingress("e", "{rules: []}", meta=", annotations: {kubernetes.io/ingress.class: istio}"), mesh=settings
     )
     assert found.gateways[0][0].spec.selector == {"istio": label}
+
+
+def test_what_has_no_effect_is_said_of_ours_only() -> None:
+    paths = path("/", "Prefix", "name: nonsense"), "{path: /x, backend: {resource: {}}}"
+    spec = f"""
+      {{defaultBackend: {{service: {{name: web, port: {{number: 80}}}}}},
+        tls: [{{hosts: [a]}}],
+        rules: [{{host: a}}, {rule("b", *paths)}]}}
+    """
+    ours, theirs = (
+        ingress("edge", spec, meta=f", annotations: {{kubernetes.io/ingress.class: {of}}}") for of in ("istio", "nginx")
+    )
+    assert translated(theirs).problems == ()
+    assert [(found.code, found.path) for _, found in translated(ours).problems] == [
+        ("DRG0202", "spec.defaultBackend"),
+        ("DRG0406", "spec.tls[0]"),
+        ("DRG0406", "spec.rules[0].http"),
+        ("DRG0406", "spec.rules[1].http.paths[0].backend"),
+        ("DRG0406", "spec.rules[1].http.paths[1].backend"),
+    ]

@@ -74,3 +74,20 @@ def test_what_has_no_part_in_it_changes_nothing(tmp_path: Path) -> None:
     folder.write(ingress=INGRESS, classes=CLASS, service=SERVICE.replace("PORT", "80"))
     batch = folder.write(other=SERVICE.replace("PORT", "9").replace("web", "other"))
     assert [change.key.name for change in batch.changes] == ["other"]
+
+
+def test_what_has_no_effect_is_said_once_with_file_and_line(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    unknown_port = INGRESS.replace("{name: http}", "{name: nonsense}")
+    batch = folder.write(ingress=unknown_port, classes=CLASS, service=SERVICE.replace("PORT", "80"))
+    (report,) = (report for report in batch.reports if report.key and report.key.kind == "Ingress")
+    assert str(report).startswith(
+        f"{tmp_path}/ingress.yaml:2: DRG0406 Ingress shop/edge: spec.rules[0].http.paths[0].backend: the Service web"
+    )
+    assert report in folder.source.reports()
+    assert report.key is not None
+    assert folder.source.reports_of(report.key) == (report,)
+    assert report not in folder.write(service=SERVICE.replace("PORT", "81")).reports
+    batch = folder.write(ingress=INGRESS)
+    assert report.key in batch.judged
+    assert folder.source.reports() == ()

@@ -102,24 +102,25 @@ class Inventory:
             moved = self._reselect()
             touched |= moved
             self._untold |= moved & self._problems.keys()
-        written = Batch(tuple(self._changes(touched)))
-        changes = self._ingresses.extended(written, self._in_force).changes
+        extended = self._ingresses.extended(Batch(tuple(self._changes(touched))), self._in_force)
+        changes = extended.changes
         before = self._references.keys
         self._references.follow(changes, self._in_force)
         if named := before ^ self._references.keys:
             changes = (*changes, *self._changes(named & self._held.keys()))
         untold, self._untold = self._untold, set()
         judged, self._judged = self._judged | untold, set()
-        reports = tuple(report for key in sorted(untold) for report in self._reports(key))
-        return Batch(tuple(sorted(changes, key=lambda change: change.key)), reports, frozenset(judged))
+        reports = (*extended.reports, *(report for key in sorted(untold) for report in self._reports(key)))
+        return Batch(tuple(sorted(changes, key=lambda change: change.key)), reports, extended.judged | judged)
 
     def reports(self) -> tuple[Report, ...]:
         """Everything that is to be said of the objects as they are."""
-        return tuple(report for key in sorted(self._problems) for report in self._reports(key))
+        reports = (report for key in sorted(self._problems) for report in self._reports(key))
+        return (*reports, *self._ingresses.reports())
 
     def reports_of(self, key: ObjectKey) -> tuple[Report, ...]:
         """What is to be said of one object as it is."""
-        return tuple(self._reports(key))
+        return (*self._reports(key), *self._ingresses.reports_of(key))
 
     def metadata(self, key: ObjectKey) -> ObjectMeta | None:
         """What the newest version of an object says of itself, broken or not; None where there is none, or not ours."""
