@@ -10,21 +10,32 @@ Keywords: TypeAlias = Mapping[str, Any]
 RULES = "x-kubernetes-validations"
 
 
+_REASONS = {"DRG0316": "FieldValueRequired"}
+"""What an API server calls a fault; anything else is an invalid value. Of duplicates it would not say the message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule in CEL (Kubernetes: "Common Expression Language in Kubernetes"), and what it says to who broke it.
 
-    `code` is that of the problem which our own validation reports for the same fault; it ends the message.
+    `code` is that of the problem which our own validation reports for the same fault; it ends the message. `at` names
+    the field of the message that is at fault, as `.tls.mode`, where it is not the message as a whole.
     """
 
     expression: str
     message: str
     code: str
+    at: str = ""
 
     @property
     def keyword(self) -> dict[str, str]:
         """The entry of `x-kubernetes-validations`."""
-        return {"rule": self.expression, "message": f"{self.message} ({self.code})"}
+        entry = {"rule": self.expression, "message": f"{self.message} ({self.code})"}
+        if self.at:
+            entry["fieldPath"] = self.at
+        if reason := _REASONS.get(self.code):
+            entry["reason"] = reason
+        return entry
 
 
 def rules(*held: Rule) -> dict[str, Any]:

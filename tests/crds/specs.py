@@ -981,6 +981,11 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("DRG0307", "spec.http[0].match[0].headers[x]")],
     ),
     (
+        "VirtualService",
+        "{tls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]}",
+        [("DRG0311", "spec.tls"), ("DRG0311", "spec.tls[0].match[0].sniHosts[0]")],
+    ),
+    (
         "DestinationRule",
         "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}]}}",
         [("DRG0308", "spec.trafficPolicy.portLevelSettings[0]")],

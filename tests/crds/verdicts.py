@@ -37,6 +37,17 @@ LEFT_TO_THE_WEBHOOK = {
 }
 """Errors that our validation finds and no schema: the admission webhook refuses these objects."""
 
+ELSEWHERE = {
+    ("DestinationRule", "spec.trafficPolicy.portLevelSettings[].port"),
+    ("EnvoyFilter", "spec.configPatches[].patch"),
+    ("ServiceEntry", "spec.ports[]"),
+    ("WasmPlugin", "spec.vmConfig.env[]"),
+}
+"""Where an API server names the message and we its field: one that is missing, or its key in a list that is a map."""
+
+_KEY = re.compile(r"\[([^]]*[^]0-9][^]]*)\]")
+_NOT_LOOKED_AT = "<nil>"  # "some validation rules were not checked"
+
 _POLICIES = {
     "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
@@ -66,29 +77,42 @@ def errors(held: dict[str, Any]) -> list[Problem]:
     return [problem for problem in found if problem.severity is Severity.ERROR]
 
 
-async def refusal(cluster: Cluster, held: dict[str, Any]) -> str:
-    """What the API server says to `kubectl create --validate=strict --dry-run=server`; empty if it takes it."""
+async def refused(cluster: Cluster, held: dict[str, Any]) -> ApiError | None:
+    """What the API server says to `kubectl create --validate=strict --dry-run=server`; None if it takes it."""
     body = copy.deepcopy(held)
     body["metadata"].setdefault("namespace", "default")
     path = served(held["kind"], held["apiVersion"].rpartition("/")[2]).path(body["metadata"]["namespace"])
     try:
         await cluster.request("POST", path, query={"dryRun": "All", "fieldValidation": "Strict"}, body=body)
     except ApiError as error:
-        return error.message
-    return ""
+        return error
+    return None
+
+
+async def refusal(cluster: Cluster, held: dict[str, Any]) -> str:
+    """The same in words; empty if it takes it."""
+    error = await refused(cluster, held)
+    return error.message if error is not None else ""
 
 
 async def refusals_of_bad_objects(cluster: Cluster) -> list[str]:
-    """What the API server says to the bad objects that we know, which is what we say, as far as schemas can say it."""
-    answers, left = [], set()
+    """What the API server says to the bad objects that we know: as far as schemas can say it, what we say, at the field
+    where we say it, or at the list that it is in.
+    """
+    answers, left, elsewhere = [], set(), set()
     for kind, spec, _ in BAD:
         held = document(kind, spec)
-        found, answer = errors(held), await refusal(cluster, held)
-        assert found or not answer, (spec, answer)
-        if answer:
-            answers.append(answer)
-            assert {*re.findall(r"\((DRG\d{4})\)", answer)} <= {problem.code for problem in found}, (spec, answer)
-        else:
+        found, error = errors(held), await refused(cluster, held)
+        assert found or error is None, (spec, error)
+        if error is None:
             left |= {(kind, problem.code, re.sub(r"\[[^]]*\]", "[]", problem.path)) for problem in found}
-    assert left == set(LEFT_TO_THE_WEBHOOK)
+            continue
+        answers.append(error.message)
+        assert {*re.findall(r"\((DRG\d{4})\)", error.message)} <= {problem.code for problem in found}, (spec, error)
+        paths = {_KEY.sub(r".\1", problem.path) for problem in found}
+        for field in {_KEY.sub(r".\1", cause["field"]) for cause in error.details["causes"]} - {_NOT_LOOKED_AT}:
+            if not any(path == field or path.startswith((f"{field}[", f"{field}.*")) for path in paths):
+                elsewhere.add((kind, re.sub(r"\[[^]]*\]", "[]", field)))
+    assert left == set(LEFT_TO_THE_WEBHOOK), left ^ set(LEFT_TO_THE_WEBHOOK)
+    assert elsewhere == ELSEWHERE, elsewhere ^ ELSEWHERE
     return answers

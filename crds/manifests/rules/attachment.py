@@ -28,6 +28,7 @@ ALONE = Rule(
     "!has(self.exportTo) || size(self.exportTo) <= 1 || !('*' in self.exportTo || '~' in self.exportTo)",
     "* and ~ exclude every other entry of exportTo: keep one or the other",
     "DRG0311",
+    ".exportTo",
 )
 
 SELECTED = {
@@ -55,6 +56,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "!has(self.__namespace__) || self.__namespace__ == ''",
                 "targets are in the policy's own namespace: remove it",
                 "DRG0311",
+                ".namespace",
             ),
         )
     ),

@@ -36,6 +36,7 @@ _MATCH_RULES = tuple(
         f" [{', '.join(repr(str(kind)) for kind in sorted(kinds))}]",
         f"match.{name} does not select what the patch applies to",
         "DRG0311",
+        f".match.{name}",
     )
     for name, kinds in MATCHES.items()
 )
@@ -56,7 +57,9 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
         fields={"applyTo": {"enum": [str(kind) for kind in ApplyTo if kind is not ApplyTo.INVALID]}},
     ),
     Patch: Constraint(
-        rules=(Rule("has(self.value) || self.operation == 'REMOVE'", "the operation needs a value", "DRG0316"),),
+        rules=(
+            Rule("has(self.value) || self.operation == 'REMOVE'", "the operation needs a value", "DRG0316", ".value"),
+        ),
         required=("operation",),
         fields={"operation": {"enum": [str(kind) for kind in Operation if kind is not Operation.INVALID]}},
     ),
@@ -74,8 +77,8 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
     ),
     TagOverride: Constraint(
         rules=(
-            Rule(f"{_REMOVES} || {texts('value')}", "UPSERT needs a value: a CEL expression", "DRG0316"),
-            Rule(not_both(_REMOVES, texts("value")), "REMOVE takes no value: remove it", "DRG0311"),
+            Rule(f"{_REMOVES} || {texts('value')}", "UPSERT needs a value: a CEL expression", "DRG0316", ".value"),
+            Rule(not_both(_REMOVES, texts("value")), "REMOVE takes no value: remove it", "DRG0311", ".value"),
         )
     ),
     AccessLogging: Constraint(fields={"filter": {"required": ["expression"], "properties": {"expression": NOT_EMPTY}}}),
@@ -98,6 +101,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 not_both(is_one_of("valueFrom", "HOST"), texts("value")),
                 "HOST takes the proxy's own variable: remove the value",
                 "DRG0311",
+                ".value",
             ),
         )
     ),

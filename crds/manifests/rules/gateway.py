@@ -41,16 +41,20 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
     GatewaySpec: Constraint(required=("servers",), fields={"servers": {"minItems": 1}, "selector": LABEL_VALUES}),
     Server: Constraint(
         rules=(
-            Rule(implies(_ENCRYPTED, "has(self.tls)"), "HTTPS and TLS need tls settings: add tls.mode", "DRG0316"),
+            Rule(
+                implies(_ENCRYPTED, "has(self.tls)"), "HTTPS and TLS need tls settings: add tls.mode", "DRG0316", ".tls"
+            ),
             Rule(
                 f"{_ENCRYPTED} || !has(self.tls) || !({_TLS_FIELDS})",
                 "only HTTPS and TLS are served over TLS: use one of them, or remove the tls settings",
                 "DRG0311",
+                ".tls",
             ),
             Rule(
                 implies(_REDIRECTS, _PLAIN_HTTP),
                 "only servers of plain HTTP have something to redirect: remove tls.httpsRedirect",
                 "DRG0311",
+                ".tls.httpsRedirect",
             ),
         ),
         fields={"hosts": items(GATEWAY_HOST, minItems=1), "bind": BIND},
@@ -68,17 +72,22 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "ISTIO_MUTUAL brings its own certificates: remove the certificates",
                 "DRG0311",
             ),
-            Rule(
-                f"!{is_one_of('mode', 'SIMPLE', 'MUTUAL', 'OPTIONAL_MUTUAL')} || {_SECRETS}"
-                f" || {lists('tlsCertificates')} || ({texts('serverCertificate')} && {texts('privateKey')})",
-                "the mode needs a certificate and its key, or a credentialName",
-                "DRG0316",
+            *(
+                Rule(
+                    f"!{is_one_of('mode', 'SIMPLE', 'MUTUAL', 'OPTIONAL_MUTUAL')} || {_SECRETS}"
+                    f" || {lists('tlsCertificates')} || {texts(field)}",
+                    "the mode needs a certificate and its key, or a credentialName",
+                    "DRG0316",
+                    f".{field}",
+                )
+                for field in ("serverCertificate", "privateKey")
             ),
             Rule(
                 f"!{is_one_of('mode', 'MUTUAL', 'OPTIONAL_MUTUAL')} || {_SECRETS}"
                 f" || {texts('caCertificates', 'caCertCredentialName')}",
                 "the mode needs the CA of its clients: caCertificates, caCertCredentialName or a credentialName",
                 "DRG0316",
+                ".caCertificates",
             ),
             Rule(
                 "!has(self.minProtocolVersion) || !has(self.maxProtocolVersion)"
@@ -86,11 +95,13 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 " || self.minProtocolVersion <= self.maxProtocolVersion",
                 "minProtocolVersion is higher than maxProtocolVersion",
                 "DRG0311",
+                ".minProtocolVersion",
             ),
             Rule(
                 implies(yes("insecureSkipVerify"), is_one_of("mode", "MUTUAL")),
                 "only mode MUTUAL has something to skip: remove insecureSkipVerify",
                 "DRG0311",
+                ".insecureSkipVerify",
             ),
         ),
         fields={

@@ -78,16 +78,22 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 f"!has(self.hosts) || !('*' in self.hosts) || ({lists('gateways')} && !('mesh' in self.gateways))",
                 "* would take all traffic of the mesh: name hosts, or bind to a gateway only",
                 "DRG0301",
+                ".hosts",
             ),
-            Rule(
-                f"{lists('hosts')} || !{lists('gateways', 'tls', 'tcp')}",
-                "without hosts it can only be delegated to: no gateways, http routes only",
-                "DRG0311",
+            *(
+                Rule(
+                    f"{lists('hosts')} || !{lists(field)}",
+                    f"without hosts it can only be delegated to, with http routes: remove {field}, or add hosts",
+                    "DRG0311",
+                    f".{field}",
+                )
+                for field in ("gateways", "tls", "tcp")
             ),
             Rule(
                 f"{lists('hosts')} || !has(self.http) || self.http.all(route, !has(route.delegate))",
                 "a delegate cannot delegate further: route here, or add hosts",
                 "DRG0311",
+                ".http",
             ),
             ALONE,
         ),
@@ -100,15 +106,14 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "a route does one of route, redirect, directResponse and delegate",
                 "DRG0307",
             ),
-            Rule(
-                f"!{given('redirect')} || !{given('fault', 'rewrite')}",
-                "fault and rewrite have no place beside redirect: remove one of them",
-                "DRG0311",
-            ),
-            Rule(
-                not_both(given("directResponse"), given("rewrite")),
-                "rewrite has no place beside directResponse: remove one of them",
-                "DRG0311",
+            *(
+                Rule(
+                    not_both(given(action), given(field)),
+                    f"{field} has no place beside {action}: remove one of them",
+                    "DRG0311",
+                    f".{field}",
+                )
+                for action, field in (("redirect", "fault"), ("redirect", "rewrite"), ("directResponse", "rewrite"))
             ),
             Rule(
                 not_both(given("mirror"), lists("mirrors")),
@@ -119,6 +124,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 f"!has(self.route) || size(self.route) != 2 || {_WEIGHED.format(0)} || {_WEIGHED.format(1)}",
                 "the weights of several destinations sum up to 0: give each a weight",
                 "DRG0305",
+                ".route",
             ),
         ),
         fields={"mirrorPercent": {"maximum": 100}, "mirror_percent": {"maximum": 100}},
@@ -194,6 +200,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 ),
                 "retries are off, yet they are described: set attempts",
                 "DRG0316",
+                ".attempts",
             ),
         ),
         fields={"attempts": NOT_NEGATIVE, "retryOn": _RETRIES},
@@ -207,6 +214,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "!has(self.exponentialDelay)",
                 "exponentialDelay is not supported, as in Istio: use fixedDelay",
                 "DRG0314",
+                ".exponentialDelay",
             ),
         ),
         fields={"percent": PERCENTAGE},
@@ -217,6 +225,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "!has(self.http2Error)",
                 "http2Error is not supported, as in Istio: use httpStatus or grpcStatus",
                 "DRG0314",
+                ".http2Error",
             ),
             Rule(
                 not_both(given("httpStatus"), given("grpcStatus")),

@@ -46,6 +46,7 @@ def _without(sources: tuple[str, ...]) -> Rule:
         f"!{_CUSTOM} || !has(self.rules) || self.rules.all(rule, !has(rule.from) || rule.from.all(each, !({held})))",
         f"CUSTOM does not support conditions on identity: remove {', '.join(sources)}",
         "DRG0311",
+        ".rules",
     )
 
 
@@ -61,16 +62,19 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 implies(_CUSTOM, "(has(self.provider) && has(self.provider.name) && self.provider.name != '')"),
                 "CUSTOM needs a provider: name one of the mesh's extensionProviders in provider.name",
                 "DRG0316",
+                ".provider.name",
             ),
             Rule(
                 implies(given("provider"), _CUSTOM),
                 "a provider has its place with action CUSTOM only: remove it",
                 "DRG0311",
+                ".provider",
             ),
             Rule(
                 implies(is_one_of("action", "CUSTOM", "DENY"), lists("rules")),
                 "CUSTOM and DENY need rules: an empty rule, {}, is about every request",
                 "DRG0308",
+                ".rules",
             ),
             _without(tuple(name for name in _IDENTITIES if not name.startswith("not"))),
             _without(tuple(name for name in _IDENTITIES if name.startswith("not"))),
@@ -80,6 +84,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 " && !each.key.startsWith('request.auth.')))",
                 "CUSTOM does not support conditions on identity and on tokens",
                 "DRG0311",
+                ".rules",
             ),
         )
     ),
@@ -126,6 +131,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 " && size(self.selector.matchLabels) > 0)",
                 "settings of ports need the workloads that have them: add selector.matchLabels",
                 "DRG0316",
+                ".selector",
             ),
         ),
         fields={

@@ -28,6 +28,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "!has(self.egress) || size(self.egress.filter(listener, !has(listener.port))) <= 1",
                 "two egress listeners have no port: keep one of them",
                 "DRG0309",
+                ".egress",
             ),
         )
     ),
@@ -39,6 +40,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 implies(f"({texts('bind')} || {is_one_of('captureMode', 'NONE')})", "has(self.port)"),
                 "a listener that binds an address or captures nothing needs a port",
                 "DRG0316",
+                ".port",
             ),
         ),
         fields={"hosts": items(EGRESS_HOST, minItems=1), "bind": BIND},

@@ -74,6 +74,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 not_both(yes("useClientProtocol"), is_one_of("h2UpgradePolicy", "UPGRADE")),
                 "useClientProtocol contradicts h2UpgradePolicy UPGRADE",
                 "DRG0311",
+                ".useClientProtocol",
             ),
         ),
         fields=dict.fromkeys(
@@ -160,16 +161,20 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "ISTIO_MUTUAL brings its own certificates: remove the certificates",
                 "DRG0311",
             ),
-            Rule(
-                f"!{is_one_of('mode', 'MUTUAL')} || {texts('credentialName')}"
-                f" || ({texts('clientCertificate')} && {texts('privateKey')})",
-                "MUTUAL needs a client certificate and its key, or a credentialName",
-                "DRG0316",
+            *(
+                Rule(
+                    f"!{is_one_of('mode', 'MUTUAL')} || {texts('credentialName', field)}",
+                    "MUTUAL needs a client certificate and its key, or a credentialName",
+                    "DRG0316",
+                    f".{field}",
+                )
+                for field in ("clientCertificate", "privateKey")
             ),
             Rule(
                 implies(yes("insecureSkipVerify"), f"!{lists('subjectAltNames')}"),
                 "insecureSkipVerify verifies no name: remove subjectAltNames, or it",
                 "DRG0311",
+                ".subjectAltNames",
             ),
         )
     ),

@@ -38,11 +38,17 @@ _NAMED = "['HTTP', 'HTTPS', 'GRPC', 'GRPC-WEB', 'GRPC_WEB', 'HTTP2', 'TLS']"
 
 WORKLOAD = Constraint(
     rules=(
-        Rule(texts("address", "network"), "an endpoint needs an address, or the network it is behind", "DRG0308"),
+        Rule(
+            texts("address", "network"),
+            "an endpoint needs an address, or the network it is behind",
+            "DRG0308",
+            ".address",
+        ),
         Rule(
             f"!has(self.address) || !{_UNIX} || !{lists('ports')}",
             "a UNIX socket has no ports: remove them",
             "DRG0311",
+            ".ports",
         ),
     ),
     fields={"address": WORKLOAD_ADDRESS},
@@ -59,17 +65,20 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 ),
                 "a CIDR block of addresses goes with resolution NONE or STATIC only",
                 "DRG0311",
+                ".addresses",
             ),
             Rule(
                 implies(is_one_of("resolution", "DYNAMIC_DNS"), "self.hosts.all(host, host.startsWith('*'))"),
                 "DYNAMIC_DNS is for wildcards: use DNS",
                 "DRG0311",
+                ".hosts",
             ),
             Rule(
                 f"!{is_one_of('resolution', *_DNS)} || {lists('endpoints')}"
                 " || self.hosts.all(host, !host.startsWith('*'))",
                 "a wildcard cannot be resolved: name endpoints, or use DYNAMIC_DNS or NONE",
                 "DRG0311",
+                ".hosts",
             ),
             Rule(
                 not_both(lists("endpoints"), given("workloadSelector")),
@@ -80,28 +89,33 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 f"!{lists('endpoints')} || {is_one_of('resolution', 'STATIC', *_DNS)}",
                 "resolution NONE and DYNAMIC_DNS take no endpoints: use STATIC or DNS",
                 "DRG0311",
+                ".endpoints",
             ),
             Rule(
                 f"!{is_one_of('resolution', 'DNS_ROUND_ROBIN')} || !has(self.endpoints) || size(self.endpoints) <= 1",
                 "DNS_ROUND_ROBIN takes one endpoint: use DNS",
                 "DRG0311",
+                ".endpoints",
             ),
             Rule(
                 not_both(is_one_of("resolution", "DYNAMIC_DNS"), given("workloadSelector")),
                 "DYNAMIC_DNS selects no workloads",
                 "DRG0311",
+                ".workloadSelector",
             ),
             Rule(
                 f"!{is_one_of('resolution', 'STATIC')} || !has(self.endpoints) || self.endpoints.all(endpoint,"
                 " has(endpoint.address) && endpoint.address.matches('^unix://|:|^[0-9.]+$'))",
                 "endpoints of resolution STATIC have IP addresses: use DNS",
                 "DRG0310",
+                ".endpoints",
             ),
             Rule(
                 f"!{is_one_of('resolution', *_DNS)} || !has(self.endpoints) || self.endpoints.all(endpoint,"
                 " !has(endpoint.address) || !endpoint.address.startsWith('unix://'))",
                 "a UNIX socket is not resolved: use STATIC",
                 "DRG0311",
+                ".endpoints",
             ),
             Rule(
                 "size(self.hosts) <= 1 || !has(self.resolution) || self.resolution == 'NONE' || !has(self.ports)"
@@ -109,11 +123,13 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
                 "several hosts cannot be told apart on a port that is neither HTTP nor TLS:"
                 " write one ServiceEntry per host",
                 "DRG0311",
+                ".ports",
             ),
             Rule(
                 "!has(self.ports) || self.ports.all(port, self.ports.exists_one(other, other.number == port.number))",
                 "two ports have the same number",
                 "DRG0309",
+                ".ports",
             ),
             ALONE,
         ),
