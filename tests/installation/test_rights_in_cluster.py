@@ -20,7 +20,7 @@ from dragoman.installation.inventory import all_stored
 from dragoman.installation.objects import RESOURCES
 from dragoman.installation.removal import uninstall
 from dragoman.kube import ApiError, ApiResource, Cluster
-from dragoman.kube.resources import CONFIG_MAPS, LEASES, NAMESPACES, PODS, SECRETS
+from dragoman.kube.resources import CONFIG_MAPS, INGRESSES, LEASES, NAMESPACES, PODS, SECRETS
 from tests.support.api_server import LocalApiServer, require_api_server
 
 pytestmark = pytest.mark.real_api
@@ -35,6 +35,48 @@ rules:
     users: ["system:serviceaccount:{NAMESPACE}:istiod"]
   - level: None
 """
+VIRTUAL_SERVICES = ApiResource("networking.istio.io", "v1", "virtualservices", "VirtualService")
+GATEWAYS = ApiResource("networking.istio.io", "v1", "gateways", "Gateway")
+
+
+def virtual_service(name: str) -> tuple[ApiResource, dict[str, Any]]:
+    route = {"route": [{"destination": {"host": "web"}}]}
+    document = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name}}
+    return VIRTUAL_SERVICES, document | {"spec": {"hosts": ["web.default.svc.cluster.local"], "http": [route]}}
+
+
+OBJECTS = (
+    virtual_service("web"),
+    # One that loses against it, and a gateway with a Secret that is to be read.
+    virtual_service("web-again"),
+    (
+        GATEWAYS,
+        {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": "edge"},
+            "spec": {
+                "selector": {"istio": "edge"},
+                "servers": [
+                    {
+                        "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
+                        "hosts": ["example.com"],
+                        "tls": {"mode": "SIMPLE", "credentialName": "edge"},
+                    }
+                ],
+            },
+        },
+    ),
+    (
+        INGRESSES,
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "web", "annotations": {"kubernetes.io/ingress.class": "istio"}},
+            "spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}},
+        },
+    ),
+)
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
 
 
@@ -115,11 +157,14 @@ async def control_plane(
             await asyncio.wait_for(process.wait(), 30)
 
 
-async def until_there(cluster: Cluster, resource: ApiResource, name: str, namespace: str) -> dict[str, Any]:
+async def until_there(
+    cluster: Cluster, resource: ApiResource, name: str, namespace: str, *, having: str = "metadata"
+) -> None:
     async with asyncio.timeout(30):
         while True:
             try:
-                return await cluster.get(resource, name, namespace)
+                if having in await cluster.get(resource, name, namespace):
+                    return
             except ApiError as error:
                 if not error.not_found:
                     raise
@@ -166,6 +211,9 @@ async def test_the_rights_are_enough_and_everything_goes_again(
             for namespace in (NAMESPACE, "default"):
                 await until_there(cluster, CONFIG_MAPS, "istio-ca-root-cert", namespace)
             await until_there(cluster, SECRETS, "istio-ca-secret", NAMESPACE)
+            for resource, document in OBJECTS:
+                await cluster.create(resource, document, "default")
+            await until_there(cluster, VIRTUAL_SERVICES, "web", "default", having="status")
         refused = [
             event
             for event in map(json.loads, log.read_text().splitlines())
