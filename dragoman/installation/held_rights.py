@@ -43,8 +43,9 @@ async def held_rights(cluster: Cluster, bundle: Bundle) -> AsyncIterator[Finding
     for right, held in zip(rights, answers, strict=True):
         if not held:
             resource = f"{right.resource}.{right.group}" if right.group else right.resource
+            named = f" {right.name}" if right.name else ""
             where = f" in {right.namespace}" if right.namespace else ""
-            lacking.setdefault((right.account, f"{resource}{where}"), []).append(right.verb)
+            lacking.setdefault((right.account, f"{resource}{named}{where}"), []).append(right.verb)
     for (account, what), verbs in lacking.items():
         problem = f"{account} is not allowed: {', '.join(verbs)} {what}"
         yield Finding("rights", Level.WARNING, problem, "install again, or see who takes it away")
