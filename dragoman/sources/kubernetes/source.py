@@ -190,8 +190,8 @@ class KubernetesSource:
                     self._definitions_changed.set()
                     break
                 pause = _RETRY_FIRST
-                first = self._served is None
-                if self._serve(found) or first:
+                self._serve(found)
+                if self._as_defined(found):
                     break
             try:
                 async with asyncio.timeout(_DISCOVER_EVERY):
@@ -202,25 +202,30 @@ class KubernetesSource:
 
     async def _follow_definitions(self) -> None:
         def deliver(deltas: Iterable[Delta]) -> None:
-            if [None for _ in deltas]:
+            if [delta for delta in deltas if delta.name[1].partition(".")[2] in ISTIO_GROUPS]:
                 self._definitions_changed.set()
 
         path = CUSTOM_RESOURCE_DEFINITIONS.path()
         await follow(self._cluster, path, self._definitions, deliver, metadata_only=True)
 
-    def _serve(self, found: Mapping[Kind, ApiResource]) -> bool:
-        """Follow what is served now; whether that is anything else than before."""
+    def _as_defined(self, found: Mapping[Kind, ApiResource]) -> bool:
+        """Whether just those kinds are served that are defined, as far as that is known."""
+        return not self._definitions.listed or all(
+            (kind in found) == (("", f"{kind.resource.plural}.{kind.resource.group}") in self._definitions)
+            for kind in ISTIO_KINDS.values()
+        )
+
+    def _serve(self, found: Mapping[Kind, ApiResource]) -> None:
+        """Follow what is served now."""
         before = self._served or {}
         # What is not told of while an API server starts is not gone.
         kept = {kind: resource for kind, resource in before.items() if kind not in found and not self._gone(resource)}
         self._served = {**found, **kept}
-        if before == self._served:
-            return False
-        self._follow_just(
-            {Scope(resource): kind for kind, resource in self._served.items() if kind in KINDS_READ}, KINDS_READ
-        )
-        self._follow_references()
-        return True
+        if before != self._served:
+            self._follow_just(
+                {Scope(resource): kind for kind, resource in self._served.items() if kind in KINDS_READ}, KINDS_READ
+            )
+            self._follow_references()
 
     def _gone(self, resource: ApiResource) -> bool:
         """Whether a resource that is not served was taken away. Kubernetes' own are not."""
