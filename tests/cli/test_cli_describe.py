@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dragoman.cli.inspect.authz_policies import Policy, policies
-from dragoman.cli.inspect.description_text import pod_lines, service_lines
+from dragoman.cli.inspect.description_text import pod_lines, pooled, service_lines
 from tests.cli.test_cli_proxies import asked, lines
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import MESH, WEB, running_plane, until
@@ -230,7 +230,13 @@ def test_an_allow_that_matches_nothing_is_shown() -> None:
 
 
 def test_what_is_not_everywhere_yet_or_rejected_is_said_beside_the_object() -> None:
-    rule = {"object": "DestinationRule a/b", "proxies": "1/3", "rejections": ["CDS x: bad"], "failures": ["worse"]}
+    rule = {
+        "object": "DestinationRule a/b",
+        "proxies": "1/3",
+        "rejections": ["CDS x: bad"],
+        "failures": ["worse"],
+        "conflicts": ["host b: DestinationRule a/a is older and wins"],
+    }
     service = {
         "service": "b.a",
         "seenFrom": "a",
@@ -241,10 +247,25 @@ def test_what_is_not_everywhere_yet_or_rejected_is_said_beside_the_object() -> N
         "problems": ["error: DRG0101 x"],
     }
     assert list(service_lines(service))[1:] == [
-        "  DestinationRule a/b [1 of 3 proxies have it] [rejected: CDS x: bad] [cannot be made: worse]: TLS",
+        (
+            "  DestinationRule a/b [1 of 3 proxies have it] [rejected: CDS x: bad] [cannot be made: worse] "
+            "[conflict: host b: DestinationRule a/a is older and wins]: TLS"
+        ),
         "    subset v1 (version=v1): 2 endpoints (this pod)",
         "  error: DRG0101 x",
     ]
+
+
+def test_proxies_of_all_replicas_are_counted_together() -> None:
+    first = {
+        "virtualService": {"object": "a", "proxies": "1/2", "routes": []},
+        "from": [{"object": "b", "proxies": "1/1"}],
+    }
+    other = {"virtualService": {"object": "a", "proxies": "3/3"}, "other": [{"object": "a", "proxies": "3/3"}]}
+    assert pooled(first, [first, other]) == {
+        "virtualService": {"object": "a", "proxies": "4/5", "routes": []},
+        "from": [{"object": "b", "proxies": "1/1"}],
+    }
 
 
 def test_a_gateways_pod() -> None:

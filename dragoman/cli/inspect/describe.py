@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from dragoman.cli.inspect.completion import complete_proxy, complete_service
-from dragoman.cli.inspect.description_text import pod_lines, service_lines
+from dragoman.cli.inspect.description_text import pod_lines, pooled, service_lines
 from dragoman.cli.inspect.replicas import replicas
 from dragoman.cli.inspect.where import Where, located
 from dragoman.cli.output import TableFormat, write
@@ -100,7 +100,9 @@ async def _describe(
         answers = await found.ask("/debug/describe", namespace=found.namespace, **asked)
     # All know the same objects; the one that the proxy is connected to knows of it.
     answer = next((each for each in answers if "proxy" in each.document), answers[0])
-    described = answer.document | ({"istiod": answer.replica.name} if "proxy" in answer.document else {})
+    described = pooled(answer.document, (each.document for each in answers))
+    if "proxy" in described:
+        described["istiod"] = answer.replica.name
     if output is not TableFormat.table:
         write(described, output)
         return

@@ -90,6 +90,38 @@ def service_lines(service: Document) -> Iterator[str]:
     yield from _findings(service)
 
 
+def pooled(described: Any, all_: Iterable[Document]) -> Any:
+    """A description with the counts of proxies of all replicas: each knows how far an object has come at its own."""
+    counts: dict[str, tuple[int, int]] = {}
+    for document in all_:
+        for name, proxies in set(_proxies(document)):
+            accepted, _, using = proxies.partition("/")
+            before = counts.get(name, (0, 0))
+            counts[name] = before[0] + int(accepted), before[1] + int(using)
+    return _with_counts(described, counts)
+
+
+def _proxies(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        if "object" in value and "proxies" in value:
+            yield value["object"], value["proxies"]
+        for each in value.values():
+            yield from _proxies(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _proxies(each)
+
+
+def _with_counts(value: Any, counts: Mapping[str, tuple[int, int]]) -> Any:
+    if isinstance(value, Mapping):
+        found = {key: _with_counts(each, counts) for key, each in value.items()}
+        if found.get("object") in counts and "proxies" in found:
+            accepted, using = counts[found["object"]]
+            found["proxies"] = f"{accepted}/{using}"
+        return found
+    return [_with_counts(each, counts) for each in value] if isinstance(value, list) else value
+
+
 def _findings(described: Document) -> Iterator[str]:
     yield from (f"  warning: {line}" for line in described.get("warnings", ()))
     yield from (f"  {line}" for line in described.get("problems", ()))
@@ -115,6 +147,7 @@ def _object(described: Document) -> str:
     behind = f" [{accepted} of {using} proxies have it]" if accepted != using else ""
     said = "".join(f" [rejected: {each}]" for each in described.get("rejections", ()))
     said += "".join(f" [cannot be made: {each}]" for each in described.get("failures", ()))
+    said += "".join(f" [conflict: {each}]" for each in described.get("conflicts", ()))
     return f"{described['object']}{at}{behind}{said}"
 
 

@@ -21,9 +21,11 @@ class Described:
         self._named: dict[ObjectKey, None] = {}
 
     def name(self, key: ObjectKey) -> dict[str, Any]:
-        """An object with its place in files and how many of the proxies that use it have accepted it."""
+        """An object with its place in files, how many of the proxies that use it here have accepted it, and what older
+        objects take from it."""
         self._named[key] = None
-        programmed = self._plane.programming.of(key)
+        facts = self._plane.statuses.facts(key)
+        programmed = self._plane.programming.of(key) if facts is None else facts.programmed
         return without_empty(
             {
                 "object": str(key),
@@ -31,6 +33,9 @@ class Described:
                 "proxies": f"{programmed.accepted}/{programmed.proxies}",
                 "rejections": [f"{each.type.upper()} {each.name}: {each.message}" for each in programmed.rejections],
                 "failures": list(programmed.failures),
+                "conflicts": [f"{each.what}: {each.winner} is older and wins" for each in facts.conflicts]
+                if facts is not None
+                else [],
             }
         )
 
