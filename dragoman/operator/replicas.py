@@ -175,24 +175,29 @@ class Replicas:
         self._changed.set()
 
     async def _renew(self) -> None:
+        # Who says that it lives has something to tell: else all objects would seem to be on their way to it.
         while True:
-            await self._write(None)
+            if await self._write(await self._report()):
+                break
+            await asyncio.sleep(self._pace.spacing)
+        while True:
             self._follow_the_living()
             await asyncio.sleep(self._pace.renew)
+            await self._write(None)
 
     async def _tell(self) -> None:
-        last = ""
         while True:
             await self._changed.wait()
             await asyncio.sleep(self._pace.settle)
             self._changed.clear()
-            if not self._alive:
-                continue
-            await self._look()
-            text = await asyncio.to_thread(encoded, Report(dict(self._told)))
-            if text != last and await self._write(text):
-                last = text
-                await asyncio.sleep(self._pace.spacing)
+            if self._alive and self._last:
+                report = await self._report()
+                if report != self._last and await self._write(report):
+                    await asyncio.sleep(self._pace.spacing)
+
+    async def _report(self) -> str:
+        await self._look()
+        return await asyncio.to_thread(encoded, Report(dict(self._told)))
 
     async def _look(self) -> None:
         """Bring up to date what is told, in slices."""

@@ -196,3 +196,27 @@ async def test_objects_of_a_revision_are_written_by_one_of_it(cluster: Cluster, 
         await condition(cluster, RULE, namespace, "ours", "Accepted", status="True")
         assert one.statuses.written == by_everybody
         assert one.labelled.written > by_ours
+
+
+async def test_a_replica_that_comes_or_goes_takes_nothing_back(cluster: Cluster, namespace: str) -> None:
+    """Else a rolling restart would write every object several times."""
+    async with replica(cluster, namespace, "one") as one:
+        for number in range(5):
+            await apply(cluster, rule(namespace, 1, f"rule-{number}", host=f"host-{number}"))
+        for number in range(5):
+            await condition(cluster, RULE, namespace, f"rule-{number}", "Programmed", status="True")
+        written = one.statuses.written
+        async with replica(cluster, namespace, "two") as two:
+
+            async def known() -> bool:
+                return bool(one.replicas.living and two.replicas.living)
+
+            await until(known)
+            await asyncio.sleep(4 * AT_ONCE.recount)
+
+        async def alone() -> bool:
+            return not one.replicas.living
+
+        await until(alone)
+        await asyncio.sleep(4 * AT_ONCE.recount)
+        assert one.statuses.written == written
