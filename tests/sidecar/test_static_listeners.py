@@ -1,6 +1,5 @@
 """What a kubelet, a Prometheus and a preStop hook meet at the static listeners of a real Envoy."""
 
-
 import aiohttp
 import pytest
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog

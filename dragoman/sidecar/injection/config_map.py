@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from crds.labelselector import LabelSelector
 from crds.meshconfig import MeshConfig
 from crds.proxyconfig import ProxyConfig
 from dragoman.sidecar.injection.settings import ENVOY_IMAGE, InjectionSettings, Json, ProxyResources
@@ -25,8 +26,8 @@ T = TypeVar("T")
 
 class _Config(msgspec.Struct, frozen=True, rename="camel"):
     policy: Literal["enabled", "disabled"] = "enabled"
-    never_inject_selector: tuple[dict[str, Json], ...] = ()
-    always_inject_selector: tuple[dict[str, Json], ...] = ()
+    never_inject_selector: tuple[LabelSelector, ...] = ()
+    always_inject_selector: tuple[LabelSelector, ...] = ()
     injected_annotations: dict[str, str] = {}
     templates: dict[str, dict[str, Json] | str] = {}
     default_templates: tuple[str, ...] = ()

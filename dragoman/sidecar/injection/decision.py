@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from dragoman.sidecar.injection.selectors import matches
+from crds.labelselector import LabelSelector
 from dragoman.sidecar.injection.settings import InjectionSettings, Json, NamespaceFacts
 
 INJECT: Final = "sidecar.istio.io/inject"
@@ -52,11 +52,16 @@ def _unselected(labels: Mapping[str, str], of_namespace: Mapping[str, str], sett
     return f"neither the namespace nor the pod asks: label {NAMESPACE_SWITCH}, {REVISION} or {INJECT}"
 
 
+def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether it selects the pod; an empty one, which elsewhere selects everything, selects nothing here."""
+    return bool(selector.match_labels or selector.match_expressions) and selector.matches(labels)
+
+
 def _by_policy(chosen: bool | None, labels: Mapping[str, str], settings: InjectionSettings) -> str | None:
     if chosen is None:
-        if any(matches(selector, labels) for selector in settings.never_inject):
+        if any(_selects(selector, labels) for selector in settings.never_inject):
             return "a selector of neverInjectSelector matches"
-        if any(matches(selector, labels) for selector in settings.always_inject):
+        if any(_selects(selector, labels) for selector in settings.always_inject):
             return None
         return None if settings.policy == "enabled" else "policy: disabled"
     return None if chosen else f"{INJECT} is false"

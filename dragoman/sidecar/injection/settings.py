@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from crds.labelselector import LabelSelector
 from crds.meshconfig import MeshConfig
 from crds.proxyconfig import ProxyConfig
 
@@ -58,8 +59,8 @@ class InjectionSettings:
     revision: str = "default"
     tags: frozenset[str] = frozenset()
     policy: Literal["enabled", "disabled"] = "enabled"
-    never_inject: tuple[Mapping[str, Json], ...] = ()
-    always_inject: tuple[Mapping[str, Json], ...] = ()
+    never_inject: tuple[LabelSelector, ...] = ()
+    always_inject: tuple[LabelSelector, ...] = ()
     ignored_namespaces: frozenset[str] = IGNORED_NAMESPACES
     default_templates: tuple[str, ...] = ("sidecar",)
     templates: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from crds.labelselector import LabelSelector
 from crds.meshconfig import MeshConfig
 from dragoman.sidecar.injection import InjectionSettings, ProxyResources
 from dragoman.sidecar.injection.config_map import settings_of
@@ -32,7 +33,7 @@ def test_reads_what_istio_writes_there() -> None:
         revision="canary",
         tags=frozenset({"prod"}),
         policy="disabled",
-        never_inject=({"matchLabels": {"a": "b"}},),
+        never_inject=(LabelSelector(match_labels={"a": "b"}),),
         default_templates=("sidecar", "own"),
         templates={"own": {"spec": {"priority": 1}}, "text": {"spec": {"priority": 2}}},
         injected_annotations={"c": "d"},
