@@ -47,6 +47,26 @@ def test_help_has_an_example_that_names_the_command(command: str) -> None:
     assert f"\n    dragoman {command}" in run(command, "--help").output
 
 
+@pytest.mark.parametrize(
+    ("group", "command"),
+    [
+        *(
+            ("proxy-config", each)
+            for each in ("clusters", "listeners", "routes", "endpoints", "secrets", "bootstrap", "all")
+        ),
+        *(("describe", each) for each in ("pod", "service")),
+        ("authz", "check"),
+        *(("dashboard", each) for each in ("control-plane", "envoy", "grafana", "zipkin")),
+    ],
+)
+def test_so_do_commands_of_groups(group: str, command: str) -> None:
+    result = run(group, command, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: dragoman {group} {command}" in result.output
+    assert f"\n    dragoman {group} {command}" in result.output
+    assert "Exit codes" in result.output
+
+
 def test_the_list_of_commands_is_complete() -> None:
     result = run("--help")
     assert result.exit_code == 0

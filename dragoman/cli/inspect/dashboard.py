@@ -22,6 +22,7 @@ from dragoman.cli.inspect.replicas import DEBUG_PORT, control_plane_pods
 from dragoman.cli.inspect.where import DEBUG_ADDRESS, Where
 from dragoman.cli.output import fail
 from dragoman.cli.problems import tell
+from dragoman.cli.progress import progress
 from dragoman.cli.shared_options import shares
 
 _HELP: Final = """Open a page of the mesh in a browser: a port of a pod becomes one of this machine until Ctrl-C.
@@ -126,8 +127,18 @@ def envoy(
     asyncio.run(_of_envoy(proxy, admin_port, opening, where))
 
 
+_NEIGHBOUR_HELP: Final = """Open {title}, where it runs in the control plane's namespace.
+
+\b
+Example:
+  dragoman dashboard {name}
+\b
+Exit codes: 0 ended by a signal, 1 it does not run there, 2 wrong usage.
+"""
+
+
 def _neighbour(name: str) -> None:
-    @app.command(name, help=f"Open {name.capitalize()}, where it runs in the control plane's namespace.")
+    @app.command(name, help=_NEIGHBOUR_HELP.format(title=name.capitalize(), name=name))
     @_opened
     def command(*, opening: Opening, where: Where) -> None:
         if where.address is not None or not where.cluster_is_configured:
@@ -162,10 +173,11 @@ async def _forwarded(labels: str | None, port: int, opening: Opening, where: Whe
 
     try:
         async with await Cluster.connect(where.kubeconfig, where.context) as cluster:
-            if labels is None:
-                pods = await control_plane_pods(cluster, where)
-            else:
-                pods = await cluster.list(PODS, where.istio_namespace, label_selector=labels)
+            with progress(f"looking for {labels or 'the control plane'} at {cluster.server}"):
+                if labels is None:
+                    pods = await control_plane_pods(cluster, where)
+                else:
+                    pods = await cluster.list(PODS, where.istio_namespace, label_selector=labels)
             if not pods:
                 raise fail(
                     f"no pod {labels or 'of a control plane'} runs in namespace {where.istio_namespace} of "
