@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
+
+import typer
 
 from dragoman.cli.inspect.replicas import Answer, Replica, Replicas
 from dragoman.cli.output import fail
 
-_OF_A_POD: Final = "pod/"
-_OF_A_WORKLOAD: Final = ("deployment/", "deploy/", "statefulset/", "sts/", "daemonset/", "ds/")
+_RANDOM: Final = "[bcdfghjklmnpqrstvwxz2456789]"
+"""What names that Kubernetes makes up consist of (Kubernetes: apimachinery, util/rand)."""
+
+_DEPLOYMENT: Final = rf"-{_RANDOM}{{1,10}}-{_RANDOM}{{5}}"
+_STATEFUL_SET: Final = r"-\d+"
+_DAEMON_SET: Final = rf"-{_RANDOM}{{5}}"
+_ENDINGS: Final = {
+    "deployment": _DEPLOYMENT,
+    "deploy": _DEPLOYMENT,
+    "statefulset": _STATEFUL_SET,
+    "sts": _STATEFUL_SET,
+    "daemonset": _DAEMON_SET,
+    "ds": _DAEMON_SET,
+}
+"""How the names of a workload's pods go on after its own."""
 
 
 def named(wanted: str, namespace: str, known: Iterable[str], *, what: str = "connected proxy") -> str:
     """The one of these `POD.NAMESPACE` that a name means: the whole of it, without the namespace, or its beginning.
 
-    A workload (`deployment/web`) means the first of its pods. Ends the command (exit code 1) where none fits, or more
-    than one.
+    A workload (`deployment/web`) means the first of its pods; any other kind is a usage error. Ends the command (exit
+    code 1) where none fits, or more than one.
     """
     names = sorted(known)
-    kind = next((kind for kind in _OF_A_WORKLOAD if wanted.startswith(kind)), "")
-    name = wanted.removeprefix(kind or _OF_A_POD)
+    kind, slash, name = wanted.rpartition("/")
     in_namespace = [each for each in names if not namespace or each.endswith(f".{namespace}")]
-    if kind:
+    if kind in _ENDINGS:
         workload, _, of = name.partition(".")
-        place = [each for each in names if each.endswith(f".{of}")] if of else in_namespace
-        found = [each for each in place if each.startswith(f"{workload}-")][:1]
+        pods = re.compile(rf"{re.escape(workload)}{_ENDINGS[kind]}\.{re.escape(of) if of else '.*'}")
+        found = [each for each in (names if of else in_namespace) if pods.fullmatch(each)][:1]
+    elif slash and kind != "pod":
+        raise typer.BadParameter(f"{wanted!r}: instead of a pod there may be {', '.join(_ENDINGS)}")
     else:
         whole = [each for each in names if each in (name, f"{name}.{namespace}")]
         near = whole or [each for each in in_namespace if each.startswith(name)]
