@@ -216,6 +216,8 @@ spec:
         lambda answer: answer.status == 200,
     )
     assert "spiffe://cluster.local/ns/shop/sa/default" in answer.echo.headers["x-forwarded-client-cert"]
+    client = kubernetes.client(only(kubernetes, "shop", "client"))  # of the mesh, at the gateway's plaintext port
+    assert (await client.http("http://gateway/", headers={"host": "shop.example.com"})).status == 200
 
 
 def ready(pod: Mapping[str, Any]) -> bool:

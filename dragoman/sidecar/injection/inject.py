@@ -16,7 +16,7 @@ from dragoman.sidecar.injection import assembly, credentials, metadata, metrics,
 from dragoman.sidecar.injection.annotations import OVERRIDES, TEMPLATES
 from dragoman.sidecar.injection.assembly import Parts
 from dragoman.sidecar.injection.decision import refusal
-from dragoman.sidecar.injection.options import Options, options
+from dragoman.sidecar.injection.options import PROMETHEUS_PORT, Options, options
 from dragoman.sidecar.injection.overlay import merge
 from dragoman.sidecar.injection.patch import difference
 from dragoman.sidecar.injection.proxy_bootstrap import Pod, bootstrap_text
@@ -67,11 +67,12 @@ def inject(
     annotations = dict(meta.get("annotations") or {})
     chosen, warnings = options(meta.get("labels") or {}, annotations, namespace.name, settings)
     owner = workload or workload_of(pod)
-    labels = metadata.with_labels(meta.get("labels") or {}, owner)
+    labels = metadata.with_labels(meta.get("labels") or {}, kind, owner)
     parts = assembly.taken_apart(spec, kind, chosen)
     scraped = metrics.written(annotations)
-    merging = kind is ProxyType.SIDECAR and chosen.merge_metrics and chosen.status_port > 0
-    application, unscraped = metrics.application(scraped) if merging else (None, ())
+    merging = chosen.merge_metrics and chosen.status_port > 0
+    proxy_ports = (chosen.status_port, PROMETHEUS_PORT)
+    application, unscraped = metrics.application(scraped, proxy_ports) if merging else (None, ())
     apps = parts.spec.get("containers") or ()
     facts = Pod(
         kind=kind,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from dragoman.mesh.proxy_id import ProxyType
 from dragoman.sidecar.injection.annotations import STATUS
 from dragoman.sidecar.injection.reversal import LISTS
 from dragoman.sidecar.injection.settings import InjectionSettings, Json
@@ -18,12 +19,16 @@ _DEFAULT_CONTAINERS: Final = ("kubectl.kubernetes.io/default-container", "kubect
 _LABEL_LENGTH: Final = 63
 
 
-def with_labels(written: Mapping[str, str], workload: Workload) -> dict[str, str]:
-    """The pod's labels (Istio: pkg/model/label, CanonicalServiceName and …Revision)."""
+def with_labels(written: Mapping[str, str], kind: ProxyType, workload: Workload) -> dict[str, str]:
+    """The pod's labels (Istio: pkg/model/label, CanonicalServiceName and …Revision).
+
+    A gateway is none of those whom clients of the mesh greet with mutual TLS by themselves: its listeners are what its
+    Gateways say.
+    """
     canonical = written.get("app.kubernetes.io/name") or written.get("app") or workload.name
     revision = written.get("app.kubernetes.io/version") or written.get("version") or "latest"
     added = {
-        _TLS_MODE: "istio",
+        _TLS_MODE: "istio" if kind is ProxyType.SIDECAR else "",
         _NAME: canonical[:_LABEL_LENGTH].rstrip("-_."),
         _REVISION: revision,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 from crds.codes import problem
@@ -32,11 +32,16 @@ def restored(annotations: Mapping[str, str], original: Mapping[str, Json]) -> di
     return {**kept, **{_PREFIX + key: value for key, value in original.items()}}
 
 
-def application(original: Mapping[str, str]) -> tuple[ApplicationMetrics | None, tuple[Problem, ...]]:
-    """Where the application's metrics are, if it has any to scrape; and what is wrong with the annotations."""
-    if original.get("scrape") != "true":
-        return None, ()
+def application(
+    original: Mapping[str, str], proxy_ports: Collection[int]
+) -> tuple[ApplicationMetrics | None, tuple[Problem, ...]]:
+    """Where the application's metrics are, if it has any to scrape; and what is wrong with the annotations.
+
+    An author who names one of the proxy's ports has the proxy's metrics in mind, which are there anyway.
+    """
     port = original.get("port", "80")
+    if original.get("scrape") != "true" or port in map(str, proxy_ports):
+        return None, ()
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
         path = f"metadata.annotations[{_PREFIX}port]"
         return None, (problem("DRG0604", path, f"{port!r} is no port: only the sidecar's own metrics can be scraped"),)
