@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from dragoman.installation.bundle import MANAGED_BY, MANAGER
@@ -28,6 +29,7 @@ Tell = Callable[[str], None]
 _POLL_SECONDS: Final = 0.5
 _STAY: Final = frozenset(("Namespace", "CustomResourceDefinition"))
 _ROOTS: Final = ("istio-ca-root-cert", "istio-ca-crl")
+_TRUST_BUNDLE: Final = "istio.io:istiod-ca:root-cert"
 _OF_KUBERNETES: Final = frozenset(("default", "kube-root-ca.crt", *_ROOTS))
 """What every namespace has without anybody's doing."""
 
@@ -123,12 +125,13 @@ async def _roots(cluster: Cluster, tell: Tell) -> None:
             found += 1
     if found:
         tell(f"  deleted {found} ConfigMaps of trust ({', '.join(_ROOTS)})")
-    try:
-        await cluster.delete(CLUSTER_TRUST_BUNDLES, "istio.io:istiod-ca:root-cert")
-    except ApiError as error:
-        # Not every cluster has the kind.
-        if not error.not_found:
-            raise
+    for version in ("v1", "v1beta1"):
+        try:
+            await cluster.delete(replace(CLUSTER_TRUST_BUNDLES, version=version), _TRUST_BUNDLE)
+        except ApiError as error:
+            # Not every cluster has the kind, or this version of it.
+            if not error.not_found:
+                raise
 
 
 async def _namespace(cluster: Cluster, name: str, tell: Tell) -> None:

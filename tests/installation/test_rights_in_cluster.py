@@ -20,7 +20,7 @@ from dragoman.installation.inventory import all_stored
 from dragoman.installation.objects import RESOURCES
 from dragoman.installation.removal import uninstall
 from dragoman.kube import ApiError, ApiResource, Cluster
-from dragoman.kube.resources import CONFIG_MAPS, INGRESSES, LEASES, NAMESPACES, PODS, SECRETS
+from dragoman.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, INGRESSES, LEASES, NAMESPACES, PODS, SECRETS
 from tests.support.api_server import LocalApiServer, require_api_server
 
 pytestmark = pytest.mark.real_api
@@ -29,7 +29,7 @@ NAMESPACE = "istio-system"
 POLICY = f"""
 apiVersion: audit.k8s.io/v1
 kind: Policy
-omitStages: [RequestReceived, ResponseStarted]
+omitStages: [RequestReceived]
 rules:
   - level: Metadata
     users: ["system:serviceaccount:{NAMESPACE}:istiod"]
@@ -49,6 +49,15 @@ OBJECTS = (
     virtual_service("web"),
     # One that loses against it, and a gateway with a Secret that is to be read.
     virtual_service("web-again"),
+    (
+        PODS,
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "edge", "labels": {"istio": "edge"}},
+            "spec": {"containers": [{"name": "istio-proxy", "image": "envoy"}]},
+        },
+    ),
     (
         GATEWAYS,
         {
@@ -89,6 +98,9 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalApi
     arguments = (
         f"--audit-policy-file={folder / 'policy.yaml'}",
         f"--audit-log-path={folder / 'audit.log'}",
+        # Trust bundles are served where somebody wants them.
+        "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true",
+        "--feature-gates=ClusterTrustBundle=true",
         "--audit-log-mode=blocking",
     )
     with LocalApiServer.running(arguments=arguments) as server:
@@ -171,6 +183,21 @@ async def until_there(
             await asyncio.sleep(0.1)
 
 
+def events(log: Path) -> list[dict[str, Any]]:
+    """What the control plane asked for; the last line may be half written."""
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+async def until_asked(log: Path, verb: str, resource: str, namespace: str) -> None:
+    """Until the control plane has asked for it, whatever the answer."""
+    async with asyncio.timeout(30):
+        while True:
+            asked = (each["objectRef"] for each in events(log) if each["verb"] == verb and "objectRef" in each)
+            if any((each.get("resource"), each.get("namespace")) == (resource, namespace) for each in asked):
+                return
+            await asyncio.sleep(0.1)
+
+
 async def until_gone(cluster: Cluster, resource: ApiResource, name: str) -> None:
     async with asyncio.timeout(60):
         while True:
@@ -187,7 +214,7 @@ async def everything(cluster: Cluster) -> set[tuple[str, str, str]]:
     """What there is, but the definitions and what the cluster's own controllers make."""
     return {
         (resource.kind, each["metadata"].get("namespace", ""), each["metadata"]["name"])
-        for resource in (*RESOURCES.values(), SECRETS, LEASES, PODS)
+        for resource in (*RESOURCES.values(), CLUSTER_TRUST_BUNDLES, SECRETS, LEASES, PODS)
         if resource.group != "monitoring.coreos.com" and resource.kind != "CustomResourceDefinition"
         for each in await cluster.list(resource)
         # The cluster's own controllers make things while they start.
@@ -214,16 +241,16 @@ async def test_the_rights_are_enough_and_everything_goes_again(
             for resource, document in OBJECTS:
                 await cluster.create(resource, document, "default")
             await until_there(cluster, VIRTUAL_SERVICES, "web", "default", having="status")
-        refused = [
-            event
-            for event in map(json.loads, log.read_text().splitlines())
-            if event["responseStatus"].get("code") in (401, 403)
-        ]
+            await until_asked(log, "watch", "secrets", "default")
+        refused = [each for each in events(log) if each.get("responseStatus", {}).get("code") in (401, 403)]
         assert refused == [], (tmp_path / "output").read_text()
         (inventory,) = await all_stored(cluster)
         await uninstall(cluster, [inventory], [], told.append, wait_seconds=30)
         assert f"  deleted Secret {NAMESPACE}/istio-ca-secret" in told
         assert f"  deleted Namespace {NAMESPACE}" in told
         await until_gone(cluster, NAMESPACES, NAMESPACE)
+        # What was written for it stays, as do the definitions.
+        for resource, document in OBJECTS:
+            await cluster.delete(resource, document["metadata"]["name"], "default")
         assert await everything(cluster) == before
         assert len(await cluster.list(RESOURCES["CustomResourceDefinition"])) == 15
