@@ -34,7 +34,7 @@ _REMEMBERED: Final = 4096
 _WAITING: Final = 200
 _PER_SECOND: Final = 5.0
 _NOTE: Final = 1024
-"""Characters that the API server takes."""
+"""Bytes that the API server takes (Kubernetes: events.k8s.io/v1, Event.note)."""
 
 
 class Told(NamedTuple):
@@ -143,7 +143,7 @@ class Events:
             "action": told.action,
             "reason": told.reason,
             "type": "Normal" if told.normal else "Warning",
-            "note": told.note if len(told.note) <= _NOTE else told.note[: _NOTE - 1] + "…",
+            "note": _cut(told.note),
             "regarding": {
                 "apiVersion": resource.api_version,
                 "kind": resource.kind,
@@ -152,6 +152,11 @@ class Events:
                 "uid": wanted.uid,
             },
         }
+
+
+def _cut(note: str) -> str:
+    data = note.encode()
+    return note if len(data) <= _NOTE else data[: _NOTE - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def _namespace(key: ObjectKey) -> str:

@@ -56,6 +56,28 @@ def ours(status: Status) -> Status:
     return found
 
 
+def of_others(status: Status) -> list[Mapping[str, Any]]:
+    """The conditions of other controllers."""
+    return [entry for entry in status.get("conditions") or () if entry.get("type") not in OURS]
+
+
+def is_shared(definition: Mapping[str, Any]) -> bool:
+    """Whether each controller owns its own conditions in a CustomResourceDefinition, in every version.
+
+    In Istio's they are one list, which belongs to whoever wrote it last (Kubernetes: Server-Side Apply, merging).
+    """
+    conditions = (
+        version.get("schema", {})
+        .get("openAPIV3Schema", {})
+        .get("properties", {})
+        .get("status", {})
+        .get("properties", {})
+        .get("conditions", {})
+        for version in definition["spec"]["versions"]
+    )
+    return all(each.get("x-kubernetes-list-type") == "map" for each in conditions)
+
+
 def differs(before: Status, after: Status) -> bool:
     """Whether what is to be written is not there."""
     return bool(_comparable(before, counts=True) != _comparable(after, counts=True))

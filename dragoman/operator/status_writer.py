@@ -20,10 +20,19 @@ import structlog
 from crds.meta import ObjectKey
 from crds.registry import ISTIO_KINDS, Kind
 from dragoman.kube import ApiError, ApiResource, Cluster
+from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 from dragoman.operator.events import Events
 from dragoman.operator.replicas import Replicas
 from dragoman.operator.report import version_of
-from dragoman.operator.status_document import Status, differs, differs_in_counts_only, ours, status_of
+from dragoman.operator.status_document import (
+    Status,
+    differs,
+    differs_in_counts_only,
+    is_shared,
+    of_others,
+    ours,
+    status_of,
+)
 from dragoman.operator.work_queue import TryAgainError, WorkQueue
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.conditions import Condition, Facts, conditions, pooled
@@ -95,6 +104,10 @@ class StatusWriter:
         self._served: Mapping[str, ApiResource] = {}
         self._known: dict[ObjectKey, _Known] = {}
         self._postponed: set[ObjectKey] = set()
+        self._unshared: set[str] = set()
+        """Kinds whose conditions are one list for all controllers."""
+        self._refused: set[str] = set()
+        """Kinds whose status the API server does not let be written."""
         self._doubtful: set[ObjectKey] = set()
         self._news = asyncio.Event()
         self._sessions: frozenset[int] = frozenset()
@@ -161,6 +174,14 @@ class StatusWriter:
             log.warning("cannot ask what the API server serves", error=str(error))
             return False
         self._served = {kind.__name__: resource for kind, resource in found.items()}
+        for kind, resource in self._served.items():
+            try:
+                definition = await self._cluster.get(CUSTOM_RESOURCE_DEFINITIONS, f"{resource.plural}.{resource.group}")
+            except ApiError:
+                # Then better to look before each write than to take away what is another's.
+                self._unshared.add(kind)
+            else:
+                (self._unshared.discard if is_shared(definition) else self._unshared.add)(kind)
         return True
 
     async def _follow(self, queue: WorkQueue[ObjectKey]) -> None:
@@ -182,6 +203,7 @@ class StatusWriter:
     async def _reread(self) -> None:
         while True:
             await asyncio.sleep(self._pace.reread)
+            self._refused.clear()
             await self._read_all()
             self.doubt(None)
 
@@ -243,7 +265,9 @@ class StatusWriter:
 
     def _wanted(self, key: ObjectKey) -> dict[str, Any] | None:
         facts = self._facts(key)
-        return None if facts is None or key.kind not in self._served else self._status(key, facts, conditions(facts))
+        if facts is None or key.kind not in self._served or key.kind in self._refused:
+            return None
+        return self._status(key, facts, conditions(facts))
 
     def _status(self, key: ObjectKey, facts: Facts, found: tuple[Condition, ...]) -> dict[str, Any]:
         return status_of(found, facts.problems, facts.generation, self._known_of(key).status, datetime.now(UTC))
@@ -253,7 +277,7 @@ class StatusWriter:
         facts = self._facts(key)
         metadata = self._plane.statuses.metadata(key)
         resource = self._served.get(key.kind)
-        if facts is None or metadata is None or resource is None:
+        if facts is None or metadata is None or resource is None or key.kind in self._refused:
             return
         before = self._known_of(key).status
         found = conditions(facts)
@@ -266,6 +290,10 @@ class StatusWriter:
             named["uid"] = metadata.uid
         document = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": named, "status": status}
         try:
+            if key.kind in self._unshared:
+                stored = await self._cluster.get(resource, key.name, key.namespace)
+                named["resourceVersion"] = stored["metadata"]["resourceVersion"]
+                status["conditions"] = [*of_others(stored.get("status") or {}), *status["conditions"]]
             answer = await self._cluster.apply(resource, document, field_manager=FIELD_MANAGER, subresource="status")
         except ApiError as error:
             self.failed += 1
@@ -275,7 +303,12 @@ class StatusWriter:
                 return
             if error.conflict:
                 raise TryAgainError(str(error)) from None
-            raise
+            if error.unavailable:
+                raise
+            # Trying again would not help, until rights or definitions are others.
+            log.warning("the status of a kind cannot be written", kind=key.kind, object=str(key), error=str(error))
+            self._refused.add(key.kind)
+            return
         self.written += 1
         self._known[key] = _Known(metadata.uid, ours(answer.get("status") or {}), time.monotonic())
         self._events.tell(key, resource, metadata, before, found)

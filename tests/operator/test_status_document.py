@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crds.codes import problem
+from crds.manifests import definitions
 from crds.meta import ObjectKey, ObjectMeta
 from crds.problem import Problem, Severity
 from dragoman.operator.events import worth_telling
 from dragoman.operator.report import Report, Told, decoded, encoded, version_of
-from dragoman.operator.status_document import differs, differs_in_counts_only, ours, status_of
+from dragoman.operator.status_document import differs, differs_in_counts_only, is_shared, ours, status_of
 from dragoman.runtime.conditions import Condition
 from dragoman.runtime.programming import Programmed, Rejection
 
@@ -93,6 +95,18 @@ def test_authors_hear_of_what_goes_wrong_once_and_of_its_end() -> None:
     conflict = Condition("Conflicted", "True", "OlderWins", "host", 1)
     assert reasons(good, conflict) == ["Conflicted"]
     assert reasons(written(conflict), conflict) == []
+
+
+def test_whose_conditions_are_shared_stands_in_the_definition() -> None:
+    ours_ = next(each for each in definitions() if each["spec"]["names"]["kind"] == "VirtualService")
+    assert is_shared(ours_)
+    istios = copy.deepcopy(ours_)
+    conditions = istios["spec"]["versions"][-1]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    del conditions["conditions"]["x-kubernetes-list-type"]
+    assert not is_shared(istios)
+    for version in istios["spec"]["versions"]:
+        version["schema"] = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    assert not is_shared(istios)
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

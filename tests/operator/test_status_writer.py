@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,13 +22,18 @@ from operating import (
     until,
 )
 
-from dragoman.kube import Cluster
+from crds.meta import ObjectKey, ObjectMeta
+from dragoman.kube import ApiResource, Cluster
 from dragoman.kube.resources import EVENTS
+from dragoman.operator.events import Events
+from dragoman.runtime.conditions import Condition
 from tests.support.api_server import ApiServer
 
 pytestmark = [pytest.mark.real_api, pytest.mark.usefixtures("custom_resources")]
 
 RULE = "DestinationRule"
+ROLES = ApiResource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+BINDINGS = ApiResource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 
 
 def routes(namespace: str, name: str, **http: Any) -> dict[str, Any]:
@@ -168,7 +174,11 @@ async def test_the_leader_dies_while_a_change_is_on_its_way(
             assert not first.election.leads
 
 
-async def test_another_field_manager(cluster: Cluster, namespace: str) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+async def test_another_field_manager(
+    cluster: Cluster, namespace: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dragoman.operator.status_writer.is_shared", lambda definition: shared)
     async with replica(cluster, namespace, "one"):
         await apply(cluster, rule(namespace, 1))
         await condition(cluster, RULE, namespace, "web", "Accepted", status="True")
@@ -183,6 +193,29 @@ async def test_another_field_manager(cluster: Cluster, namespace: str) -> None:
         await condition(cluster, RULE, namespace, "web", "Accepted", status="True", reason="Accepted")
         found = conditions_in(await cluster.get(resource_of(RULE), "web", namespace))
         assert found["Reconciled"]["status"] == "True"
+
+
+async def test_the_same_event_again_counts_on(cluster: Cluster, namespace: str) -> None:
+    stored = await apply(cluster, rule(namespace, 1))
+    metadata = ObjectMeta(name="web", namespace=namespace, uid=stored["metadata"]["uid"])
+    key = ObjectKey(RULE, namespace, "web")
+    telling = Events(cluster, "one")
+    task = asyncio.create_task(telling.run())
+    rejected = Condition("Programmed", "False", "Rejected", "no " * 1000, 1)
+    try:
+        for _ in range(3):
+            telling.tell(key, resource_of(RULE), metadata, {}, (rejected,))
+        telling.tell(key, resource_of(RULE), metadata, {}, (replace(rejected, message="yes"),))
+
+        async def told() -> bool:
+            return len(await events(cluster, namespace, "web")) == 2
+
+        await until(told)
+        counts = [(each.get("series") or {}).get("count", 1) for each in await events(cluster, namespace, "web")]
+        assert sorted(counts) == [1, 3]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_objects_of_a_revision_are_written_by_one_of_it(cluster: Cluster, namespace: str) -> None:
@@ -220,3 +253,36 @@ async def test_a_replica_that_comes_or_goes_takes_nothing_back(cluster: Cluster,
         await until(alone)
         await asyncio.sleep(4 * AT_ONCE.recount)
         assert one.statuses.written == written
+
+
+async def test_who_may_not_write_one_kind_writes_the_others(
+    cluster: Cluster, namespace: str, api_server: ApiServer
+) -> None:
+    user = f"status-{namespace}"
+    everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]}
+    status = {"apiGroups": ["*"], "resources": ["destinationrules/status"], "verbs": ["patch"]}
+    named = {"metadata": {"name": user}}
+    role = {"apiVersion": ROLES.api_version, "kind": "ClusterRole", "rules": [everything, leases, status], **named}
+    reference = {"apiGroup": ROLES.group, "kind": "ClusterRole", "name": user}
+    subjects = [{"kind": "User", "name": user, "apiGroup": ROLES.group}]
+    binding = {"apiVersion": ROLES.api_version, "kind": "ClusterRoleBinding", **named}
+    await cluster.create(ROLES, role)
+    await cluster.create(BINDINGS, {**binding, "roleRef": reference, "subjects": subjects})
+    try:
+        async with await Cluster.connect(api_server.user(user)) as limited, replica(limited, namespace, "one") as one:
+            await apply(cluster, routes(namespace, "web"))
+
+            async def refused() -> bool:
+                return one.statuses.failed > 0
+
+            await until(refused)
+            await apply(cluster, rule(namespace, 1))
+            await condition(cluster, RULE, namespace, "web", "Accepted", status="True")
+            failed = one.statuses.failed
+            await apply(cluster, routes(namespace, "web", timeout="1s"))
+            await asyncio.sleep(4 * AT_ONCE.recount)
+            assert one.statuses.failed == failed
+    finally:
+        await cluster.delete(BINDINGS, user)
+        await cluster.delete(ROLES, user)
