@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from crds import meshconfig
 from dragoman.cli.output import fail
 from dragoman.cli.problems import tell
 
@@ -97,13 +98,12 @@ def kube_inject(
 def _settings(injector: Path | None, mesh_file: Path | None, revision: str) -> Any:
     from dataclasses import replace
 
-    from crds import meshconfig
     from crds.problem import Invalid
     from dragoman.sidecar.injection.config_map import settings_of
 
     try:
-        mesh = meshconfig.parse(_data(mesh_file, meshconfig.CONFIG_KEY) if mesh_file is not None else "")
-        data = {} if injector is None else {key: _data(injector, key) for key in ("config", "values")}
+        mesh = meshconfig.parse(_data(mesh_file).get(meshconfig.CONFIG_KEY, "") if mesh_file is not None else "")
+        data = _data(injector) if injector is not None else {}
         # Nobody could guess it, and it stays in the document: a second run finds it there.
         made = settings_of(data, drain_secret=secrets.token_bytes(32), mesh=mesh)
     except (Invalid, ValueError, OSError, yaml.YAMLError) as error:
@@ -111,15 +111,13 @@ def _settings(injector: Path | None, mesh_file: Path | None, revision: str) -> A
     return replace(made, revision=revision) if revision else made
 
 
-def _data(file: Path, key: str) -> str:
-    """What a ConfigMap in a file has under a key; a file that is no ConfigMap is the value itself."""
+def _data(file: Path) -> dict[str, str]:
+    """The data of a ConfigMap in a file. A file that is none is MeshConfig itself."""
     text = file.read_text()
     document = yaml.load(text, Loader=yaml.CSafeLoader)
     if isinstance(document, dict) and document.get("kind") == "ConfigMap":
-        return str((document.get("data") or {}).get(key, ""))
-    if isinstance(document, dict) and key in document:
-        return str(document[key])
-    return text if key == "mesh" else ""
+        return {str(key): str(value) for key, value in (document.get("data") or {}).items()}
+    return {meshconfig.CONFIG_KEY: text}
 
 
 def _documents(name: str) -> list[Any]:

@@ -122,6 +122,20 @@ def test_settings_of_the_mesh(tmp_path: Path) -> None:
     assert made[0]["metadata"]["annotations"]["istio.io/rev"] == "canary"
 
 
+def test_settings_may_be_as_short_as_they_are(tmp_path: Path) -> None:
+    injector, mesh = tmp_path / "injector.yaml", tmp_path / "mesh.yaml"
+    injector.write_text("{kind: ConfigMap, data: {}}")
+    mesh.write_text("{kind: ConfigMap, data: {mesh: 'trustDomain: a.b'}}")
+    made, _ = injected(
+        of("Pod", api_version="v1"), arguments=("--injector-config", str(injector), "--mesh-config", str(mesh))
+    )
+    assert json.loads(sidecar(made[0], ())["args"][1])["node"]["metadata"]["MESH_ID"] == "a.b"
+    mesh.write_text("accessLogFile: [1]")
+    done = run("-f", "-", "--mesh-config", str(mesh))
+    assert done.exit_code == 1
+    assert "accessLogFile" in done.stderr
+
+
 def test_no_two_runs_have_the_same_path_to_drain() -> None:
     paths = {
         sidecar(injected(of("Pod", api_version="v1"))[0][0], ())["lifecycle"]["preStop"]["httpGet"]["path"]
