@@ -11,9 +11,9 @@ from e2e.harness.processes import ROOT
 DRAGOMAN = ROOT / ".venv/bin/dragoman"
 
 
-async def install(kubernetes: Kubernetes, *, replicas: int = 2) -> None:
-    """Install the control plane with so many replicas, whatever their load."""
-    values = ("pilot.autoscaleEnabled=false", f"pilot.replicaCount={replicas}")
+async def install(kubernetes: Kubernetes, *further: str) -> None:
+    """Install the control plane with two replicas, whatever their load, and with further values."""
+    values = ("pilot.autoscaleEnabled=false", "pilot.replicaCount=2", *further)
     settings = [word for value in values for word in ("--set", value)]
     await kubernetes.program(DRAGOMAN, "install", "--timeout=180s", *settings)
 

@@ -3,6 +3,7 @@
 The tests of this file are the steps of one story, in their order.
 """
 
+import functools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -29,8 +30,11 @@ async def kubernetes() -> AsyncIterator[Kubernetes]:
 
 
 async def test_one_command_installs_it(kubernetes: Kubernetes) -> None:
-    await install(kubernetes)
+    gateway = "gateways.istio-ingressgateway"
+    one = (f"{gateway}.autoscaling.enabled=false", f"{gateway}.replicaCount=1", f"{gateway}.service.type=ClusterIP")
+    await install(kubernetes, *one)
     await kubernetes.rolled_out("istiod", "istio-system", seconds=1)
+    await kubernetes.rolled_out("istio-ingressgateway", "istio-system", seconds=1)
     assert len(kubernetes.running_pods("istio-system", app="istiod")) == 2
 
 
@@ -69,6 +73,72 @@ spec: {mtls: {mode: STRICT}}
     # Envoy still serves connections that were open, and a stranger has none.
     assert await eventually(lambda: failing(kubernetes.client(stranger).http(url)), lambda error: error is not None)
     assert (await kubernetes.client(client).http(url)).status == 200
+
+
+async def test_a_gateway_lets_in_who_is_outside(kubernetes: Kubernetes) -> None:
+    await kubernetes.apply(
+        """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec:
+  hosts: [shop.example]
+  gateways: [front]
+  http: [{route: [{destination: {host: server}}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: istio}
+spec: {controller: istio.io/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: side}
+spec:
+  ingressClassName: istio
+  rules:
+  - host: side.example
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: server, port: {number: 8080}}}}]}
+""",
+        "shop",
+    )
+    (stranger,) = kubernetes.running_pods("outside", app="stranger")
+    client = kubernetes.client(stranger)
+    for host in ("shop.example", "side.example"):
+        ask = functools.partial(client.http, "http://istio-ingressgateway.istio-system/", headers={"host": host})
+        answer = await eventually(ask, lambda answer: answer.status == 200)
+        assert answer.echo.workload == "server"
+        gateway = "URI=spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway"
+        assert gateway in answer.echo.headers["x-forwarded-client-cert"]
+
+
+async def test_a_job_in_the_mesh_ends(kubernetes: Kubernetes) -> None:
+    program = "import urllib.request as u; print(u.urlopen('http://server:8080/').status)"
+    await kubernetes.apply(
+        f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: caller}}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{{name: caller, image: shell, command: [python, -c, "{program}"]}}]
+""",
+        "shop",
+    )
+    await kubernetes.until(resources.JOBS, "caller", "shop", lambda job: job.get("status", {}).get("succeeded", 0) == 1)
+    (pod,) = (pod for pod in kubernetes.pods.objects if pod["metadata"].get("labels", {}).get("job-name") == "caller")
+    assert kubernetes.worker(pod).log("caller").read_text() == "200\n"
+    assert "istio-proxy" in [each["name"] for each in pod["spec"]["initContainers"]]
 
 
 async def test_a_canary_takes_its_share(kubernetes: Kubernetes) -> None:

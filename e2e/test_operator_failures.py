@@ -30,9 +30,7 @@ async def kubernetes() -> AsyncIterator[Kubernetes]:
     """A cluster with two replicas of the control plane and a shop; every test leaves it so."""
     async with Kubernetes.running() as running:
         await install(running)
-        await running.apply(
-            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio-injection: enabled}}}"
-        )
+        await running.apply(injected_namespace("shop"))
         await running.apply(deployment("server") + deployment("server", "v2") + deployment("client"), "shop")
         for name in ("server-v1", "server-v2", "client-v1"):
             await running.rolled_out(name, "shop")
@@ -208,9 +206,7 @@ async def test_another_manager_writes_status(kubernetes: Kubernetes) -> None:
 
 
 async def test_a_namespace_is_deleted_under_load(kubernetes: Kubernetes) -> None:
-    await kubernetes.apply(
-        "{apiVersion: v1, kind: Namespace, metadata: {name: fair, labels: {istio-injection: enabled}}}"
-    )
+    await kubernetes.apply(injected_namespace("fair"))
     await kubernetes.apply(deployment("stall", replicas=2), "fair")
     await kubernetes.rolled_out("stall-v1", "fair")
     (client,) = kubernetes.running_pods("shop", app="client")
@@ -228,9 +224,7 @@ async def test_a_namespace_is_deleted_under_load(kubernetes: Kubernetes) -> None
 
 
 async def test_a_thousand_pods_at_once(kubernetes: Kubernetes) -> None:
-    await kubernetes.apply(
-        "{apiVersion: v1, kind: Namespace, metadata: {name: crowd, labels: {istio-injection: enabled}}}"
-    )
+    await kubernetes.apply(injected_namespace("crowd"))
     await kubernetes.until(resources.SERVICE_ACCOUNTS, "default", "crowd", lambda account: True)
     limit = asyncio.Semaphore(50)
 
@@ -246,9 +240,7 @@ async def test_a_thousand_pods_at_once(kubernetes: Kubernetes) -> None:
     async with loaded(kubernetes, per_second=10):
         made = await asyncio.gather(*map(make, range(1000)))
         assert all("istio-proxy" in [each["name"] for each in pod["spec"].get("initContainers", ())] for pod in made)
-        await kubernetes.kubectl(
-            "delete", "pods", "--all", "-n", "crowd", "--force", "--grace-period=0", "--wait=false"
-        )
+        await kubernetes.cluster.request("DELETE", resources.PODS.path("crowd"), body={"gracePeriodSeconds": 0})
         await kubernetes.cluster.delete(resources.NAMESPACES, "crowd")
         await kubernetes.gone(resources.NAMESPACES, "crowd", seconds=120)
         await steered(kubernetes, 100)
