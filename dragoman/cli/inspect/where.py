@@ -19,6 +19,7 @@ from dragoman.cli.cluster_options import (
     Revision,
 )
 from dragoman.cli.shared_options import shares
+from dragoman.kube.connection import in_a_pod
 
 DEBUG_ADDRESS: Final = HostPort("127.0.0.1", 15014)
 """Where `dragoman serve` has its debug pages unless told otherwise."""
@@ -72,7 +73,7 @@ class Where:
         return (
             self.cluster_is_meant
             or "KUBECONFIG" in os.environ
-            or "KUBERNETES_SERVICE_HOST" in os.environ
+            or in_a_pod()
             or Path("~/.kube/config").expanduser().exists()
         )
 
