@@ -45,3 +45,8 @@ def not_judged(error: Exception) -> Problem:
     """An object that our own code fails on: a defect of ours, which must not be everybody's."""
     message = f"cannot be read for a defect of the control plane: {type(error).__name__}"
     return Problem("DRG0009", Severity.ERROR, "", message, "report it, with the object; see the log for the place")
+
+
+def only_in_a_cluster(field: str) -> Problem:
+    """A setting that a folder of files has no use for: all that is in it counts."""
+    return Problem("DRG0010", Severity.INFO, field, f"{field} has its effect in a cluster: a folder is taken whole")

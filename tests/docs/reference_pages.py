@@ -51,6 +51,7 @@ _FILES = {
     "DRG0007": ("warning", "changes of files are not followed on this system"),
     "DRG0008": ("error", "a kind that the API server does not let the control plane read"),
     "DRG0009": ("error", "an object that the control plane fails on: a defect of ours, which is kept to that object"),
+    "DRG0010": ("info", "a setting that has its effect in a cluster, and not in a folder of files"),
 }
 
 

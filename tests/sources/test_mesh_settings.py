@@ -44,3 +44,8 @@ def test_broken_settings_are_an_error_and_leave_the_last_good(
 def test_other_config_maps_are_no_settings(tmp_path: Path) -> None:
     head = HEAD.replace("istio-system", "shop")
     assert FileSource(written(tmp_path, "nonsense: [", head=head)).load().reports == ()
+
+
+def test_what_only_a_cluster_has_a_use_for_is_said(tmp_path: Path) -> None:
+    (report,) = FileSource(written(tmp_path, "discoverySelectors: [{matchLabels: {a: b}}]")).load().reports
+    assert (report.problem.code, report.problem.path) == ("DRG0010", "data.mesh.discoverySelectors")

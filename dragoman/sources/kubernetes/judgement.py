@@ -55,7 +55,7 @@ def _judged(kind: Kind, data: msgspec.Raw, key: ObjectKey) -> Verdict:
     if not isinstance(obj, IstioObject | ConfigMap):
         # The API server has validated its own kinds.
         return Verdict(obj, ())
-    found = (*validate(obj), *unsupported(obj), *problems_of_settings(obj))
+    found = (*validate(obj), *unsupported(obj), *problems_of_settings(obj, in_cluster=True))
     broken = any(each.severity is Severity.ERROR for each in found)
     return Verdict(None if broken else obj, found)
 

@@ -27,6 +27,9 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _DENIED_PAUSE: Final = 20.0
 """Seconds: rights are given by people."""
+_DENIALS: Final = 6
+"""Refusals in a row, over some three seconds, that are believed: an API server refuses everything right after its start,
+as it has not read the roles yet."""
 _LONG: Final = 10.0
 """Seconds after which an answer that was going on counts as a success, however it ended."""
 _END_OF_INITIAL: Final = "k8s.io/initial-events-end"
@@ -128,7 +131,12 @@ class Reflector:
     @property
     def settled(self) -> bool:
         """Whether there is nothing to wait for: all is listed, or the server said that it will not be."""
-        return self.listed or (self.error is not None and (self.error.forbidden or self.error.not_found))
+        return self.listed or self.denied or (self.error is not None and self.error.not_found)
+
+    @property
+    def denied(self) -> bool:
+        """Whether the server says, and not just as it starts, that there is no right to read this."""
+        return self.error is not None and self.error.forbidden and self._failures >= _DENIALS
 
     def request(self) -> Request:
         """What to ask the server for now."""
@@ -201,9 +209,8 @@ class Reflector:
         if error is None and (self._followed or not self._streamed):
             return _FIRST_PAUSE * self._chance() if self._streamed else 0.0
         self._failures += 1
-        if error is not None and error.forbidden:
-            return _DENIED_PAUSE * (0.5 + self._chance())
-        pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
+        longest = _DENIED_PAUSE if error is not None and error.forbidden else _LONGEST_PAUSE
+        pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), longest) * (0.5 + self._chance())
         asked = error.retry_after if error is not None else None
         return max(pause, min(asked or 0.0, _LONGEST_PAUSE))
 
