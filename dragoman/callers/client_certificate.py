@@ -31,7 +31,7 @@ class ClientCertificate:
         try:
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        except (x509.ExtensionNotFound, ValueError):
+        except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
             uris = []
         # X.509-SVID, section 2: exactly one URI.
         if len(uris) != 1:
