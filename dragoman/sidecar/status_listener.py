@@ -21,9 +21,11 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheck,
     HealthCheckGrpcHealthCheck,
     HealthCheckTcpHealthCheck,
+    Http1ProtocolOptions,
     Http2ProtocolOptions,
     TransportSocket,
 )
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonHttpOptions
 from envoy_data_plane.envoy.config.core.v3 import SocketAddress as EnvoySocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
@@ -313,13 +315,14 @@ def _cluster(status: Status, name: str, port: int, *, tls: bool = False, http2: 
         # As the kubelet does: it does not verify whom it asks (Kubernetes: "Configure Probes", HTTP probes).
         context = UpstreamTlsContext(common_tls_context=CommonTlsContext())
         cluster.transport_socket = TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+    protocol = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
     if http2:
-        options = HttpProtocolOptions(
-            explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
-        )
-        cluster.typed_extension_protocol_options = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options)
-        }
+        protocol = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+    # As the kubelet does: a connection for each probe. One that is kept may end just when the next probe is sent, with
+    # an application that closes idle ones after as long as a probe's period.
+    once = CommonHttpOptions(max_requests_per_connection=1)
+    options = HttpProtocolOptions(common_http_protocol_options=once, explicit_http_config=protocol)
+    cluster.typed_extension_protocol_options = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options)}
     return cluster
 
 

@@ -1,7 +1,7 @@
 """The bootstrap of an injected pod, run by a real Envoy as the kubelet would: with its variables, files and probes."""
 
 import asyncio
-import itertools
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,8 +23,6 @@ from ca.authority import pem
 from dragoman.sidecar import EnvoyProcess, SocketAddress
 
 pytestmark = pytest.mark.envoy
-
-_PORTS = itertools.count(1)
 
 
 @dataclass
@@ -91,6 +89,7 @@ async def application(loopback) -> AsyncIterator[Callable[..., Awaitable[tuple[s
                         "path": request.path_qs,
                         "host": request.host,
                         "from": request.transport.get_extra_info("peername")[0],
+                        "port": request.transport.get_extra_info("peername")[1],
                         "headers": {key.lower(): value for key, value in request.headers.items()},
                     }
                 )
@@ -145,6 +144,8 @@ async def test_http_probes_reach_the_application_as_the_kubelets_would(start, ap
     assert seen["path"] == "/ready?deep=1"
     assert seen["host"] == f"{running.address}:8080"
     assert seen["from"] == "127.0.0.6"  # by which the capture knows that it is not to be captured again
+    again = await running.get(running.probe("readinessProbe"))
+    assert json.loads(again[1])["port"] != seen["port"]  # a connection for each probe, as the kubelet's
     assert seen["headers"]["user-agent"] == "kube-probe/1.36"
     assert not [name for name in seen["headers"] if name.startswith("x-envoy")]
     status, text = await running.get(running.probe("livenessProbe"), headers={"Host": "web:81"})
