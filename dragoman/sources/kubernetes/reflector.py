@@ -28,8 +28,8 @@ _LONGEST_PAUSE: Final = 30.0
 _DENIED_PAUSE: Final = 20.0
 """Seconds: rights are given by people."""
 _DENIALS: Final = 6
-"""Refusals in a row, over some three seconds, that are believed: an API server refuses everything right after its start,
-as it has not read the roles yet."""
+"""Refusals in a row, over some three seconds, that are believed: an API server refuses everything right after its
+start, as it has not read the roles yet."""
 _LONG: Final = 10.0
 """Seconds after which an answer that was going on counts as a success, however it ended."""
 _END_OF_INITIAL: Final = "k8s.io/initial-events-end"

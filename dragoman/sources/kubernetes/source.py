@@ -288,7 +288,7 @@ class KubernetesSource:
         if error is None:
             if self._denied.pop(scope, None) is not None:
                 log.info("can be read again", resource=str(scope))
-        elif error.forbidden and scope not in self._denied:
+        elif followed.reflector.denied and scope not in self._denied:
             problem = self._denied[scope] = problems.denied(str(scope), str(error))
             self._untold.append(Report("", 0, None, problem, kept_last_good=followed.reflector.listed))
         elif error.not_found:
