@@ -1,6 +1,7 @@
 """The webhooks over HTTPS, as an API server calls them."""
 
 import asyncio
+import contextlib
 import io
 import socket
 import ssl
@@ -246,6 +247,15 @@ async def test_strangers_beyond_the_limit_are_sent_away(monkeypatch: pytest.Monk
     assert await reader.read() == b""
     for _, each in (*held, (reader, writer)):
         each.close()
+
+
+async def test_a_failed_handshake_costs_nobody_else_anything(webhooks: Webhooks) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", webhooks.port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+    assert (await webhooks.post("/validate", review(virtual_service())))[0] == 200
 
 
 async def test_stopping_answers_what_was_asked_and_frees_the_port() -> None:
