@@ -48,6 +48,11 @@ async def install_once(cluster: Cluster) -> None:
         _installed.add(cluster.server)
 
 
+def forget(cluster: Cluster) -> None:
+    """Some definition of that API server is no longer ours: whoever needs ours installs them again."""
+    _installed.discard(cluster.server)
+
+
 @pytest.fixture
 async def custom_resources(cluster: Cluster) -> None:
     """Istio's kinds are served by the API server of this process; they stay there for the tests that follow."""

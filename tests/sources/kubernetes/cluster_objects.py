@@ -9,10 +9,11 @@ from typing import Any
 
 from crds.meta import ObjectKey
 from crds.registry import KINDS
-from dragoman.kube import ApiResource, Cluster
+from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 from dragoman.sources.change import Batch, Report
 from dragoman.sources.kubernetes import KubernetesSource
+from tests.support.custom_resources import forget
 
 
 def resource(kind: str, version: str = "") -> ApiResource:
@@ -60,6 +61,7 @@ def definition(kind: str) -> dict[str, Any]:
 
 async def define(cluster: Cluster, *kinds: str) -> None:
     """Let an API server serve kinds of Istio's, whatever their documents hold."""
+    forget(cluster)
     for kind in kinds:
         await cluster.apply(CUSTOM_RESOURCE_DEFINITIONS, definition(kind))
     async with asyncio.timeout(30):
@@ -69,6 +71,18 @@ async def define(cluster: Cluster, *kinds: str) -> None:
                     await cluster.list(resource(kind))
                     break
                 await asyncio.sleep(0.05)
+
+
+async def undefine(cluster: Cluster, kind: str) -> None:
+    """No longer serve a kind, if it is served at all."""
+    forget(cluster)
+    of = KINDS[kind].resource
+    with contextlib.suppress(ApiError):
+        await cluster.delete(CUSTOM_RESOURCE_DEFINITIONS, f"{of.plural}.{of.group}")
+    async with asyncio.timeout(30):
+        with contextlib.suppress(ApiError):
+            while True:
+                await cluster.list(resource(kind))
 
 
 class Seen:

@@ -12,7 +12,7 @@ from dragoman.kube import Cluster
 from dragoman.kube.resources import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, PODS, SECRETS, SERVICES
 from dragoman.sources.change import Report
 from dragoman.sources.kubernetes import reflector, scopes, source
-from tests.sources.kubernetes.cluster_objects import Seen, define, document, followed, resource, service
+from tests.sources.kubernetes.cluster_objects import Seen, define, document, followed, resource, service, undefine
 from tests.support.api_server import ApiServer
 from tests.support.cut_connections import relay
 
@@ -76,6 +76,7 @@ def keys(batch: Any) -> list[Any]:
 async def test_a_kind_that_comes_and_goes_while_running(cluster: Cluster, namespace: str) -> None:
     kinds = resource("WorkloadGroup")
     spec = {"template": {"serviceAccount": "default"}}
+    await undefine(cluster, "WorkloadGroup")
     async with followed(cluster) as seen:
         assert not any(scope.resource.kind == "WorkloadGroup" for scope in seen.source.followed)
         await define(cluster, "WorkloadGroup")
@@ -88,7 +89,7 @@ async def test_a_kind_that_comes_and_goes_while_running(cluster: Cluster, namesp
         await define(cluster, "WorkloadGroup")
         await cluster.create(kinds, document("WorkloadGroup", "h", namespace, spec=spec))
         await seen.until(lambda: "h" in seen.names("WorkloadGroup", namespace))
-    await cluster.delete(CUSTOM_RESOURCE_DEFINITIONS, f"{kinds.plural}.{kinds.group}")
+    await undefine(cluster, "WorkloadGroup")
 
 
 async def test_an_object_at_another_served_version_is_the_same_object(cluster: Cluster, namespace: str) -> None:
