@@ -81,7 +81,8 @@ class Installer:
         """
         before = await inventory.stored(self._cluster, bundle.namespace, bundle.revision)
         await self._refuse_to_take_over(bundle)
-        made_namespace = before.made_namespace if before else not await self._exists(bundle.namespace)
+        exists = await self._exists(bundle.namespace)
+        made_namespace = before.made_namespace if before else not exists
         now = Inventory(bundle.namespace, bundle.revision, frozenset(map(identity, bundle.documents)), made_namespace)
         known = now.with_objects(now.objects | before.objects) if before else now
         deadline = asyncio.get_running_loop().time() + (self._wait_seconds or 60)
@@ -106,11 +107,13 @@ class Installer:
 
     async def _exists(self, namespace: str) -> bool:
         try:
-            await self._cluster.get(NAMESPACES, namespace)
+            there = await self._cluster.get(NAMESPACES, namespace)
         except ApiError as error:
             if error.not_found:
                 return False
             raise
+        if "deletionTimestamp" in there["metadata"]:
+            raise InstallError(f"namespace {namespace} is being deleted: try again when it is gone")
         return True
 
     async def _refuse_to_take_over(self, bundle: Bundle) -> None:

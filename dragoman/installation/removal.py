@@ -77,7 +77,7 @@ async def uninstall(
     for inventory in gone:
         await delete(cluster, Identity("ConfigMap", inventory.namespace, inventory.name))
         if inventory.made_namespace and inventory.namespace not in {each.namespace for each in staying}:
-            await _namespace(cluster, inventory.namespace, tell)
+            await _namespace(cluster, inventory.namespace, tell, wait_seconds)
 
 
 async def _deleted(cluster: Cluster, objects: Iterable[Identity], tell: Tell) -> None:
@@ -134,7 +134,7 @@ async def _roots(cluster: Cluster, tell: Tell) -> None:
                 raise
 
 
-async def _namespace(cluster: Cluster, name: str, tell: Tell) -> None:
+async def _namespace(cluster: Cluster, name: str, tell: Tell, wait_seconds: float) -> None:
     for resource in (PODS, SERVICES, SERVICE_ACCOUNTS, SECRETS, CONFIG_MAPS):
         others = [
             each["metadata"]["name"]
@@ -145,4 +145,20 @@ async def _namespace(cluster: Cluster, name: str, tell: Tell) -> None:
             tell(f"  the namespace {name} stays: {resource.kind} {others[0]} and perhaps more are not ours")
             return
     await cluster.delete(NAMESPACES, name)
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    while await _is_there(cluster, NAMESPACES, name):
+        if asyncio.get_running_loop().time() > deadline:
+            tell(f"  Namespace {name} is still being deleted")
+            return
+        await asyncio.sleep(_POLL_SECONDS)
     tell(f"  deleted Namespace {name}")
+
+
+async def _is_there(cluster: Cluster, resource: ApiResource, name: str) -> bool:
+    try:
+        await cluster.get(resource, name)
+    except ApiError as error:
+        if error.not_found:
+            return False
+        raise
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,12 @@ def test_policies_are_for_the_revision_and_its_tags(revision: str, tags: list[st
 def containers(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from template["spec"].get("initContainers", ())
     yield from template["spec"]["containers"]
+
+
+def test_charts_have_the_version_of_the_package() -> None:
+    for path in charts_folder().glob("*/Chart.yaml"):
+        metadata = yaml.safe_load(path.read_text())
+        assert (metadata["version"], metadata["appVersion"]) == (version("dragoman"), version("dragoman"))
 
 
 def test_the_arguments_are_those_of_serve() -> None:

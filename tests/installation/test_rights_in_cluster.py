@@ -20,7 +20,7 @@ from dragoman.installation.inventory import all_stored
 from dragoman.installation.objects import RESOURCES
 from dragoman.installation.removal import uninstall
 from dragoman.kube import ApiError, ApiResource, Cluster
-from dragoman.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, INGRESSES, LEASES, NAMESPACES, PODS, SECRETS
+from dragoman.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, INGRESSES, LEASES, PODS, SECRETS
 from tests.support.api_server import LocalApiServer, require_api_server
 
 pytestmark = pytest.mark.real_api
@@ -198,18 +198,6 @@ async def until_asked(log: Path, verb: str, resource: str, namespace: str) -> No
             await asyncio.sleep(0.1)
 
 
-async def until_gone(cluster: Cluster, resource: ApiResource, name: str) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await cluster.get(resource, name)
-            except ApiError as error:
-                if error.not_found:
-                    return
-                raise
-            await asyncio.sleep(0.1)
-
-
 async def everything(cluster: Cluster) -> set[tuple[str, str, str]]:
     """What there is, but the definitions and what the cluster's own controllers make."""
     return {
@@ -248,7 +236,6 @@ async def test_the_rights_are_enough_and_everything_goes_again(
         await uninstall(cluster, [inventory], [], told.append, wait_seconds=30)
         assert f"  deleted Secret {NAMESPACE}/istio-ca-secret" in told
         assert f"  deleted Namespace {NAMESPACE}" in told
-        await until_gone(cluster, NAMESPACES, NAMESPACE)
         # What was written for it stays, as do the definitions.
         for resource, document in OBJECTS:
             await cluster.delete(resource, document["metadata"]["name"], "default")
