@@ -24,7 +24,7 @@ from tests.support.scripted_proxy import ScriptedProxy
 from xds import Node, Peer
 
 QUICK = Timing(duration=3.0, retry=0.3)
-AT_ONCE = Pace(settle=0.05, counts=0.2, recount=0.2, replicas=3.0, writes_per_second=100.0)
+AT_ONCE = Pace(settle=0.05, counts=0.2, recount=0.2, replicas=3.0, writes_per_second=100.0, others_per_second=100.0)
 LIVELY = ReplicaPace(renew=0.5, lives=3.0, settle=0.05, spacing=0.1, recount=0.2)
 LOCAL = Peer("ipv4:127.0.0.1:1", True, {})
 
