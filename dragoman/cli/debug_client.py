@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from dragoman.cli.addresses import HostPort
 
-_TIMEOUT_SECONDS: Final = 10.0
+_TIMEOUT_SECONDS: Final = 30.0  # what a proxy of ten thousand services gets takes a while to write
 
 
 class NoAnswerError(Exception):

@@ -2,11 +2,16 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
+
+from typer.testing import CliRunner
 
 from dragoman.cli.inspect.config_dump import bootstrap, canonical, resources
 from dragoman.cli.inspect.config_tables import TABLES
 from dragoman.cli.inspect.redaction import redacted
+from dragoman.cli.main import app
+from tests.cli.cli_runs import run
 
 ADMIN = "type.googleapis.com/envoy.admin.v3."
 ENVOYS: dict[str, Any] = {
@@ -108,3 +113,32 @@ def test_no_secret_is_left_whatever_wrote_it() -> None:
     assert left["tls_certificate"]["certificate_chain"] == found["tls_certificate"]["certificate_chain"]
     assert left["sessionTicketKeys"]["keys"][1] == {"filename": "/keys"}
     assert base64.b64decode(left["tls_certificate"]["private_key"]["inline_bytes"]) == b"[redacted]"
+
+
+def test_a_file_from_anywhere_is_redacted_before_it_is_shown(tmp_path: Path) -> None:
+    secret = "-----BEGIN PRIVATE KEY-----\nabcdef\n-----END PRIVATE KEY-----\n"  # noqa: S105
+    certificate = {"privateKey": {"inlineString": secret}, "certificateChain": {"inlineString": "public"}}
+    section = {
+        "@type": f"{ADMIN}SecretsConfigDump",
+        "dynamicActiveSecrets": [{"name": "default", "secret": {"name": "default", "tlsCertificate": certificate}}],
+    }
+    dump = tmp_path / "dump.json"
+    dump.write_text(json.dumps({"configs": [*ENVOYS["configs"], section]}))
+    for arguments in (["secrets"], ["secrets", "-o", "json"], ["all", "-o", "yaml"], ["all"]):
+        shown = run("proxy-config", *arguments, "-f", dump)
+        assert shown.exit_code == 0
+        assert "default" in shown.stdout
+        assert "abcdef" not in shown.output
+    assert json.loads(run("pc", "bootstrap", "-f", dump).stdout) == {"bootstrap": {"node": {"id": "n"}}}
+
+
+def test_a_dump_on_standard_input() -> None:
+    arguments = ["proxy-config", "clusters", "-f", "-", "-o", "json", "--direction", "outbound"]
+    result = CliRunner().invoke(app, arguments, input=json.dumps(ENVOYS))
+    assert [cluster["name"] for cluster in json.loads(result.stdout)] == ["outbound|80||web.shop.svc.cluster.local"]
+    refused = CliRunner().invoke(app, ["proxy-config", "clusters", "-f", "-"], input="[]")
+    assert refused.exit_code == 1
+    assert "is no config dump" in refused.stderr
+    both = CliRunner().invoke(app, ["proxy-config", "clusters", "web", "-f", "-"], input=json.dumps(ENVOYS))
+    assert both.exit_code == 2
+    assert "say no other" in both.output
