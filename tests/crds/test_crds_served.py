@@ -107,6 +107,26 @@ async def test_faults_of_shape_are_refused_by_both(kind: str, cluster: Cluster) 
             assert answer, (path, fault, found)
 
 
+async def test_large_objects_stay_within_what_rules_may_cost_at_run_time(cluster: Cluster) -> None:
+    """Kubernetes: RuntimeCELCostBudget."""
+    route = {
+        "match": [{"uri": {"prefix": "/"}, "headers": {"x": {"exact": "a"}}}],
+        "route": [{"destination": {"host": "a"}, "weight": 50}, {"destination": {"host": "b"}, "weight": 50}],
+        "retries": {"attempts": 3, "perTryTimeout": "1s"},
+        "corsPolicy": {"allowOrigins": [{"exact": "*"}], "maxAge": "5s"},
+        "timeout": "5s",
+    }
+    routes = document("VirtualService", "{hosts: [a]}") | {"spec": {"hosts": ["a"], "http": [route] * 2000}}
+    assert await refusal(cluster, routes) == ""
+    rule = {"from": [{"source": {"ipBlocks": ["10.0.0.0/8"]}}] * 4, "to": [{"operation": {"methods": ["GET"]}}]}
+    policy = document("AuthorizationPolicy", "{action: CUSTOM, provider: {name: a}}")
+    policy["spec"]["rules"] = [rule] * 512
+    assert await refusal(cluster, policy) == ""
+    policy["spec"]["rules"] = [rule] * 513
+    assert "must have at most 512 items" in await refusal(cluster, policy)
+    assert [(problem.code, problem.path) for problem in errors(policy)] == [("DRG0106", "spec.rules")]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_version_is_served_and_keeps_every_field(kind: str, cluster: Cluster, namespace: str) -> None:
     """What is written at one version is read at the others, and what a controller says is not lost."""
