@@ -77,11 +77,6 @@ class RootCertificates:
             self._identities.on_roots_changed.remove(self._all)
 
     @property
-    def settled(self) -> bool:
-        """Whether everything is as it should be, as far as is known."""
-        return self._listed and self._queue.idle
-
-    @property
     def _listed(self) -> bool:
         return all(watched.listed for watched in (self._written, self._namespaces, *self._held.values()))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from crds.virtualservice import VirtualService
 from dragoman.kube import Cluster
 from dragoman.kube.resources import (
     CONFIG_MAPS,
@@ -129,6 +130,21 @@ async def test_kubectl_shows_everything_that_is_wrong_and_what_has_no_effect(mes
     assert code == 1
     assert "DRG0306" in said
     assert (await mesh.kubectl("delete", "virtualservice", "good", "warned"))[0] == 0
+
+
+async def test_every_version_is_judged_and_names_may_be_left_to_the_api_server(mesh: Mesh) -> None:
+    for version in VirtualService.resource.versions:
+        bad = mesh.installed.virtual_service("bad", regex="(") | {"apiVersion": f"networking.istio.io/{version}"}
+        code, _, said = await mesh.kubectl("create", "-f", "-", given=bad)
+        assert (code, "DRG0306" in said) == (1, True), version
+    unnamed = mesh.installed.virtual_service("unnamed")
+    del unnamed["metadata"]["name"]
+    unnamed["metadata"]["generateName"] = "web-"
+    code, out, said = await mesh.kubectl("create", "-f", "-", given=unnamed)
+    assert (code, said) == (0, "")
+    name = out.split()[0]
+    assert (await mesh.kubectl("label", name, "team=shop"))[0] == 0
+    assert (await mesh.kubectl("delete", name))[0] == 0
 
 
 async def test_pods_of_a_deployment_get_a_sidecar(mesh: Mesh) -> None:
