@@ -221,7 +221,7 @@ async def test_the_same_event_again_counts_on(cluster: Cluster, namespace: str) 
 async def test_objects_of_a_revision_are_written_by_one_of_it(cluster: Cluster, namespace: str) -> None:
     async with replica(cluster, namespace, "one") as one:
         await apply(cluster, rule(namespace, 1))
-        await condition(cluster, RULE, namespace, "web", "Accepted", status="True")
+        await condition(cluster, RULE, namespace, "web", "Programmed", status="True")
         by_everybody, by_ours = one.statuses.written, one.labelled.written
         ours = rule(namespace, 1, "ours", host="other")
         ours["metadata"]["labels"] = {"istio.io/rev": "canary"}
