@@ -25,7 +25,7 @@ pytestmark = [
 async def kubernetes() -> AsyncIterator[Kubernetes]:
     """A cluster with one control plane, a namespace `shop` that is injected, and mutual TLS everywhere."""
     async with Kubernetes.running() as running:
-        await install(running, replicas=1)
+        await install(running, "pilot.replicaCount=1")
         await running.apply("""
 {apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio-injection: enabled}}}
 ---
@@ -36,9 +36,10 @@ kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
 """)
-        await running.apply(deployment("client"), "shop")
+        await running.apply(deployment("client") + deployment("server"), "shop")
         await running.apply(deployment("stranger"), "outside")
         await running.rolled_out("client-v1", "shop")
+        await running.rolled_out("server-v1", "shop")
         await running.rolled_out("stranger-v1", "outside")
         yield running
 
@@ -68,7 +69,7 @@ spec:
     ports: [{name: http, containerPort: 8080}]
     startupProbe: {httpGet: {path: "/?status=204", port: http}, periodSeconds: 1, failureThreshold: 60}
     readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 5}
+    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 2}
 """,
         "shop",
     )
@@ -77,11 +78,12 @@ spec:
     outside = kubernetes.client(stranger)
     address = pod["status"]["podIP"]
     assert await eventually(lambda: failing(outside.http(f"http://{address}:8080/")), lambda error: error is not None)
-    # Beyond what the probes asked before the policy was known to this proxy.
-    await asyncio.sleep(6)
-    pod = await kubernetes.cluster.get(resources.PODS, "probed", "shop")
-    assert ready(pod)
-    assert set(restarts(pod)) == {0}
+    # For longer than what the probes asked before the policy was known to this proxy would do.
+    pod = await eventually(
+        lambda: kubernetes.cluster.get(resources.PODS, "probed", "shop"),
+        lambda pod: ready(pod) and set(restarts(pod)) == {0},
+        steady=150,
+    )
 
     annotations = pod["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == "15020"
@@ -126,8 +128,6 @@ async def test_jobs_come_to_their_end(kubernetes: Kubernetes, native: bool) -> N
     farewell = "import urllib.request as r; r.urlopen(r.Request('http://127.0.0.1:15020/quitquitquit', method='POST'))"
     last = "true" if native else f'python3 -c "{farewell}"'
     arguments = json.dumps(["-ec", f'until python3 -c "{call}"; do sleep 0.2; done; {last}'])
-    await kubernetes.apply(deployment("server"), "shop")
-    await kubernetes.rolled_out("server-v1", "shop")
     await kubernetes.apply(
         f"""
 apiVersion: batch/v1
