@@ -46,6 +46,7 @@ RESOURCES: Final[Mapping[str, ApiResource]] = {
         ApiResource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
         ApiResource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor"),
         ApiResource("monitoring.coreos.com", "v1", "podmonitors", "PodMonitor"),
+        ApiResource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule"),
         MUTATING_WEBHOOK_CONFIGURATIONS,
         VALIDATING_WEBHOOK_CONFIGURATIONS,
     )

@@ -49,6 +49,7 @@ VALUE_SETS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "monitoring": {
                 "serviceMonitor": {"enabled": True},
                 "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+                "rules": {"enabled": True, "labels": {"release": "prometheus"}},
             },
             "sidecarInjectorWebhook": {
                 "enableNamespacesByDefault": True,

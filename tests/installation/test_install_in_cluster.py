@@ -36,7 +36,7 @@ from tests.support.api_server import ApiServer
 pytestmark = pytest.mark.real_api
 
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
-OTHERS_KINDS = ("ServiceMonitor", "PodMonitor")
+OTHERS_KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
 
 
 def values(**more: Any) -> dict[str, Any]:
