@@ -24,9 +24,11 @@ from dragoman.debug.server import DebugServer
 from dragoman.kube import ApiError, Cluster, ConnectionConfigError, in_a_pod
 from dragoman.operator.ca_secret import PluggedInSecret
 from dragoman.operator.operator import Operator, OperatorSettings
+from dragoman.operator.reviewed_rights import ReviewedRights
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.quarantine_store import QuarantineStore
+from dragoman.runtime.secret_rights import EverySecret
 from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
 from dragoman.sources.files import FileSource
 from dragoman.sources.kubernetes import KubernetesSource
@@ -104,6 +106,7 @@ async def run(settings: Settings) -> None:
             on_credential=tell_credential,
             on_unfetched_keys=tell_unfetched,
             key_fetching=settings.key_fetching._replace(kept_in=settings.state / "key-sets.json"),
+            rights=ReviewedRights(cluster) if isinstance(source, KubernetesSource) and cluster else EverySecret(),
         )
         if isinstance(source, KubernetesSource):
             plane.registry.register(SourceMetrics(source))

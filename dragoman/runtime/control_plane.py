@@ -31,6 +31,7 @@ from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
 from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.inputs import JWKS
+from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
 from dragoman.mesh.request_authentications import KeySource
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
@@ -50,6 +51,7 @@ from dragoman.runtime.observer import Nack, StreamObserver
 from dragoman.runtime.programming import Programming
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.root_rotation import RootRotation
+from dragoman.runtime.secret_rights import EverySecret, SecretRights
 from dragoman.runtime.sessions import ProxySession, Sessions
 from dragoman.runtime.statuses import Statuses
 from dragoman.runtime.trust_domains import TrustDomains
@@ -69,6 +71,9 @@ _FORGET_EVERY = 10.0
 
 _FIRST_KEYS = 5.0
 """Longest wait for keys before proxies are let in, in seconds: a restart must not take from proxies what they have."""
+
+_RIGHTS_EVERY = 30.0
+"""Seconds between questions whether gateways may still read their Secrets."""
 
 _FORGET_AT_ONCE = 1000
 """Queries forgotten between two turns of the streams: some milliseconds."""
@@ -142,6 +147,7 @@ class ControlPlane:
         on_credential: Callable[[UnusableCredential], None] = lambda found: None,
         on_unfetched_keys: Callable[[UnfetchedKeys], None] = lambda keys: None,
         key_fetching: KeyFetching = KeyFetching(),  # noqa: B008 - frozen
+        rights: SecretRights = EverySecret(),  # noqa: B008 - has no state
     ) -> None:
         self.registry = registry or CollectorRegistry()
         self._changes = ChangeCounts(self.registry)
@@ -157,7 +163,8 @@ class ControlPlane:
         )
         self.audit = Audit(self.registry)
         self.identities = Identities(certificates, self.audit)
-        self.credentials = Credentials(self.world.objects, self._tell_credential)
+        self.credentials = Credentials(self.world.objects, self._tell_credential, rights)
+        self._rights = rights
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
         self.programming = Programming(self.graph, self.mounted, self.world.objects, self.rejected_of)
         self.statuses = Statuses(self.graph, self.world.objects, source, self.programming)
@@ -258,6 +265,7 @@ class ControlPlane:
             tasks.create_task(self.key_sets.run())
             tasks.create_task(self._forget())
             tasks.create_task(self.quarantine.run())
+            tasks.create_task(self._follow_rights())
             tasks.create_task(self.programming.run())
             if self.rotation is not None:
                 tasks.create_task(self.rotation.run())
@@ -411,7 +419,10 @@ class ControlPlane:
 
     async def connect(self, node: Node, peer: Peer) -> ProxySession:
         """A session for a client of the xDS server; raises `Refused` (see `Sessions`)."""
+        # Outside of the turn, which a slow API server must not hold up; once more for a pod that has just come.
+        await self._ask_rights(node)
         async with self._turn:
+            await self._ask_rights(node)
             tx = self.graph.transaction()
             session = self.sessions.admit(node, peer, tx)
             try:
@@ -423,6 +434,24 @@ class ControlPlane:
                 session.close()
                 raise
             return session
+
+    async def _ask_rights(self, node: Node) -> None:
+        """Know what a gateway's account may read before the gateway asks: it must not be told that nothing is there."""
+        try:
+            proxy = ProxyId.parse(node.id)
+        except ProxyIdError:
+            return
+        pod = self.world.objects.get(ObjectKey("Pod", proxy.namespace, proxy.name))
+        if proxy.type is ProxyType.ROUTER and pod is not None:
+            await self._rights.ask((proxy.namespace, pod.service_account))
+
+    async def _follow_rights(self) -> None:
+        while True:
+            await asyncio.sleep(_RIGHTS_EVERY)
+            if changed := await self._rights.renew(self.credentials.accounts()):
+                async with self._turn:
+                    for _ in self.credentials.follow_rights(changed):
+                        await asyncio.sleep(0)
 
     async def _forget(self) -> None:
         while True:

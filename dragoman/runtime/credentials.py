@@ -18,8 +18,9 @@ from crds.meta import ObjectKey
 from dragoman.codec import SECRET, Encoded
 from dragoman.engine import Mount, Transaction, last_good
 from dragoman.mesh.credential_uses import CredentialsView, credentials_of
-from dragoman.mesh.credentials import CredentialUse, holders, may_read
+from dragoman.mesh.credentials import PUBLIC_SCHEMES, CredentialUse, holders, may_read
 from dragoman.runtime.credential_problems import CredentialProblem, broken, forbidden, imperfect, missing
+from dragoman.runtime.secret_rights import Account, EverySecret, SecretRights
 from translators.credentials import Credential, CredentialError, credential
 from xds import View
 
@@ -63,11 +64,13 @@ class Credentials:
         self,
         objects: Mapping[ObjectKey, Any],
         on_problem: Callable[[CredentialProblem], None] = lambda problem: None,
+        rights: SecretRights = EverySecret(),  # noqa: B008 - has no state
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._objects = objects
         self._on_problem = on_problem
+        self._rights = rights
         self._clock = clock
         self._looked_at = clock()
         self._held: dict[CredentialsView, _Held] = {}
@@ -107,16 +110,22 @@ class Credentials:
 
     def delivered(self, key: CredentialsView) -> tuple[str, ...]:
         """The names of the credentials that a proxy has."""
-        return tuple(name for name in sorted(self._held[key].uses) if (key.namespace, name) in self._good)
+        return tuple(
+            name
+            for name in sorted(self._held[key].uses)
+            if (key.namespace, name) in self._good and self._has_right(key, name)
+        )
 
     def lacking(self, key: CredentialsView) -> dict[str, str]:
         """What proxies with this view do without, and why."""
-        names = ((key.namespace, name) for name in sorted(self._held[key].uses))
-        return {
-            name[1]: str(self._problems[name].problem)
-            for name in names
-            if name in self._problems and name not in self._good
-        }
+        found = {}
+        for name in sorted(self._held[key].uses):
+            problem = self._problems.get((key.namespace, name))
+            if problem is not None and (key.namespace, name) not in self._good:
+                found[name] = str(problem.problem)
+            elif not self._has_right(key, name):
+                found[name] = f"the gateway's account may not list the Secrets of namespace {key.namespace}"
+        return found
 
     def made_from(self, view: View, name: str) -> tuple[ObjectKey, ...]:
         """The object that a credential of a view was made from, then those that name it; none if the view is none of
@@ -142,6 +151,15 @@ class Credentials:
                         held.names_of[each].append(name)
             touched |= {(key.namespace, name) for each in keys for name in held.names_of.get(each, ())}
         yield from self._judge(touched)
+
+    def accounts(self) -> frozenset[Account]:
+        """The service accounts of the gateways that have credentials."""
+        return frozenset(account for key in self._held for account in _account(key))
+
+    def follow_rights(self, accounts: frozenset[Account]) -> Iterator[None]:
+        """Take over what accounts may read now; to be exhausted as `publish`."""
+        concerned = {key for key in self._held if accounts.intersection(_account(key))}
+        yield from self._judge({(key.namespace, name) for key in concerned for name in self._held[key].uses})
 
     def follow_time(self) -> Iterator[None]:
         """Judge anew what time has made valid, or taken its validity from; to be exhausted as `publish`."""
@@ -174,7 +192,11 @@ class Credentials:
         """
         good = self._good.get((key.namespace, name))
         admitted = any(may_read(use, key.namespace) for use in held.uses.get(name, ()))
-        return good.secret if good is not None and admitted else None
+        return good.secret if good is not None and admitted and self._has_right(key, name) else None
+
+    def _has_right(self, key: CredentialsView, name: str) -> bool:
+        """Whether proxies with a view could read themselves what they get."""
+        return name.startswith(PUBLIC_SCHEMES) or all(map(self._rights.may_read, _account(key)))
 
     def _take(self, name: Name, uses: tuple[CredentialUse, ...]) -> CredentialProblem | None:
         """Serve what an object holds for a name, and say what is wrong with it. What is broken displaces nothing good,
@@ -217,6 +239,11 @@ class Credentials:
             use for key, held in self._held.items() if key.namespace == namespace for use in held.uses.get(sds_name, ())
         }
         return tuple(sorted(found))
+
+
+def _account(key: CredentialsView) -> tuple[Account, ...]:
+    """Of the gateways with a view. Sidecars have credentials of rules that select them, of whichever account."""
+    return () if key.gateway is None else ((key.namespace, key.gateway.service_account),)
 
 
 def _by_name(mount: Mount, before: dict[str, tuple[CredentialUse, ...]]) -> dict[str, tuple[CredentialUse, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from dragoman.mesh.credential_uses import CredentialsView, credentials_view
 from dragoman.mesh.proxy_id import ProxyType
 from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.credentials import Credentials
+from dragoman.runtime.secret_rights import Account
 from tests.support.mesh_of_yaml import Mesh, istio, pod
 from tests.translators.gateway_certificates import Authority, KeyPair
 from xds import View
@@ -51,8 +53,18 @@ class Holding(Mesh):
         self.credentials: Credentials | None = None
         self.parts = 0
         super().__init__(pod("gw-1", "10.1.0.9", "edge", "istio: gw") + text)
-        self.credentials = Credentials(self.world.objects, self.told.append, clock=lambda: self.now)
+        self.allowed = True
+        self.credentials = Credentials(self.world.objects, self.told.append, self, clock=lambda: self.now)
         self.view = self.hold()
+
+    async def ask(self, account: Account) -> None:
+        """The rights of accounts: `allowed` is what every one has."""
+
+    async def renew(self, accounts: Iterable[Account]) -> frozenset[Account]:
+        return frozenset(accounts)
+
+    def may_read(self, account: Account) -> bool:
+        return self.allowed
 
     def key(self, name: str = "gw-1") -> CredentialsView:
         found = credentials_view(self.graph, ProxyType.ROUTER, "edge", name)
@@ -245,3 +257,26 @@ def test_no_problem_shows_what_is_secret() -> None:
     mesh = Holding(gateway() + secret({"tls.crt": A.certificate, "tls.key": B.key}))
     assert "PRIVATE" not in repr(mesh.told)
     assert A.key.decode().splitlines()[1] not in repr(mesh.told)
+
+
+def test_a_gateway_gets_no_secret_that_its_account_may_not_read() -> None:
+    mesh = Holding(gateway() + secret(tls(A)))
+    assert mesh.credentials is not None
+    assert mesh.credentials.accounts() == {("edge", "default")}
+    assert mesh.credentials.delivered(mesh.key()) == (NAME,)
+    for allowed, chain in ((False, None), (True, A.certificate)):
+        mesh.allowed = allowed
+        for _ in mesh.credentials.follow_rights(frozenset({("edge", "default")})):
+            pass
+        assert mesh.chain() == chain
+        assert (mesh.credentials.delivered(mesh.key()) == (NAME,)) is allowed
+        assert (mesh.credentials.lacking(mesh.key()) == {}) is allowed
+    # Whatever happens meanwhile to the Secret.
+    mesh.allowed = False
+    for _ in mesh.credentials.follow_rights(frozenset({("edge", "default")})):
+        pass
+    mesh.apply(secret(tls(B)))
+    assert mesh.chain() is None
+    assert mesh.credentials.lacking(mesh.key()) == {
+        NAME: "the gateway's account may not list the Secrets of namespace edge"
+    }

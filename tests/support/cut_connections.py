@@ -16,6 +16,7 @@ class Relay:
         self._host, self._port = parts.hostname or "", parts.port or 443
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.accepted = 0
         """Connections so far."""
         self.address = ""
@@ -25,8 +26,16 @@ class Relay:
         for writer in self._writers:
             writer.transport.abort()
 
+    def close(self) -> None:
+        """Reset every connection, and each that comes."""
+        self._closed = True
+        self.cut()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if self._closed:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
