@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from e2e.harness import Traffic
 from e2e.harness.kubernetes import Kubernetes
-from e2e.harness.processes import ROOT
 
-DRAGOMAN = ROOT / ".venv/bin/dragoman"
+DRAGOMAN = Path(sys.executable).with_name("dragoman")
 
 
 async def install(kubernetes: Kubernetes, *further: str) -> None:
