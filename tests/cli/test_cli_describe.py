@@ -104,7 +104,7 @@ async def test_a_pod_with_its_policies_and_services(tmp_path: Path) -> None:
                 "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
                 "metadata: {name: default, namespace: shop}\nspec: {mtls: {mode: STRICT}}\n"
             ),
-            "warning: clients speak DISABLE (DestinationRule shop/web), but 1 endpoints take mutual TLS only",
+            "warning: clients speak DISABLE (DestinationRule shop/web), but 1 of its endpoints accept mutual TLS only",
         ),
         (
             (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -211,8 +211,3 @@ def _by_proxy(
             ) from None
 
     return ask
-
-
-def every(answers: Sequence[Answer]) -> list[Any]:
-    """The entries of all replicas' lists."""
-    return [entry for answer in answers for entry in answer.document]

@@ -254,13 +254,13 @@ def _rule_warnings(
     strict, refusing = _by_mode(g, reached.values())
     if mode in _PLAIN and strict:
         yield (
-            f"clients speak {mode} (DestinationRule {rule.namespace}/{rule.name}), but {strict} endpoints take mutual "
-            "TLS only (PeerAuthentication): requests fail"
+            f"clients speak {mode} (DestinationRule {rule.namespace}/{rule.name}), but {strict} of its endpoints "
+            "accept mutual TLS only (PeerAuthentication): requests to them fail"
         )
     if mode is ClientTLSMode.ISTIO_MUTUAL and refusing:
         yield (
-            f"clients speak mutual TLS (DestinationRule {rule.namespace}/{rule.name}), but {refusing} endpoints do not"
-            ": requests to them fail"
+            f"clients speak mutual TLS (DestinationRule {rule.namespace}/{rule.name}), but {refusing} of its "
+            "endpoints cannot: requests to them fail"
         )
 
 
