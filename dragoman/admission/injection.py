@@ -30,7 +30,8 @@ async def injection(request: AdmissionRequest, about: Mapping[str, str], setting
         raise MalformedReviewError("CREATE without an object")
     namespace = NamespaceFacts(request.namespace or pod.get("metadata", {}).get("namespace", ""))
     try:
-        made = inject(pod, namespace=namespace, settings=_at(about, await settings()))
+        # Anybody who reaches this port may ask about any pod, and must not learn what the pod itself was told.
+        made = inject(pod, namespace=namespace, settings=_at(about, await settings()), nonce=request.uid)
     except Invalid as invalid:
         return Verdict(errors=invalid.problems)
     if isinstance(made, NotInjected):

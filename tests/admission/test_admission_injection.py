@@ -77,6 +77,20 @@ async def test_the_path_says_in_which_cluster_and_network_the_proxy_is() -> None
     assert not verdict.warnings
 
 
+async def test_who_asks_about_the_same_pod_is_told_of_another_path_to_drain_it() -> None:
+    """Anybody who reaches the port may ask; what the API server was told stays a secret."""
+
+    async def drained_at(body: bytes) -> str:
+        proxy = _proxy(pod(), await injection(read(body), {}, _settings))
+        found: str = proxy["lifecycle"]["preStop"]["httpGet"]["path"]
+        assert [found in argument for argument in proxy["args"]].count(True) == 1
+        return found
+
+    body = review(pod())
+    assert await drained_at(body) == await drained_at(body)
+    assert await drained_at(body) != await drained_at(body.replace(b"705ab4f5", b"805ab4f5"))
+
+
 async def test_what_else_the_path_says_has_no_effect_and_a_warning() -> None:
     verdict = await _verdict(pod(), "cluster/east/team/shop")
     assert [(each.code, each.message.split()[0]) for each in verdict.warnings] == [("DRG0602", "team")]

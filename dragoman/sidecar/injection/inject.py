@@ -50,11 +50,13 @@ def inject(
     namespace: NamespaceFacts,
     settings: InjectionSettings,
     workload: Workload | None = None,
+    nonce: str = "",
 ) -> Injected | NotInjected:
     """The pod with a sidecar, or why it gets none. Nothing is changed in place.
 
-    `workload` is what the pod is of, where its own document does not say: the template of a Deployment in a file. A pod
-    that was injected before is injected anew from what it was, so that injecting twice is injecting once. Raises
+    `workload` is what the pod is of, where its own document does not say: the template of a Deployment in a file. With a
+    `nonce` the path that drains this pod is another one than whoever else asks about such a pod is told. A pod that was
+    injected before is injected anew from what it was, so that injecting twice is injecting once. Raises
     `crds.problem.Invalid` with everything that is wrong with the pod's annotations.
     """
     if (why := refusal(pod, namespace, settings)) is not None:
@@ -80,7 +82,7 @@ def inject(
         labels=labels,
         ports=[_port(port) for container in apps for port in container.get("ports") or ()],
         containers=[container["name"] for container in apps],
-        drain_path=drain_path(pod) or _drain_path(namespace, meta, owner, settings),
+        drain_path=drain_path(pod) or _drain_path(namespace, meta, owner, settings, nonce),
         drain_delay=proxy_container.drain_delay(kind, chosen),
         probes=parts.probes,
         metrics=application,
@@ -130,9 +132,10 @@ def _port(port: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _drain_path(
-    namespace: NamespaceFacts, meta: Mapping[str, Json], owner: Workload, settings: InjectionSettings
+    namespace: NamespaceFacts, meta: Mapping[str, Json], owner: Workload, settings: InjectionSettings, nonce: str
 ) -> str:
     """Where the kubelet, which can only GET and proves nothing, asks to drain: a path that others cannot guess."""
     name = meta.get("name") or meta.get("generateName") or owner.name
-    key = hmac.new(settings.drain_secret, f"{namespace.name}/{name}".encode(), hashlib.sha256).hexdigest()
+    whose = "/".join(filter(None, (namespace.name, name, nonce)))
+    key = hmac.new(settings.drain_secret, whose.encode(), hashlib.sha256).hexdigest()
     return f"/drain/{key[:32]}"

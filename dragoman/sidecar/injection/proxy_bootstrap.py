@@ -50,6 +50,8 @@ class Pod:
 
 _kept: Final[OrderedDict[tuple[str, str], tuple[InjectionSettings, str]]] = OrderedDict()
 _MOST_KEPT: Final = 256
+_ANY_DRAIN_PATH: Final = f"/drain/{'0' * 32}"
+"""Stands for that of a pod, which no other has."""
 
 
 def bootstrap_text(pod: Pod, options: Options, settings: InjectionSettings) -> str:
@@ -58,14 +60,15 @@ def bootstrap_text(pod: Pod, options: Options, settings: InjectionSettings) -> s
     That of the last few hundred templates is kept, as pods of one template have the same and come many at once: it is
     four fifths of the work on a pod.
     """
-    key = (repr(pod), repr(options))
+    template = replace(pod, drain_path=_ANY_DRAIN_PATH)
+    key = (repr(template), repr(options))
     made_with, text = _kept.get(key, (None, ""))
     if made_with is not settings:
-        text = _bootstrap_text(pod, options, settings)
+        text = _bootstrap_text(template, options, settings)
         _kept[key] = (settings, text)
         if len(_kept) > _MOST_KEPT:
             _kept.popitem(last=False)
-    return text
+    return text.replace(_ANY_DRAIN_PATH, pod.drain_path)
 
 
 def _bootstrap_text(pod: Pod, options: Options, settings: InjectionSettings) -> str:
