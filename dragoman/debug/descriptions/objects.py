@@ -18,12 +18,16 @@ class Described:
     def __init__(self, plane: ControlPlane) -> None:
         self.graph = plane.graph
         self._plane = plane
-        self._named: dict[ObjectKey, None] = {}
+        self._named: dict[ObjectKey, dict[str, Any]] = {}
 
     def name(self, key: ObjectKey) -> dict[str, Any]:
         """An object with its place in files, how many of the proxies that use it here have accepted it, and what older
         objects take from it."""
-        self._named[key] = None
+        if key not in self._named:
+            self._named[key] = self._describe(key)
+        return self._named[key]
+
+    def _describe(self, key: ObjectKey) -> dict[str, Any]:
         facts = self._plane.statuses.facts(key)
         programmed = self._plane.programming.of(key) if facts is None else facts.programmed
         return without_empty(
