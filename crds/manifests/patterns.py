@@ -79,7 +79,7 @@ LOCAL_ENDPOINT: Final = optional(
     "local_address_and_port_or_unix_socket",
     rf"{_UNIX}|(?:127\.[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]{{1,3}}|0\.0\.0\.0|\[::1\]|\[::\]):[0-9]+",
 )
-WORKLOAD_ADDRESS: Final = optional("IP_or_host_or_unix_socket", rf"{_UNIX}|{_DOMAIN}|{_IPV6}")
+WORKLOAD_ADDRESS: Final = optional("IP_or_host_or_unix_socket", rf"unix://(?:@[\s\S]*|/[\s\S]*[^/])|{_DOMAIN}|{_IPV6}")
 TOKEN: Final = text("header_name", HEADER_NAME)
 """The name of a header."""
 OPTIONAL_TOKEN: Final = optional("header_name", HEADER_NAME)

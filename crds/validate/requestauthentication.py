@@ -42,6 +42,7 @@ def _rule(rule: JWTRule, path: str) -> Iterator[Problem]:
         ("audiences", rule.audiences),
         ("fromParams", rule.from_params),
         ("fromCookies", rule.from_cookies),
+        ("spaceDelimitedClaims", rule.space_delimited_claims),
     ):
         for index, value in enumerate(values):
             if not value:

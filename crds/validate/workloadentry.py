@@ -18,6 +18,8 @@ def workload_entry(entry: WorkloadEntrySpec, path: str) -> Iterator[Problem]:
         socket = address.removeprefix("unix://")
         if not socket.startswith(("/", "@")):
             yield problem("DRG0310", f"{path}.address", f"{address!r} is not an absolute path", "unix:///path")
+        elif socket.startswith("/") and socket.endswith("/"):
+            yield problem("DRG0310", f"{path}.address", f"{address!r} is a folder", "unix:///folder/socket")
         if entry.ports:
             yield problem("DRG0311", f"{path}.ports", "a UNIX socket has no ports", "remove them")
     elif not address:

@@ -1065,6 +1065,13 @@ BAD: list[tuple[str, str, list[tuple[str, str]]]] = [
         "{lua: {inlineCode: a}, match: [{ports: [{number: 80}, {number: 80}]}]}",
         [("DRG0309", "spec.match[0].ports[1]")],
     ),
+    ("WorkloadEntry", "{address: 'unix:///folder/'}", [("DRG0310", "spec.address")]),
+    ("WorkloadEntry", "{address: 10.0.0.1, ports: {'@': 80}}", [("DRG0301", "spec.ports[@]")]),
+    (
+        "RequestAuthentication",
+        "{jwtRules: [{issuer: a, spaceDelimitedClaims: ['']}]}",
+        [("DRG0308", "spec.jwtRules[0].spaceDelimitedClaims[0]")],
+    ),
 ]
 
 

@@ -155,6 +155,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
             "audiences": items(NOT_EMPTY),
             "fromParams": items(NOT_EMPTY),
             "fromCookies": items(NOT_EMPTY),
+            "spaceDelimitedClaims": items(NOT_EMPTY),
             "outputPayloadToHeader": OPTIONAL_TOKEN,
         },
     ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from crds.manifests.cel import count, given, implies, is_one_of, lists, not_both, texts
-from crds.manifests.constraint import Constraint, Rule
+from crds.manifests.constraint import Constraint, Rule, merge, rules
 from crds.manifests.patterns import (
     EXPORT_TO,
     LABEL,
@@ -36,6 +36,9 @@ _DNS = ("DNS", "DNS_ROUND_ROBIN")
 _UNIX = "self.address.startsWith('unix://')"
 _NAMED = "['HTTP', 'HTTPS', 'GRPC', 'GRPC-WEB', 'GRPC_WEB', 'HTTP2', 'TLS']"
 
+_PORT_NAMES = rules(
+    Rule(f"self.all(name, name.matches('{LABEL['pattern']}'))", "one is not the name of a port", "DRG0301")
+)
 WORKLOAD = Constraint(
     rules=(
         Rule(
@@ -141,7 +144,7 @@ CONSTRAINTS: Mapping[type[msgspec.Struct], Constraint] = {
             "exportTo": items(EXPORT_TO),
         },
     ),
-    WorkloadEntry: Constraint(fields={"spec": WORKLOAD.keywords}),
+    WorkloadEntry: Constraint(fields={"spec": merge(WORKLOAD.keywords, {"properties": {"ports": _PORT_NAMES}})}),
     ServicePort: Constraint(
         fields={
             "number": PORT,
