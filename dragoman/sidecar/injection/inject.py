@@ -54,9 +54,9 @@ def inject(
 ) -> Injected | NotInjected:
     """The pod with a sidecar, or why it gets none. Nothing is changed in place.
 
-    `workload` is what the pod is of, where its own document does not say: the template of a Deployment in a file. With a
-    `nonce` the path that drains this pod is another one than whoever else asks about such a pod is told. A pod that was
-    injected before is injected anew from what it was, so that injecting twice is injecting once. Raises
+    `workload` is what the pod is of, where its own document does not say: the template of a Deployment in a file. With
+    a `nonce` the path that drains this pod is another one than whoever else asks about such a pod is told. A pod that
+    was injected before is injected anew from what it was, so that injecting twice is injecting once. Raises
     `crds.problem.Invalid` with everything that is wrong with the pod's annotations.
     """
     if (why := refusal(pod, namespace, settings)) is not None:

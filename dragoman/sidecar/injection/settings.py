@@ -46,7 +46,7 @@ class InjectionSettings:
     """One control plane's way of injecting.
 
     `drain_secret` makes the path unguessable at which the kubelet, and nobody else on the network, asks a proxy to
-    drain: replicas of one control plane share it. `revision` and `tags` are the values of `istio.io/rev` that mean this
+    drain: it stays in the pod, so replicas may differ. `revision` and `tags` are the values of `istio.io/rev` that mean this
     control plane. `templates` are overlays for pods by name, merged strategically after the built-in `sidecar` or
     `gateway`, when `default_templates` or the annotation `inject.istio.io/templates` names them. `capture_image` holds
     the `dragoman` command; with `cni` the node's CNI plugin captures, and pods need no privileges. `cluster_domain`
