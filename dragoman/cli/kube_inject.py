@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +14,14 @@ import typer
 import yaml
 
 from crds import meshconfig
+from crds.decode import decode
+from crds.problem import Invalid, Severity
+from crds.proxyconfig import ProxyConfig
+from dragoman.cli.cluster_options import CONTROL_PLANE_NAMESPACE, Context, IstioNamespace, Kubeconfig
 from dragoman.cli.output import fail
 from dragoman.cli.problems import tell
+from dragoman.kube import ApiError, ApiResource, Cluster, ConnectionConfigError
+from dragoman.kube.resources import CONFIG_MAPS
 
 
 def kube_inject(
@@ -48,9 +57,16 @@ def kube_inject(
             dir_okay=False,
         ),
     ] = None,
+    from_cluster: Annotated[
+        bool, typer.Option("--from-cluster", help="Take the injector's settings, and the mesh's, from a cluster.")
+    ] = False,
     revision: Annotated[
-        str, typer.Option("--revision", help="The control plane that the sidecars are of.", show_default="default")
+        str,
+        typer.Option("-r", "--revision", help="The control plane that the sidecars are of.", show_default="default"),
     ] = "",
+    istio_namespace: IstioNamespace = CONTROL_PLANE_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Print the documents with sidecars in their pods: Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs,
     CronJobs, and Lists of them. What has no pods stays, in its place. Comments are lost.
@@ -62,15 +78,28 @@ def kube_inject(
     Examples:
       dragoman kube-inject -f web.yaml | kubectl apply -f -
       kubectl get deployment web -o yaml | dragoman kube-inject -f - > web.yaml
+      dragoman kube-inject -f web.yaml --from-cluster --revision canary
       kubectl get configmap istio-sidecar-injector -n istio-system -o yaml > injector.yaml
       dragoman kube-inject -f web.yaml --injector-config injector.yaml
     \b
     Exit codes: 0 done, 1 an annotation or document is wrong (nothing is printed), 2 wrong usage.
     """
-    from crds.problem import Severity
     from dragoman.sidecar.injection.documents import inject_document
 
-    settings = _settings(injector_config, mesh_config, revision)
+    if from_cluster and (injector_config or mesh_config):
+        raise typer.BadParameter("--from-cluster takes the place of --injector-config and --mesh-config")
+    if not from_cluster and (kubeconfig or context):
+        raise typer.BadParameter("a cluster is only asked with --from-cluster")
+    try:
+        if from_cluster:
+            written = asyncio.run(_of_cluster(kubeconfig, context, istio_namespace, revision))
+        else:
+            injector = _data(injector_config) if injector_config is not None else {}
+            mesh = _data(mesh_config) if mesh_config is not None else {}
+            written = injector, mesh, ()
+        settings = _settings(*written, revision)
+    except (Invalid, ValueError, OSError, yaml.YAMLError, ApiError, ConnectionConfigError) as error:
+        raise fail(str(error)) from None
     changed: list[Any] = []
     failed = False
     for name in filename:
@@ -95,20 +124,42 @@ def kube_inject(
         raise fail(f"cannot write {output}: {error.strerror}") from None
 
 
-def _settings(injector: Path | None, mesh_file: Path | None, revision: str) -> Any:
-    from dataclasses import replace
-
-    from crds.problem import Invalid
+def _settings(
+    injector: Mapping[str, str], mesh: Mapping[str, str], proxy_configs: tuple[ProxyConfig, ...], revision: str
+) -> Any:
     from dragoman.sidecar.injection.config_map import settings_of
 
-    try:
-        mesh = meshconfig.parse(_data(mesh_file).get(meshconfig.CONFIG_KEY, "") if mesh_file is not None else "")
-        data = _data(injector) if injector is not None else {}
+    made = settings_of(
+        injector,
         # Nobody could guess it, and it stays in the document: a second run finds it there.
-        made = settings_of(data, drain_secret=secrets.token_bytes(32), mesh=mesh)
-    except (Invalid, ValueError, OSError, yaml.YAMLError) as error:
-        raise fail(str(error)) from None
+        drain_secret=secrets.token_bytes(32),
+        mesh=meshconfig.parse(mesh.get(meshconfig.CONFIG_KEY, "")),
+        proxy_configs=proxy_configs,
+    )
     return replace(made, revision=revision) if revision else made
+
+
+async def _of_cluster(
+    kubeconfig: Path | None, context: str | None, namespace: str, revision: str
+) -> tuple[Mapping[str, str], Mapping[str, str], tuple[ProxyConfig, ...]]:
+    """The data of the injector's and the mesh's ConfigMaps, and the ProxyConfigs, of a control plane in a cluster."""
+    from dragoman.sidecar.injection.config_map import NAME
+
+    suffix = "" if revision in ("", "default") else f"-{revision}"
+    async with await Cluster.connect(kubeconfig, context) as cluster:
+        injector = await cluster.get(CONFIG_MAPS, f"{NAME}{suffix}", namespace)
+        mesh = await cluster.get(CONFIG_MAPS, f"{meshconfig.CONFIG_MAP[1]}{suffix}", namespace)
+        kind = ProxyConfig.resource
+        resource = ApiResource(kind.group, kind.storage, kind.plural, ProxyConfig.__name__)
+        listed = []
+        try:
+            listed = await cluster.list(resource)
+        except ApiError as error:
+            if not error.not_found:  # a cluster may have no such kind
+                raise
+    found = (decode({"apiVersion": kind.api_version(), "kind": ProxyConfig.__name__, **each}) for each in listed)
+    configs = tuple(each for each in found if isinstance(each, ProxyConfig))
+    return injector.get("data") or {}, mesh.get("data") or {}, configs
 
 
 def _data(file: Path) -> dict[str, str]:
