@@ -46,11 +46,11 @@ class InjectionSettings:
     """One control plane's way of injecting.
 
     `drain_secret` makes the path unguessable at which the kubelet, and nobody else on the network, asks a proxy to
-    drain: it stays in the pod, so replicas may differ. `revision` and `tags` are the values of `istio.io/rev` that mean this
-    control plane. `templates` are overlays for pods by name, merged strategically after the built-in `sidecar` or
+    drain: it stays in the pod, so replicas may differ. `revision` and `tags` are the values of `istio.io/rev` that mean
+    this control plane. `templates` are overlays for pods by name, merged strategically after the built-in `sidecar` or
     `gateway`, when `default_templates` or the annotation `inject.istio.io/templates` names them. `capture_image` holds
-    the `dragoman` command; with `cni` the node's CNI plugin captures, and pods need no privileges. `cluster_domain`
-    is the cluster's DNS domain.
+    the `dragoman` command; with `cni` the node's CNI plugin captures, and pods need no privileges. `cluster_domain` is
+    the cluster's DNS domain.
     """
 
     drain_secret: bytes
