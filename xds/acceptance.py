@@ -47,12 +47,6 @@ def lacks(
     return False
 
 
-def refusal(client: Client, type_url: str, name: str) -> tuple[str, str] | None:
-    """Return the version that this client alone does without, and its words."""
-    delivery = client.types.get(type_url)
-    return None if delivery is None else delivery.refused.get(name)
-
-
 def _lacks_any(delivery: Delivery, names: Mapping[str, Versions]) -> bool:
     behind = delivery.behind
     if len(behind) < len(names):

@@ -22,7 +22,7 @@ from dragoman.kube.resources import LEASES
 from dragoman.operator.report import Report, Told, decoded, encoded, version_of
 from dragoman.operator.watched import Watched
 from dragoman.runtime import ControlPlane
-from dragoman.runtime.programming import Programmed
+from dragoman.runtime.programmed import Programmed
 from dragoman.sources.kubernetes.inventory import REVISION
 from dragoman.sources.kubernetes.reflector import Name
 

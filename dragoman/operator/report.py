@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from crds.meta import ObjectKey, ObjectMeta
-from dragoman.runtime.programming import Programmed, Rejection
+from dragoman.runtime.programmed import Programmed, Rejection
 
 LONGEST: Final = 240 << 10
 """Bytes of a report: the annotations of an object may have 256 KiB together (Kubernetes: TotalAnnotationSizeLimitB).

@@ -12,7 +12,7 @@ from typing import Final
 
 from crds.problem import Problem, Severity
 from dragoman.mesh.conflicts import Conflict
-from dragoman.runtime.programming import NAMED, Programmed, Rejection
+from dragoman.runtime.programmed import NAMED, Programmed, Rejection
 
 ACCEPTED: Final = "Accepted"
 PROGRAMMED: Final = "Programmed"

@@ -23,32 +23,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
 from crds.meta import ObjectKey
 from crds.registry import ISTIO_KINDS
-from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
+from dragoman.codec import Ref
 from dragoman.engine import Call, Graph, Mount
 from dragoman.mesh.inputs import OBJECTS
 from dragoman.provenance import origins
-from dragoman.runtime.blame import RejectedResource
 from dragoman.runtime.mounted_views import Mounted, MountedViews
 from dragoman.runtime.observer import discovery_service
-from dragoman.runtime.publication import Publication
-from xds import Resource, View
-from xds.acceptance import clients_of, lacks, refusal
-from xds.client import Client
+from dragoman.runtime.pending import Pending
+from dragoman.runtime.programmed import NAMED, Programmed, Rejection
+from dragoman.runtime.troubles import Describe, Troubles
+from xds import View
 from xds.delivery import NOTHING
 
 log = structlog.get_logger(__name__)
-
-NAMED: Final = 3
-"""Proxies that are named where something is said of many."""
 
 _PAUSE: Final = 0.05
 """Least time between two looks, in seconds: the ACKs of many proxies come together."""
@@ -61,89 +55,8 @@ _LONGEST_PAUSE: Final = 2.0
 _SLICE_SECONDS: Final = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A resource made from an object that proxies do without because an Envoy rejected it."""
-
-    type: str
-    """`cds` and the like."""
-    name: str
-    message: str
-    """Envoy's words, or what the resource waits for."""
-    proxies: tuple[str, ...]
-    """Those that do without it, where others have it; empty where nobody gets it."""
-    at_fault: bool
-    """Whether it is this object's doing; if not, another one in the same resource keeps it back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Programmed:
-    """How far an object has come. `waiting` are names of some proxies that have yet to accept it."""
-
-    proxies: int = 0
-    """Connected proxies that use it."""
-    accepted: int = 0
-    """Those that have ACKed everything made from it."""
-    waiting: tuple[str, ...] = ()
-    rejections: tuple[Rejection, ...] = ()
-    failures: tuple[str, ...] = ()
-    """Why resources cannot be made at all: faults of the control plane's own."""
-    translating: bool = False
-    """It is known who uses it, and what for, only when the transaction that changes it has ended."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that use it have it."""
-        done = self.accepted == self.proxies and not self.translating
-        return done and not self.rejections and not self.failures
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """A version that an Envoy rejected."""
-
-    version: str
-    message: str
-    proxies: tuple[str, ...]
-    blamed: frozenset[ObjectKey]
-
-
-_Versions = set[str] | None
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """An object on its way: by view, type and name the versions that bring it, None for any."""
-
-    views: set[View]
-    targets: dict[View, dict[str, dict[str, _Versions]]] = field(default_factory=dict)
-    awaited: dict[View, dict[str, set[str]]] = field(default_factory=dict)
-    """Names that clients ask for once they have taken other targets."""
-    failing: dict[Call[Any], Publication] = field(default_factory=dict)
-    accepted: dict[View, set[Client]] = field(default_factory=lambda: defaultdict(set))
-    said: Programmed | None = None
-
-    def expect(self, view: View, ref: Ref, versions: _Versions) -> None:
-        self.views.add(view)
-        self.targets.setdefault(view, {}).setdefault(ref[0], {})[ref[1]] = versions
-        self.accepted.pop(view, None)
-
-    def versions(self, view: View, ref: Ref) -> tuple[bool, _Versions]:
-        """Whether a resource is a target, and its versions."""
-        names = self.targets.get(view, {}).get(ref[0], {})
-        return ref[1] in names, names.get(ref[1])
-
-    def refer(self, view: View, resource: Resource) -> None:
-        """Clients that take this resource ask for what it refers to, and use it only then."""
-        for type_url, name in resource.refs:
-            if type_url in (ROUTE, ENDPOINT) and view.get((type_url, name)) is not None:
-                self.awaited.setdefault(view, {}).setdefault(type_url, set()).add(name)
-
-
 Uses = dict[Mounted, dict[Call[Any], Ref]]
 """Resources that were made from an object, with the calls that make them."""
-
-Describe = Callable[[View, Resource], RejectedResource]
 
 
 class Programming:
@@ -159,12 +72,11 @@ class Programming:
         self._graph = graph
         self._mounted = mounted
         self._objects = objects
-        self._describe = describe
         self._changing: frozenset[ObjectKey] = frozenset()
         self._before: dict[ObjectKey, Uses] = {}
-        self._pending: dict[ObjectKey, _Pending] = {}
+        self._pending: dict[ObjectKey, Pending] = {}
         self._awaiting: dict[View, dict[Ref, list[set[str]]]] = {}
-        self._troubles: dict[View, dict[Ref, _Trouble]] = {}
+        self._troubles = Troubles(mounted, describe)
         self._doubtful = False
         self._look = asyncio.Event()
         self._subscribers: list[Callable[[frozenset[ObjectKey]], None]] = []
@@ -183,7 +95,7 @@ class Programming:
         if pending is not None:
             return self._evaluate(key, pending)
         uses = self.uses(key)
-        pending = _Pending({mounted.view for mounted in uses})
+        pending = Pending({mounted.view for mounted in uses})
         for mounted, calls in uses.items():
             for ref in calls.values():
                 pending.expect(mounted.view, ref, None)
@@ -198,11 +110,6 @@ class Programming:
         for _ in self._collect(key, found):
             pass
         return found
-
-    def proxies(self, key: ObjectKey) -> tuple[str, ...]:
-        """The connected proxies that use an object, by name."""
-        clients = {client for mounted in self.uses(key) for client in clients_of(mounted.view)}
-        return tuple(sorted(client.proxy for client in clients))
 
     @property
     def pending(self) -> int:
@@ -248,7 +155,7 @@ class Programming:
         """A resource cannot be made."""
         for key in origins(self._graph, call):
             if key in self._objects and key.kind in ISTIO_KINDS:
-                pending = self._pending.get(key) or _Pending({use.view for use in self.uses(key)})
+                pending = self._pending.get(key) or Pending({use.view for use in self.uses(key)})
                 pending.failing[call] = mounted.publication
                 self._wait_for(key, pending)
 
@@ -306,9 +213,7 @@ class Programming:
         live = {mounted.view for mounted in self._mounted}
         for pending in self._pending.values():
             for view in pending.views - live:
-                pending.views.discard(view)
-                for of_view in (pending.targets, pending.awaited, pending.accepted):
-                    of_view.pop(view, None)
+                pending.let_go(view)
         for view in self._awaiting.keys() - live:
             del self._awaiting[view]
 
@@ -345,7 +250,7 @@ class Programming:
             return
         now: Uses = {}
         yield from self._collect(key, now)
-        pending = _Pending({mounted.view for mounted in now})
+        pending = Pending({mounted.view for mounted in now})
         for uses in (before, now):
             for mounted, calls in uses.items():
                 changes = mounted.mount.changes if mounted.mount in changed else {}
@@ -353,7 +258,7 @@ class Programming:
                     if call in mounted.publication.failures:
                         pending.failing[call] = mounted.publication
                     if call in changes:
-                        self._expect_current(pending, mounted.view, ref)
+                        pending.expect_current(mounted.view, ref)
                     elif earlier is not None:
                         # What an earlier change of it has not brought everywhere yet.
                         is_target, versions = earlier.versions(mounted.view, ref)
@@ -362,24 +267,16 @@ class Programming:
         if pending.targets or pending.failing:
             self._wait_for(key, pending)
 
-    def _expect_current(self, pending: _Pending, view: View, ref: Ref) -> None:
-        wanted = view.wanted(ref)
-        if wanted is not None:
-            pending.expect(view, ref, {wanted.version})
-        elif ref[0] == LISTENER:
-            pending.expect(view, ref, {NOTHING})
-
-    def _wait_for(self, key: ObjectKey, pending: _Pending) -> None:
+    def _wait_for(self, key: ObjectKey, pending: Pending) -> None:
         self._forget(key)
         self._pending[key] = pending
+        pending.refer()
         for view, types in pending.targets.items():
             awaiting = self._awaiting.setdefault(view, {})
             for type_url, names in types.items():
                 for name, versions in names.items():
                     if versions is not None:
                         awaiting.setdefault((type_url, name), []).append(versions)
-                    if type_url in (LISTENER, CLUSTER) and (wanted := view.wanted((type_url, name))) is not None:
-                        pending.refer(view, wanted)
 
     def _forget(self, key: ObjectKey) -> None:
         pending = self._pending.pop(key, None)
@@ -397,84 +294,41 @@ class Programming:
             if not awaiting:
                 self._awaiting.pop(view, None)
 
-    def _evaluate(self, key: ObjectKey, pending: _Pending) -> Programmed:
-        users: set[Client] = set()
-        lacking: set[Client] = set()
-        for view in pending.views:
-            clients = set(clients_of(view))
-            users |= clients
-            if view in pending.targets:
-                if not _serves(view, pending.targets[view]):
-                    # Who is in sync has what there was before.
-                    lacking |= clients
-                    continue
-                accepted = pending.accepted[view] = pending.accepted[view] & clients
-                targets, awaited = pending.targets[view], pending.awaited.get(view, {})
-                for client in clients - accepted:
-                    (lacking if lacks(client, targets, awaited) else accepted).add(client)
-        rejections = tuple(self._rejections(key, pending, users))
-        failures = tuple(
-            sorted({str(found.error) for call, of in pending.failing.items() if (found := of.failures.get(call))})
-        )
+    def _evaluate(self, key: ObjectKey, pending: Pending) -> Programmed:
+        using, lacking = pending.users()
+        failures = pending.failures()
         if failures:
             # What was never made nobody can have.
-            lacking = users
+            lacking = using
         names = sorted({client.proxy for client in lacking})
-        return Programmed(len(users), len(users) - len(lacking), tuple(names[:NAMED]), rejections, failures)
+        rejections = tuple(self._rejections(key, pending))
+        return Programmed(len(using), len(using) - len(lacking), tuple(names[:NAMED]), rejections, failures)
 
     # -- rejections -------------------------------------------------------------------------------------------------
 
-    def _rejections(self, key: ObjectKey, pending: _Pending, users: set[Client]) -> Iterator[Rejection]:
+    def _rejections(self, key: ObjectKey, pending: Pending) -> Iterator[Rejection]:
         said = set()
         for view in pending.views:
-            for ref, trouble in self._troubles.get(view, {}).items():
+            for ref, trouble in self._troubles.of(view).items():
                 is_target, versions = pending.versions(view, ref)
                 if is_target and (versions is None or trouble.version in versions):
-                    rejection = Rejection(
-                        discovery_service(ref[0]), ref[1], trouble.message, trouble.proxies, key in trouble.blamed
-                    )
+                    blamed = key in trouble.blamed
+                    rejection = Rejection(discovery_service(ref[0]), ref[1], trouble.message, trouble.proxies, blamed)
                     if rejection not in said:
                         said.add(rejection)
                         yield rejection
 
     def _find_troubles(self) -> None:
-        """What is held back from all, or refused by some; objects that are to blame are on their way again."""
-        known, self._troubles = self._troubles, {}
-        for mounted in self._mounted:
-            view = mounted.view
-            found: dict[Ref, tuple[str, str, tuple[str, ...]]] = {
-                ref: (blocked.wanted.version, _words(blocked.reason), ()) for ref, blocked in view.blocked().items()
-            }
-            for client in clients_of(view):
-                for type_url, delivery in client.types.items():
-                    for name in delivery.refused:
-                        refused = refusal(client, type_url, name)
-                        wanted = view.wanted((type_url, name))
-                        if refused is not None and wanted is not None and wanted.version == refused[0]:
-                            _, _, others = found.get((type_url, name), ("", "", ()))
-                            found[type_url, name] = (*refused, (*others, client.proxy))
-            for ref, (version, message, proxies) in found.items():
-                self._trouble(mounted, ref, version, message, proxies, known.get(view, {}).get(ref))
-
-    def _trouble(
-        self, mounted: Mounted, ref: Ref, version: str, message: str, proxies: tuple[str, ...], known: _Trouble | None
-    ) -> None:
-        view = mounted.view
-        if known is not None and known.version == version:
-            blamed = known.blamed
-        else:
-            wanted = view.wanted(ref)
-            described = None if wanted is None else self._describe(view, wanted)
-            blamed = frozenset(origin.key for origin in described.made_from) if described is not None else frozenset()
-        self._troubles.setdefault(view, {})[ref] = _Trouble(version, message, proxies, blamed)
-        for key in blamed:
-            if key.kind in ISTIO_KINDS and key in self._objects:
-                pending = self._pending.get(key)
-                if pending is None:
-                    pending = _Pending({use.view for use in self.uses(key)})
-                if not pending.versions(view, ref)[0]:
-                    pending.expect(view, ref, {version})
-                    self._wait_for(key, pending)
+        """Objects that are to blame for a rejection are on their way again."""
+        for view, ref, trouble in tuple(self._troubles.look()):
+            for key in trouble.blamed:
+                if key.kind in ISTIO_KINDS and key in self._objects:
+                    pending = self._pending.get(key)
+                    if pending is None:
+                        pending = Pending({use.view for use in self.uses(key)})
+                    if not pending.versions(view, ref)[0]:
+                        pending.expect(view, ref, {trouble.version})
+                        self._wait_for(key, pending)
 
 
 def _harmless(steps: Iterator[None]) -> Iterator[None]:
@@ -483,21 +337,3 @@ def _harmless(steps: Iterator[None]) -> Iterator[None]:
         yield from steps
     except Exception:
         log.exception("what became of changed objects is not followed")
-
-
-def _serves(view: View, targets: Mapping[str, Mapping[str, _Versions]]) -> bool:
-    """Whether what is served brings the change: a version that was rejected is not."""
-    for type_url, names in targets.items():
-        table = view.table(type_url)
-        for name, versions in names.items():
-            served = table.get(name)
-            if versions is not None and (NOTHING if served is None else served.version) not in versions:
-                return False
-    return True
-
-
-def _words(reason: object) -> str:
-    if isinstance(reason, tuple):
-        type_url, name = reason
-        return f"it needs {discovery_service(type_url)} {name!r}, which is held back"
-    return str(getattr(reason, "message", reason))

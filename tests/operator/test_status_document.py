@@ -19,7 +19,7 @@ from dragoman.operator.events import worth_telling
 from dragoman.operator.report import Report, Told, decoded, encoded, version_of
 from dragoman.operator.status_document import differs, differs_in_counts_only, is_shared, ours, status_of
 from dragoman.runtime.conditions import Condition
-from dragoman.runtime.programming import Programmed, Rejection
+from dragoman.runtime.programmed import Programmed, Rejection
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

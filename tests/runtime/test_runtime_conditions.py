@@ -9,7 +9,7 @@ from crds.codes import problem
 from crds.meta import ObjectKey
 from dragoman.mesh.conflicts import Conflict
 from dragoman.runtime.conditions import Condition, Facts, conditions, pooled
-from dragoman.runtime.programming import Programmed, Rejection
+from dragoman.runtime.programmed import Programmed, Rejection
 
 WINNER = ObjectKey("VirtualService", "shop", "older")
 

@@ -12,7 +12,7 @@ from test_runtime_control_plane import LOCAL, MESH, Running
 
 from crds.meta import ObjectKey
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from dragoman.runtime.programming import Programmed
+from dragoman.runtime.programmed import Programmed
 from tests.support.scripted_proxy import ScriptedProxy
 from xds import DeltaRequest, Node
 
@@ -107,7 +107,7 @@ async def test_an_object_is_programmed_when_the_last_proxy_that_uses_it_has_take
             while mesh.plane.programming.pending:
                 mesh.news.clear()
                 await mesh.news.wait()
-        assert mesh.plane.programming.proxies(RULE) == ("web-1.shop", "web-2.shop")
+        assert mesh.plane.programming.of(RULE) == Programmed(2, 2)
 
 
 async def test_only_proxies_whose_resources_were_made_from_it_use_it() -> None:
