@@ -33,23 +33,26 @@ class Relay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        if self._closed:
-            writer.transport.abort()
-            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError):
-            there, back = await asyncio.open_connection(self._host, self._port)
-            writers = {writer, back}
-            self._writers |= writers
-            try:
+        opened = {writer}
+        self._writers |= opened
+        try:
+            if not self._closed:
+                there, back = await asyncio.open_connection(self._host, self._port)
+                opened.add(back)
+                self._writers.add(back)
                 await asyncio.gather(_pass(reader, back), _pass(there, writer))
-            finally:
-                for each in writers:
-                    each.transport.abort()
-                self._writers -= writers
+        except OSError:
+            pass
+        finally:
+            self._writers -= opened
+            for each in opened:
+                each.transport.abort()
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):

@@ -24,7 +24,7 @@ class SourceMetrics(Collector):
             objects[resource] += len(reflector)
             lists[resource] += reflector.lists
             interruptions[resource] += reflector.failed
-            denied[resource] += reflector.error is not None and reflector.error.forbidden
+            denied[resource] += reflector.denied
         known = GaugeMetricFamily(
             "dragoman_kubernetes_objects",
             "Objects that the API server has told of, in force or not, by resource.",

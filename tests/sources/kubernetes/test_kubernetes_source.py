@@ -1,6 +1,7 @@
 """The source against a real API server."""
 
 import base64
+import random
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from crds.kubernetes import Service
+from crds.virtualservice import VirtualService
 from dragoman.kube import Cluster
 from dragoman.kube.resources import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, PODS, SECRETS, SERVICES
 from dragoman.sources.change import Report
@@ -304,3 +307,52 @@ async def test_many_certificates_of_a_namespace_are_read_together(
         # What was read both ways never went.
         told = [str(change.key) for batch in seen.batches[loaded:] for change in batch.changes if change.new is None]
         assert sorted(told) == [f"Secret {namespace}/{name}" for name in ("a", "b")]
+
+
+async def test_whatever_happens_the_source_ends_up_with_what_is_there(
+    api_server: ApiServer, cluster: Cluster, namespace: str, other: str, tmp_path: Path
+) -> None:
+    await define(cluster, "VirtualService")
+    chance = random.Random(namespace)  # noqa: S311
+    written: dict[tuple[str, str, str], Any] = {}
+
+    async def happens() -> None:
+        where = chance.choice((namespace, other))
+        name = f"n{chance.randrange(8)}"
+        of = chance.choice((SERVICES, VIRTUAL_SERVICES))
+        key = (of.kind, where, name)
+        if key in written and chance.random() < 0.4:
+            del written[key]
+            await cluster.delete(of, name, where)
+            return
+        value = chance.randrange(1, 1000)
+        body = service(name, where, value) if of is SERVICES else route(name, where, f"h{value}")
+        written[key] = value
+        await cluster.apply(of, body)
+
+    def held() -> dict[tuple[str, str, str], Any]:
+        found = {}
+        for key, obj in seen.source.objects.items():
+            if key.namespace in (namespace, other):
+                if isinstance(obj, Service):
+                    found[tuple(key)] = obj.spec.ports[0].port
+                elif isinstance(obj, VirtualService):
+                    found[tuple(key)] = int(obj.spec.hosts[0].removeprefix("h"))
+        return found
+
+    async with relay(api_server.server) as way:
+        config = tmp_path / "config"
+        config.write_text(api_server.kubeconfig.read_text().replace(api_server.server, way.address))
+        async with await Cluster.connect(config) as shaky, followed(shaky) as seen:
+            for _ in range(120):
+                await happens()
+                if chance.random() < 0.1:
+                    way.cut()
+            await seen.until(lambda: held() == written)
+            # What was told adds up to the same.
+            told: dict[Any, Any] = {}
+            for batch in seen.batches:
+                for change in batch.changes:
+                    assert told.get(change.key) == change.old
+                    told[change.key] = change.new
+            assert {key: obj for key, obj in told.items() if obj is not None} == dict(seen.source.objects)
