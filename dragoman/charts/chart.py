@@ -23,11 +23,10 @@ _DOCUMENTS: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a chart is installed as. `api_versions` are those of the cluster that charts ask for, if it is known."""
+    """What a chart is installed as."""
 
     name: str
     namespace: str
-    api_versions: frozenset[str] = frozenset()
 
 
 class Rendered(NamedTuple):
@@ -84,7 +83,6 @@ class Chart:
                 "AppVersion": self._metadata["appVersion"],
             },
             "Release": {"Name": release.name, "Namespace": release.namespace},
-            "Capabilities": {"APIVersions": {"Has": lambda version: version in release.api_versions}},
             "Files": {"Get": lambda path: self._files.get(path, "")},
         }
         found: list[Rendered] = []

@@ -56,7 +56,7 @@ def charts_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "deploy" / "charts"
 
 
-def bundle(values: Values, *, namespace: str, api_versions: frozenset[str] = frozenset()) -> Bundle:
+def bundle(values: Values, *, namespace: str) -> Bundle:
     """Render the charts. Raises ChartError.
 
     `values` are those of the chart `control-plane`, and beside them `base`, values of that chart, and `gateways`,
@@ -66,14 +66,12 @@ def bundle(values: Values, *, namespace: str, api_versions: frozenset[str] = fro
     own = {key: value for key, value in values.items() if key not in ("base", "gateways")}
     parts = [Part(Component.BASE, _namespace(namespace, privileged=_asks_for_cni(own)))]
     base = _shared(Component.BASE, own) | _mapping(values, "base")
-    parts += _rendered(Component.BASE, base, Release("dragoman-base", namespace, api_versions))
-    parts += _rendered(Component.CONTROL_PLANE, own, Release("dragoman", namespace, api_versions))
+    parts += _rendered(Component.BASE, base, Release("dragoman-base", namespace))
+    parts += _rendered(Component.CONTROL_PLANE, own, Release("dragoman", namespace))
     for name, given in sorted(_mapping(values, "gateways").items()):
         gateway = dict(_mapping({name: given}, name))
         where = gateway.pop("namespace", namespace)
-        parts += _rendered(
-            Component.GATEWAY, _shared(Component.GATEWAY, own) | gateway, Release(name, where, api_versions)
-        )
+        parts += _rendered(Component.GATEWAY, _shared(Component.GATEWAY, own) | gateway, Release(name, where))
     revision = own.get("revision") or "default"
     order = list(Component)
     ranked = sorted(parts, key=lambda part: (order.index(part.component), identity(part.document).rank))

@@ -74,10 +74,21 @@ async def uninstall(
             tell(f"  ConfigMaps of trust ({', '.join(_ROOTS)}) stay: another control plane has them too")
         else:
             await _roots(cluster, tell)
+    await _labelled(cluster, gone, tell)
     for inventory in gone:
         await delete(cluster, Identity("ConfigMap", inventory.namespace, inventory.name))
         if inventory.made_namespace and inventory.namespace not in {each.namespace for each in staying}:
             await _namespace(cluster, inventory.namespace, tell, wait_seconds)
+
+
+async def _labelled(cluster: Cluster, gone: Collection[Inventory], tell: Tell) -> None:
+    """Tell of namespaces that still ask for sidecars of what is gone."""
+    revisions = {each.revision for each in gone}
+    for each in await cluster.list(NAMESPACES):
+        labels = each["metadata"].get("labels") or {}
+        asked = labels.get("istio.io/rev") or ("default" if labels.get("istio-injection") == "enabled" else None)
+        if asked in revisions:
+            tell(f"  namespace {each['metadata']['name']} still asks for sidecars of revision {asked}")
 
 
 async def _deleted(cluster: Cluster, objects: Iterable[Identity], tell: Tell) -> None:

@@ -261,7 +261,8 @@ async def test_uninstalling_leaves_nothing(cluster: Cluster, mesh: str) -> None:
     await cluster.create(LEASES, lease, mesh)
     roots = {"name": "istio-ca-root-cert", "labels": {"istio.io/config": "true"}}
     await cluster.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": roots}, mesh)
-    await remove(cluster, "default", mesh)
+    await cluster.patch(NAMESPACES, mesh, {"metadata": {"labels": {"istio-injection": "enabled"}}})
+    assert f"  namespace {mesh} still asks for sidecars of revision default" in await remove(cluster, "default", mesh)
     assert await everything(cluster, mesh) == before
 
 
