@@ -117,7 +117,7 @@ async def _definitions(cluster: Cluster, bundle: Bundle) -> AsyncIterator[Findin
 
 async def _namespaces(cluster: Cluster, bundle: Bundle) -> AsyncIterator[Finding]:
     there, problems = await _listed(cluster, NAMESPACES)
-    cni = any(each["kind"] == "DaemonSet" and "cni" in each["metadata"]["name"] for each in bundle.documents)
+    cni = any(each["metadata"]["name"].startswith("istio-cni-node") for each in bundle.documents)
     for finding in (*problems, *judgements.pod_security(there, bundle.namespace, cni=cni)):
         yield finding
 
