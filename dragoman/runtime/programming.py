@@ -54,6 +54,8 @@ _LONGEST_PAUSE: Final = 2.0
 
 _SLICE_SECONDS: Final = 0.005
 
+_STEP: Final = 500
+"""Resources between two turns of the streams: about a millisecond."""
 
 Uses = dict[Mounted, dict[Call[Any], Ref]]
 """Resources that were made from an object, with the calls that make them."""
@@ -254,7 +256,9 @@ class Programming:
         for uses in (before, now):
             for mounted, calls in uses.items():
                 changes = mounted.mount.changes if mounted.mount in changed else {}
-                for call, ref in calls.items():
+                for index, (call, ref) in enumerate(calls.items()):
+                    if not index % _STEP:
+                        yield
                     if call in mounted.publication.failures:
                         pending.failing[call] = mounted.publication
                     if call in changes:
