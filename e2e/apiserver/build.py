@@ -15,6 +15,7 @@ from e2e.apiserver.programs import MODULE, PACKAGES, cache, kubernetes_version
 Tell = Callable[[str], None]
 
 PROGRESS_SECONDS = 10.0
+_SCRATCH = "building-"
 
 
 class BuildError(Exception):
@@ -37,6 +38,8 @@ def build(tell: Tell) -> Path:
     folder = cache()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_name(f"{folder.name}.lock"), tell):
+        for left in folder.glob(f"{_SCRATCH}*"):  # by a build that was killed
+            shutil.rmtree(left)
         missing = [name for name in PACKAGES if not (folder / name).exists()]
         go = find_go() if missing else None
         for name in missing:
@@ -59,12 +62,12 @@ def _alone(lock: Path, tell: Tell) -> Iterator[None]:
 def _build_one(go: Path, name: str, target: Path, tell: Tell) -> None:
     began = time.monotonic()
     tell(f"{name}: {PACKAGES[name]} of Kubernetes {kubernetes_version()}")
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.parent) as scratch:
         built = Path(scratch, name)
         # `-v` tells every package as it has been compiled; those that Go's own cache has are not told.
         command = (go, "build", "-v", "-trimpath", "-ldflags", _linker_flags(), "-o", built, PACKAGES[name])
         # What is built runs in any network namespace, and beside any C library.
-        environment = os.environ | {"CGO_ENABLED": "0"}
+        environment = {"HOME": str(Path.home()), **os.environ, "CGO_ENABLED": "0"}
         compiler = subprocess.Popen(command, cwd=MODULE, env=environment, stderr=subprocess.PIPE, text=True)
         _follow(compiler, name, began, tell)
         built.rename(target)
