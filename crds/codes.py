@@ -77,6 +77,7 @@ CODES: Mapping[str, Code] = {
     "DRG0606": Code(_W, "a probe that the kubelet asks the application for itself, without a certificate"),
     # 07xx: the control plane itself
     "DRG0701": Code(_E, "a webhook that failed on an object: its log says how"),
+    "DRG0702": Code(_E, "a pod that cannot be injected, as the injector's settings cannot be read"),
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 
+from crds.codes import problem
 from crds.decode import decode
 from crds.meshconfig import MeshConfig
 from crds.problem import Invalid
@@ -27,6 +29,8 @@ log = structlog.get_logger(__name__)
 _KIND: Final = ProxyConfig.resource
 PROXY_CONFIGS: Final = ApiResource(_KIND.group, _KIND.storage, _KIND.plural, ProxyConfig.__name__)
 DEFAULT_REVISION: Final = "default"
+_LOOK_AGAIN: Final = 0.2
+"""Seconds, while pods wait for the first settings."""
 
 
 class Injector:
@@ -62,8 +66,16 @@ class Injector:
             tasks.create_task(self._proxy_configs.run(self._cluster))
 
     async def settings(self) -> InjectionSettings:
-        """What is in force, as soon as the ConfigMap has been looked for."""
-        await self._known.wait()
+        """What is in force, as soon as the ConfigMap has been looked for. Raises Invalid where that may not be done:
+        a pod that waited longer than the API server does would not be told why."""
+        while not self._known.is_set():
+            if (error := self._config_map.error) is not None:
+                message = f"the injector's settings cannot be read: {error}"
+                remedy = f"let the control plane read ConfigMap {'/'.join(self._name)}"
+                raise Invalid((problem("DRG0702", "", message, remedy),))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN):
+                    await self._known.wait()
         mesh = self._mesh_config()
         if self._made is None or self._made[0] is not mesh:
             self._made = mesh, self._make(mesh)

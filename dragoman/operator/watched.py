@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from dragoman.kube import ApiResource, Cluster
+from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.sources.kubernetes.following import follow
 from dragoman.sources.kubernetes.reflector import Delta, Name, Reflector
 
@@ -38,6 +38,11 @@ class Watched:
     def listed(self) -> bool:
         """Whether all that there is is known: before, what is not there may yet be."""
         return self._reflector.listed
+
+    @property
+    def error(self) -> ApiError | None:
+        """Why they cannot be followed now; None while all is well."""
+        return self._reflector.error
 
     def get(self, name: Name) -> Any:
         """What was read of an object, None without one."""
