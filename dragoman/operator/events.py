@@ -21,7 +21,7 @@ from crds.meta import ObjectKey, ObjectMeta
 from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import EVENTS
 from dragoman.operator.status_document import Status
-from dragoman.runtime.conditions import ACCEPTED, CONFLICTED, PROGRAMMED, Condition
+from dragoman.runtime.conditions import ACCEPTED, CONFLICTED, PROGRAMMED, RESOLVED_REFS, Condition
 from xds.pace import Pace
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,8 @@ def _told(condition: Condition, was: Status) -> Told | None:
             return Told(reason, "Program", condition.message)
         case (type_, "True", _) if type_ == PROGRAMMED and was.get("reason") in ("Rejected", "Failed", "HeldBack"):
             return Told("Programmed", "Program", condition.message, normal=True)
+        case (type_, "False", reason) if type_ == RESOLVED_REFS:
+            return Told(reason, "Resolve", condition.message)
         case (type_, "True", _) if type_ == CONFLICTED:
             return Told("Conflicted", "Merge", condition.message)
     return None

@@ -8,12 +8,19 @@ from typing import Any, Final
 
 from crds.codes import CODES
 from crds.problem import Problem
-from dragoman.runtime.conditions import CONFLICTED, PARTIALLY_SUPPORTED, PROGRAMMED, Condition
+from dragoman.runtime.conditions import (
+    ACCEPTED,
+    CONFLICTED,
+    PARTIALLY_SUPPORTED,
+    PROGRAMMED,
+    RESOLVED_REFS,
+    Condition,
+)
 
 Status = Mapping[str, Any]
 """A status as JSON."""
 
-OURS: Final = frozenset(("Accepted", PROGRAMMED, CONFLICTED, PARTIALLY_SUPPORTED))
+OURS: Final = frozenset((ACCEPTED, PROGRAMMED, RESOLVED_REFS, CONFLICTED, PARTIALLY_SUPPORTED))
 """Types of conditions that are written here: others belong to other controllers."""
 
 MOST_MESSAGES: Final = 50

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -281,7 +281,7 @@ class StatusWriter:
             return facts
         others, behind = self._replicas.of(key, version_of(obj.metadata))
         together = pooled((facts.programmed, *others))
-        return Facts(facts.generation, facts.in_force, facts.problems, facts.conflicts, together, behind)
+        return replace(facts, programmed=together, behind=behind)
 
     def _wanted(self, key: ObjectKey) -> dict[str, Any] | None:
         facts = self._facts(key)

@@ -1,7 +1,7 @@
 """What there is to say on an object, as conditions (Kubernetes API conventions, "typical status properties"). Pure.
 
-`Accepted` and `Programmed` are always there; `Conflicted` and `PartiallySupported` only where they hold. Each says of
-which generation of the object it speaks.
+`Accepted` and `Programmed` are always there; `Conflicted` and `PartiallySupported` only where they hold, `ResolvedRefs`
+only where it does not. Each says of which generation of the object it speaks.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from crds.meta import ObjectKey
 from crds.problem import Problem, Severity
 from dragoman.mesh.conflicts import Conflict
+from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.programmed import NAMED, Programmed, Rejection
 
 ACCEPTED: Final = "Accepted"
 PROGRAMMED: Final = "Programmed"
+RESOLVED_REFS: Final = "ResolvedRefs"
 CONFLICTED: Final = "Conflicted"
 PARTIALLY_SUPPORTED: Final = "PartiallySupported"
 
@@ -24,6 +27,13 @@ _NO_EFFECT: Final = "DRG02"
 
 _LONGEST: Final = 1024
 """Characters of a message: more is for `dragoman validate`."""
+
+_REASONS: Final = {
+    "DRG0501": "CredentialNotFound",
+    "DRG0502": "InvalidCredential",
+    "DRG0503": "DoubtfulCredential",
+    "DRG0504": "CredentialNotPermitted",
+}
 
 _DRAIN: Final = "connections opened before follow within the drain time"
 
@@ -54,6 +64,8 @@ class Facts:
     problems: tuple[Problem, ...] = ()
     """Of the newest version."""
     conflicts: tuple[Conflict, ...] = ()
+    credentials: tuple[CredentialProblem, ...] = ()
+    """What is wrong with credentials that it names and connected proxies need."""
     programmed: Programmed = field(default_factory=Programmed)
     behind: tuple[str, ...] = ()
     """Replicas that have not taken this generation in."""
@@ -63,6 +75,10 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
     """The conditions of an object, in the order in which its author asks."""
     found = [_accepted(facts), _programmed(facts)]
     in_force = facts.in_force or 0
+    if facts.credentials:
+        reason = _REASONS.get(facts.credentials[0].problem.code, "InvalidCredential")
+        said = (_told(each.problem, about=each.subject) for each in facts.credentials)
+        found.append(Condition(RESOLVED_REFS, "False", reason, _listed(said), in_force))
     if facts.in_force is not None and facts.conflicts:
         said = (f"{conflict.what}: {conflict.winner} is older and wins" for conflict in facts.conflicts)
         found.append(Condition(CONFLICTED, "True", "OlderWins", _listed(said), in_force))
@@ -131,8 +147,9 @@ def _programmed(facts: Facts) -> Condition:
     return condition("True", "Programmed", f"{counts}; {_DRAIN}")
 
 
-def _told(problem: Problem) -> str:
-    where = f"{problem.path}: " if problem.path else ""
+def _told(problem: Problem, about: ObjectKey | None = None) -> str:
+    place = " ".join(str(part) for part in (about, problem.path) if part)
+    where = f"{place}: " if place else ""
     return f"{problem.code} {where}{problem.message}" + (f" ({problem.remedy})" if problem.remedy else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from crds.registry import ISTIO_KINDS
 from dragoman.engine import Graph
 from dragoman.mesh.conflicts import conflicts_of, rivals
 from dragoman.runtime.conditions import Facts
+from dragoman.runtime.credential_problems import CredentialProblem
+from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.programming import Programming
 from dragoman.sources.change import Batch, Report
 
@@ -29,11 +32,20 @@ class Judge(Protocol):
 class Statuses:
     """The facts about objects, gathered when they are asked for."""
 
-    def __init__(self, graph: Graph, objects: Mapping[ObjectKey, Any], source: Judge, programming: Programming) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        objects: Mapping[ObjectKey, Any],
+        source: Judge,
+        programming: Programming,
+        credentials: Credentials,
+    ) -> None:
         self._graph = graph
         self._objects = objects
         self._source = source
         self._programming = programming
+        self._credentials = credentials
+        self._unresolved: dict[ObjectKey, tuple[CredentialProblem, ...]] = {}
         self._subscribers: list[Callable[[frozenset[ObjectKey]], None]] = []
         programming.subscribe(self._tell)
 
@@ -67,6 +79,7 @@ class Statuses:
             obj.metadata.generation,
             problems,
             conflicts_of(self._graph, obj),
+            self._of_credentials().get(key, ()),
             self._programming.of(key),
         )
 
@@ -75,9 +88,24 @@ class Statuses:
         if self._subscribers:
             try:
                 self._tell(self._concerned(batches))
+                self.follow_credentials()
             except Exception:
                 # Who is to write a status may not keep the control plane from its work.
                 log.exception("what is to be said of changed objects is not known")
+
+    def follow_credentials(self) -> None:
+        """Something may be wrong with other credentials than before."""
+        before, self._unresolved = self._unresolved, self._of_credentials()
+        keys = before.keys() | self._unresolved.keys()
+        self._tell(frozenset(key for key in keys if before.get(key) != self._unresolved.get(key)))
+
+    def _of_credentials(self) -> dict[ObjectKey, tuple[CredentialProblem, ...]]:
+        found: defaultdict[ObjectKey, tuple[CredentialProblem, ...]] = defaultdict(tuple)
+        for problem in self._credentials.problems:
+            for key in problem.objects:
+                if key.kind in ISTIO_KINDS:
+                    found[key] += (problem,)
+        return dict(found)
 
     def _concerned(self, batches: Iterable[Batch]) -> frozenset[ObjectKey]:
         found: set[ObjectKey] = set()

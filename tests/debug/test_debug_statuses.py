@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from debug_proxy import proxy_at
-from running_plane import CART, CLUSTER_OF_WEB, WEB, RunningPlane, running_plane, until
+from crds.meta import ObjectKey
+from dragoman.codec import SECRET
+from tests.debug.debug_proxy import proxy_at
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, MESH, WEB, RunningPlane, running_plane, until
+from tests.debug.test_debug_secrecy import GATEWAY, secrets
 
 RULE = "/debug/statusz?kind=DestinationRule&namespace=shop&name=web"
 
@@ -69,3 +72,39 @@ async def test_a_rejected_and_a_broken_object(tmp_path: Path) -> None:
         assert (accepted["type"], accepted["status"]) == ("Accepted", "False")
         assert "DRG0101 spec.htp" in accepted["message"]
         assert entry["problems"][0]["code"] == "DRG0101"
+
+
+async def test_a_gateway_whose_credential_does_not_work(tmp_path: Path, key_and_certificate: tuple[str, str]) -> None:
+    key, certificate = key_and_certificate
+    file = tmp_path / "mesh.yaml"
+    page = "/debug/statusz?kind=Gateway&namespace=shop&name=site"
+
+    async def resolved(running: RunningPlane) -> dict[str, Any] | None:
+        (entry,) = await running.ask(page)
+        return next((found for found in entry["conditions"] if found["type"] == "ResolvedRefs"), None)
+
+    async with running_plane(tmp_path, MESH + secrets(key, certificate)) as running:
+        told: list[frozenset[ObjectKey]] = []
+        running.plane.statuses.subscribe(told.append)
+        async with proxy_at(running.xds_port, GATEWAY) as proxy:
+            await proxy.ask(SECRET, ["kubernetes://site"])
+            assert await resolved(running) is None
+            file.write_text(MESH + secrets("no key", certificate))
+
+            async def broken() -> bool:
+                return await resolved(running) is not None
+
+            await until(broken)
+            found = await resolved(running)
+            assert found is not None
+            assert (found["status"], found["reason"]) == ("False", "InvalidCredential")
+            assert found["message"].startswith("DRG0502 Secret shop/site data[tls.key]: ")
+            assert told[-1] == {ObjectKey("Gateway", "shop", "site")}
+            told.clear()
+            file.write_text(MESH + secrets(key, certificate))
+
+            async def well() -> bool:
+                return await resolved(running) is None
+
+            await until(well)
+            assert told == [{ObjectKey("Gateway", "shop", "site")}]

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from crds.codes import problem
 from crds.meta import ObjectKey
 from dragoman.mesh.conflicts import Conflict
+from dragoman.mesh.credentials import CredentialUse
 from dragoman.runtime.conditions import Condition, Facts, conditions, pooled
+from dragoman.runtime.credential_problems import missing
 from dragoman.runtime.programmed import Programmed, Rejection
 
 WINNER = ObjectKey("VirtualService", "shop", "older")
@@ -89,6 +91,16 @@ def test_losers_are_told_who_wins() -> None:
     message = "host 'web': VirtualService shop/older is older and wins"
     assert said(facts, "Conflicted") == ("True", "OlderWins", message, 1)
     assert of(Facts(1, 1), "Conflicted") is None
+
+
+def test_credentials_that_do_not_work_are_told_of_at_who_names_them() -> None:
+    gateway = ObjectKey("Gateway", "shop", "site")
+    use = CredentialUse("kubernetes://site", gateway, "spec.servers[0].tls.credentialName")
+    lacking = missing(("shop", "kubernetes://site"), (use,))
+    status, reason, message, _ = said(Facts(1, 1, credentials=(lacking,)), "ResolvedRefs")
+    assert (status, reason) == ("False", "CredentialNotFound")
+    assert message.startswith("DRG0501 Gateway shop/site spec.servers[0].tls.credentialName: there is no Secret")
+    assert of(Facts(1, 1), "ResolvedRefs") is None
 
 
 def test_fields_without_effect_are_named_until_there_is_no_room() -> None:
