@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ca.authority import DEFAULT_LIFETIME, Authority, key_pem, pem
+from ca.authority import DEFAULT_LIFETIME, Authority, AuthorityError, PrivateKey, key_pem, pem
 from ca.identity import WorkloadIdentity
 
 GRACE_RATIO: Final = 0.5  # Istio: SECRET_GRACE_PERIOD_RATIO
@@ -49,7 +50,11 @@ class _Held:
 
 
 class WorkloadCertificates:
-    """The certificates in use. `clock` gives aware datetimes, `rng` the jitter (keys and serials never come of it)."""
+    """The certificates in use. `clock` gives aware datetimes, `rng` the jitter (keys and serials never come of it).
+
+    With `signed_elsewhere` nothing is signed here: whoever has a certificate signed brings it (`made`, `hold`,
+    `replace`).
+    """
 
     def __init__(
         self,
@@ -58,8 +63,10 @@ class WorkloadCertificates:
         rng: random.Random,
         *,
         lifetime: timedelta = DEFAULT_LIFETIME,
+        signed_elsewhere: bool = False,
     ) -> None:
         self._authority = authority
+        self._signed_elsewhere = signed_elsewhere
         self._clock = clock
         self._rng = rng
         self._lifetime = lifetime
@@ -80,6 +87,8 @@ class WorkloadCertificates:
     def use(self, authority: Authority) -> None:
         """Sign with `authority` from now on. What another signing certificate signed is due at once."""
         before, self._authority = self._authority, authority
+        if self._signed_elsewhere:
+            return
         if (before.certificate, before.intermediates) == (authority.certificate, authority.intermediates):
             return
         now = self._clock()
@@ -97,6 +106,46 @@ class WorkloadCertificates:
             held = self._held[identity] = _Held(self._issue(identity), set())
         held.holders.add(holder)
         return held.certificate
+
+    def made(self, identity: WorkloadIdentity, key: PrivateKey, chain: Sequence[x509.Certificate]) -> IssuedCertificate:
+        """A key and the chain that another has signed for it, leaf first, without a root; in use once it is held."""
+        leaf, now = chain[0], self._clock()
+        grace = GRACE_RATIO + self._rng.uniform(-GRACE_JITTER, GRACE_JITTER)
+        return IssuedCertificate(
+            identity=identity,
+            serial=leaf.serial_number,
+            chain_pem=pem(chain),
+            key_pem=key_pem(key),
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+            rotate_at=leaf.not_valid_after_utc - (leaf.not_valid_after_utc - now) * grace,
+        )
+
+    def hold(self, certificate: IssuedCertificate, holder: Hashable) -> IssuedCertificate:
+        """Hold a certificate that was `made`, or the one that is in use already."""
+        identity = certificate.identity
+        held = self._held.get(identity)
+        if held is None:
+            held = self._held[identity] = _Held(certificate, set())
+            self._plan(certificate.rotate_at, identity)
+        held.holders.add(holder)
+        return held.certificate
+
+    def replace(self, certificate: IssuedCertificate) -> None:
+        """Use a certificate that was `made` in place of the one in use. Raises `NotHeldError`."""
+        held = self._held.get(certificate.identity)
+        if held is None:
+            raise NotHeldError(certificate.identity)
+        held.certificate = certificate
+        self._plan(certificate.rotate_at, certificate.identity)
+
+    def postpone(self, identity: WorkloadIdentity, until: datetime) -> None:
+        """Let the certificate in use be due no earlier than `until`. Raises `NotHeldError`."""
+        held = self._held.get(identity)
+        if held is None:
+            raise NotHeldError(identity)
+        held.certificate = replace(held.certificate, rotate_at=until)
+        self._plan(until, identity)
 
     def release(self, identity: WorkloadIdentity, holder: Hashable) -> None:
         """`holder` is done. The last one to go takes the key along. Raises `NotHeldError` if it held nothing."""
@@ -145,6 +194,8 @@ class WorkloadCertificates:
         return None
 
     def _issue(self, identity: WorkloadIdentity) -> IssuedCertificate:
+        if self._signed_elsewhere:
+            raise AuthorityError(f"no certificate of {identity} has been signed yet")
         now = self._clock()
         key = ec.generate_private_key(ec.SECP256R1())
         dns_name = identity.dns_name
@@ -155,18 +206,9 @@ class WorkloadCertificates:
             now=now,
             lifetime=self._lifetime,
         )
-        grace = GRACE_RATIO + self._rng.uniform(-GRACE_JITTER, GRACE_JITTER)
-        rotate_at = leaf.not_valid_after_utc - (leaf.not_valid_after_utc - now) * grace
-        self._plan(rotate_at, identity)
-        return IssuedCertificate(
-            identity=identity,
-            serial=leaf.serial_number,
-            chain_pem=pem([leaf]) + self._authority.intermediates_pem,
-            key_pem=key_pem(key),
-            not_before=leaf.not_valid_before_utc,
-            not_after=leaf.not_valid_after_utc,
-            rotate_at=rotate_at,
-        )
+        certificate = self.made(identity, key, (leaf, *self._authority.intermediates))
+        self._plan(certificate.rotate_at, identity)
+        return certificate
 
     def _plan(self, rotate_at: datetime, identity: WorkloadIdentity) -> None:
         heapq.heappush(self._schedule, (rotate_at, identity))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography import x509
 
 from ca import core_dumps
 from ca.authority import MAX_LIFETIME
@@ -20,6 +21,7 @@ from dragoman.cli.output import fail
 from dragoman.cli.problems import tell
 from dragoman.cli.serving import ClusterSettings, Settings, run
 from dragoman.cli.state import default_state_folder
+from dragoman.operator.certificate_requests import SHORTEST
 from xds import Limits
 
 _INSECURE = (
@@ -162,6 +164,26 @@ def serve(
             file_okay=False,
         ),
     ] = None,
+    external_signer: Annotated[
+        str | None,
+        typer.Option(
+            "--external-signer",
+            metavar="SIGNER",
+            envvar="K8S_SIGNER",
+            help="With --kubernetes: have this signer of CertificateSigningRequests sign what workloads get.",
+            show_default="our own CA",
+        ),
+    ] = None,
+    signer_roots: Annotated[
+        Path | None,
+        typer.Option(
+            "--signer-roots",
+            metavar="FILE",
+            help="Its roots, PEM; others may be in MeshConfig.caCertificates.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     certificate_lifetime: Annotated[
         str, typer.Option("--certificate-lifetime", metavar="DURATION", help="How long workload certificates live.")
     ] = "24h",
@@ -273,6 +295,14 @@ def serve(
         raise typer.BadParameter(f"--certificate-lifetime {certificate_lifetime}: more than 0, at most {MAX_LIFETIME}")
     if kubernetes == (config is not None):
         raise typer.BadParameter("say either --config FOLDER or --kubernetes")
+    if external_signer is not None and not kubernetes:
+        raise typer.BadParameter("--external-signer is asked through the Kubernetes API: say --kubernetes")
+    if external_signer is not None and lifetime < SHORTEST:
+        raise typer.BadParameter(
+            f"--certificate-lifetime {certificate_lifetime}: a signer is asked for {SHORTEST} at least"
+        )
+    if signer_roots is not None and external_signer is None:
+        raise typer.BadParameter("--signer-roots are those of an --external-signer")
     settings = Settings(
         config,
         ClusterSettings(
@@ -281,6 +311,8 @@ def serve(
             namespace or "istio-system",
             revision,
             None if webhook_address == "none" else host_port(webhook_address),
+            external_signer,
+            () if signer_roots is None else _certificates(signer_roots),
         )
         if kubernetes
         else None,
@@ -305,6 +337,15 @@ def serve(
         except OSError as error:
             raise fail(f"cannot forbid core dumps: {error.strerror}; say --allow-core-dumps to go without") from None
     asyncio.run(run(settings))
+
+
+def _certificates(file: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_pem_x509_certificates(file.read_bytes()))
+    except (ValueError, x509.InvalidVersion):
+        raise typer.BadParameter(f"{file} is no PEM of certificates") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from None
 
 
 def _account(text: str) -> tuple[str, str]:

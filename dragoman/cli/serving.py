@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from cryptography import x509
+
 from ca.authority import AuthorityError
 from dragoman.cli.addresses import HostPort
 from dragoman.cli.ca_state import Opened, open_ca, open_ca_of_cluster, replica_name
@@ -23,9 +25,11 @@ from dragoman.cli.sockets import private_socket
 from dragoman.debug.server import DebugServer
 from dragoman.kube import ApiError, Cluster, ConnectionConfigError, in_a_pod
 from dragoman.operator.ca_secret import PluggedInSecret
+from dragoman.operator.certificate_requests import CertificateSigningRequests
 from dragoman.operator.operator import Operator, OperatorSettings
 from dragoman.operator.reviewed_rights import ReviewedRights
 from dragoman.runtime import ControlPlane
+from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.secret_rights import EverySecret
@@ -49,6 +53,9 @@ class ClusterSettings(NamedTuple):
     namespace: str
     revision: str
     webhooks: HostPort | None
+    signer: str | None
+    """Who signs in our place what workloads get."""
+    signer_roots: tuple[x509.Certificate, ...]
 
     @property
     def mesh_settings(self) -> tuple[str, str]:
@@ -107,6 +114,7 @@ async def run(settings: Settings) -> None:
             on_unfetched_keys=tell_unfetched,
             key_fetching=settings.key_fetching._replace(kept_in=settings.state / "key-sets.json"),
             rights=ReviewedRights(cluster) if isinstance(source, KubernetesSource) and cluster else EverySecret(),
+            signing=_signing(settings, cluster, replica),
         )
         if isinstance(source, KubernetesSource):
             plane.registry.register(SourceMetrics(source))
@@ -165,6 +173,15 @@ async def _open_ca(settings: Settings, cluster: Cluster | None, replica: str) ->
                 tell(f"waiting for the API server: {error}")
             told = str(error)
         await asyncio.sleep(_API_SERVER_AGAIN)
+
+
+def _signing(settings: Settings, cluster: Cluster | None, replica: str) -> ExternalSigning | None:
+    """Who signs in our place, if anybody does."""
+    told = settings.cluster
+    if cluster is None or told is None or told.signer is None:
+        return None
+    signer = CertificateSigningRequests(cluster, told.signer, replica)
+    return ExternalSigning(told.signer, signer, told.signer_roots, lifetime=settings.certificate_lifetime)
 
 
 async def _connect(settings: ClusterSettings | None, stack: contextlib.AsyncExitStack) -> Cluster | None:

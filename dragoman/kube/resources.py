@@ -21,6 +21,9 @@ JOBS = ApiResource("batch", "v1", "jobs", "Job")
 
 INGRESSES = ApiResource("networking.k8s.io", "v1", "ingresses", "Ingress")
 INGRESS_CLASSES = ApiResource("networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False)
+CERTIFICATE_SIGNING_REQUESTS = ApiResource(
+    "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
+)
 CLUSTER_TRUST_BUNDLES = ApiResource(
     "certificates.k8s.io", "v1beta1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
 )

@@ -31,13 +31,14 @@ class AddedRoots:
         changed = self._before is None or found.ca_certificates != self._before.ca_certificates
         self._before = found
         if changed:
-            self._identities.also_trust(tuple(_roots(found)))
+            signing = self._identities.signing
+            self._identities.also_trust(tuple(_roots(found, signing.name if signing is not None else None)))
 
 
-def _roots(settings: MeshConfig) -> Iterator[x509.Certificate]:
+def _roots(settings: MeshConfig, signer: str | None) -> Iterator[x509.Certificate]:
     own = {settings.trust_domain, *settings.trust_domain_aliases}
     for number, data in enumerate(settings.ca_certificates):
-        reason = _objection(data, own)
+        reason = _objection(data, own, signer)
         if reason is None:
             try:
                 yield from x509.load_pem_x509_certificates(data.pem.encode())
@@ -47,7 +48,7 @@ def _roots(settings: MeshConfig) -> Iterator[x509.Certificate]:
         log.warning("root of the settings left out", field=f"caCertificates[{number}]", reason=reason)
 
 
-def _objection(data: CertificateData, own: set[str]) -> str | None:
+def _objection(data: CertificateData, own: set[str], signer: str | None) -> str | None:
     """Why a root may not vouch for everybody: proxies have one bundle for all trust domains, and a root that is meant
     for another one could else sign in the name of ours."""
     if not data.pem:
@@ -55,4 +56,6 @@ def _objection(data: CertificateData, own: set[str]) -> str | None:
     if data.trust_domains:
         foreign = sorted(set(data.trust_domains) - own)
         return f"it is for other trust domains: {', '.join(foreign)}" if foreign else None
-    return "it is for external signers" if data.cert_signers else None
+    if data.cert_signers and signer not in data.cert_signers:
+        return "it is for external signers that are not in use"
+    return None

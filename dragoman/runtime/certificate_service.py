@@ -23,10 +23,12 @@ from ca.audit import Audit, Refusal
 from ca.authority import DEFAULT_LIFETIME, MAX_LIFETIME, Authority, AuthorityError, PublicKey, pem
 from ca.caller import Caller
 from ca.identity import SpiffeId
-from ca.signing_request import RequestError, public_key_of
+from ca.signer import SignerError
+from ca.signing_request import RequestError, public_key_of, require_own_names
 from ca.store import StoreError
 from dragoman.codec import decode, encode
 from dragoman.codec.messages import IstioCertificateRequest, IstioCertificateResponse
+from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.impersonation import ImpersonationError, NodeAccounts
 from xds import Refused
 
@@ -57,7 +59,10 @@ class Lifetimes:
 
 
 class CertificateRequests:
-    """Answers signing requests of known callers. `roots` is the trust bundle that proxies get."""
+    """Answers signing requests of known callers. `roots` is the trust bundle that proxies get.
+
+    With `signing` another signs, and gets the request as it is: one that names others than its caller is refused.
+    """
 
     def __init__(
         self,
@@ -66,7 +71,9 @@ class CertificateRequests:
         audit: Audit,
         nodes: NodeAccounts,
         lifetimes: Lifetimes | None = None,
+        signing: ExternalSigning | None = None,
     ) -> None:
+        self._signing = signing
         self._promise = promise
         self._roots = roots
         self._audit = audit
@@ -82,8 +89,7 @@ class CertificateRequests:
             lifetime = self._lifetimes.of(request.validity_duration)
         except (DecodeError, RequestError) as error:
             reason = str(error) if isinstance(error, RequestError) else "this is not an IstioCertificateRequest"
-            self._audit.refused(Refusal.malformed_request, reason, caller=name, source=caller.source)
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"CSR signing error ({reason})") from None
+            raise self._malformed(reason, caller) from None
         try:
             identities = self._identities(caller, request)
         except ImpersonationError as error:
@@ -92,19 +98,38 @@ class CertificateRequests:
                 grpc.StatusCode.UNAUTHENTICATED, f"request impersonation authentication failure ({error})"
             ) from None
         try:
-            leaf, authority = await self._sign(key, identities, lifetime)
+            leaf, intermediates, roots = await self._chain(request.csr, key, identities, lifetime)
+        except RequestError as error:
+            raise self._malformed(str(error), caller) from None
         except AuthorityError as error:
             self._audit.refused(Refusal.cannot_sign, str(error), caller=name, source=caller.source)
-            code = grpc.StatusCode.UNAVAILABLE if isinstance(error, StoreError) else grpc.StatusCode.INTERNAL
+            passing = isinstance(error, StoreError | SignerError)
+            code = grpc.StatusCode.UNAVAILABLE if passing else grpc.StatusCode.INTERNAL
             raise Refused(code, f"CSR signing error ({error})") from None
         self._audit.issued(leaf, list(map(str, identities)), caller=name, source=caller.source)
-        roots = tuple(dict.fromkeys((*authority.roots, *self._roots())))
-        chain = [pem([leaf]).decode(), *_texts(authority.intermediates), "".join(_texts(roots))]
+        trusted = tuple(dict.fromkeys((*roots, *self._roots())))
+        chain = [pem([leaf]).decode(), *_texts(intermediates), "".join(_texts(trusted))]
         return encode(IstioCertificateResponse(cert_chain=chain))
+
+    def _malformed(self, reason: str, caller: Caller) -> Refused:
+        name = " ".join(map(str, caller.identities))
+        self._audit.refused(Refusal.malformed_request, reason, caller=name, source=caller.source)
+        return Refused(grpc.StatusCode.INVALID_ARGUMENT, f"CSR signing error ({reason})")
 
     def _identities(self, caller: Caller, request: Any) -> tuple[SpiffeId, ...]:
         impersonated = request.metadata.fields[IMPERSONATED].string_value if request.HasField("metadata") else ""
         return (self._nodes.authorize(caller, impersonated),) if impersonated else caller.identities
+
+    async def _chain(
+        self, csr: str, key: PublicKey, identities: tuple[SpiffeId, ...], lifetime: timedelta
+    ) -> tuple[x509.Certificate, tuple[x509.Certificate, ...], tuple[x509.Certificate, ...]]:
+        """Leaf, intermediates, and the roots of who signs. Raises `RequestError`, `AuthorityError`."""
+        if self._signing is None:
+            leaf, authority = await self._sign(key, identities, lifetime)
+            return leaf, authority.intermediates, authority.roots
+        require_own_names(csr, identities)
+        leaf, *intermediates = await self._signing.chain(csr.encode(), key, identities, lifetime)
+        return leaf, tuple(intermediates), ()
 
     async def _sign(
         self, key: PublicKey, identities: tuple[SpiffeId, ...], lifetime: timedelta

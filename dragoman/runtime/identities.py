@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,12 +17,13 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.audit import Audit
+from ca.audit import Audit, Refusal
 from ca.authority import Authority, AuthorityError, pem
 from ca.identity import WorkloadIdentity
 from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, kept_secret, root_secret, workload_secret
 from ca.workload_certificates import IssuedCertificate, WorkloadCertificates
 from dragoman.codec import SECRET
+from dragoman.runtime.external_signing import ExternalSigning
 from xds import View
 
 log = structlog.get_logger(__name__)
@@ -31,23 +32,38 @@ log = structlog.get_logger(__name__)
 _PATIENCE: Final = timedelta(seconds=30)
 """How long to wait after the authority could not sign, before asking it again."""
 
+_LONGEST_PATIENCE: Final = timedelta(minutes=5)
+"""The same for a signer elsewhere, which is asked half as often each time."""
+
 _SLICE_SECONDS: Final = 0.005
 """Longest stretch of signing before streams get their turn."""
 
 
 class Identities:
-    """Certificates in use and the views that deliver them. `audit` hears of each certificate."""
+    """Certificates in use and the views that deliver them. `audit` hears of each certificate.
 
-    def __init__(self, certificates: WorkloadCertificates, audit: Audit | None = None) -> None:
+    With `signing` another signs, and `certificates` does not: `acquire` then needs a certificate that is `reserved`.
+    """
+
+    def __init__(
+        self,
+        certificates: WorkloadCertificates,
+        audit: Audit | None = None,
+        signing: ExternalSigning | None = None,
+    ) -> None:
         self.certificates = certificates
+        self.signing = signing
         self._audit = audit
+        self._failures: dict[WorkloadIdentity, int] = {}
+        """How often in a row a certificate could not be renewed elsewhere."""
+        self._renewing: set[WorkloadIdentity] = set()
         self._views: dict[WorkloadIdentity, View] = {}
         self._kept: dict[int, View] = {}
         """Of proxies that keep their own keys, by holder."""
         self._changed = asyncio.Event()
         self._added: tuple[x509.Certificate, ...] = ()
         self._revoked: dict[x509.Name, x509.CertificateRevocationList] = {}
-        self._root = root_secret(certificates.roots_pem)
+        self._root = root_secret(self.roots_pem)
         self.on_roots_changed: list[Callable[[], None]] = []
         """Called when another trust bundle, or other revocations, are in force."""
 
@@ -59,7 +75,8 @@ class Identities:
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
         """The trust bundle that proxies get."""
-        return tuple(dict.fromkeys((*self.authority.roots, *self._added)))
+        elsewhere = self.signing.roots if self.signing is not None else ()
+        return tuple(dict.fromkeys((*self.authority.roots, *elsewhere, *self._added)))
 
     @property
     def roots_pem(self) -> bytes:
@@ -78,6 +95,8 @@ class Identities:
     def also_trust(self, roots: Sequence[x509.Certificate]) -> None:
         """Trust these roots beside those of the authority (Istio: MeshConfig.caCertificates)."""
         self._added = tuple(roots)
+        if self.signing is not None:
+            self.signing.further_roots = self._added
         self._distribute()
 
     def revoke(self, lists: Sequence[x509.CertificateRevocationList]) -> None:
@@ -95,6 +114,9 @@ class Identities:
     def crl_pem(self) -> bytes:
         """The revocation lists that proxies get, PEM; empty for none."""
         signer = self.authority.certificate.subject
+        if self._revoked and self.signing is not None:
+            log.warning("revocation lists not used, certificates are signed elsewhere")
+            return b""
         if self._revoked and signer not in self._revoked:
             log.warning("revocation lists not used, the CA that signs has none", signer=signer.rfc4514_string())
             return b""
@@ -122,8 +144,37 @@ class Identities:
             for tell in self.on_roots_changed:
                 tell()
 
+    def lacks(self, identity: WorkloadIdentity) -> bool:
+        """Whether a certificate must be `reserved` before it can be acquired: another signs, and has not yet."""
+        return self.signing is not None and not self.held(identity)
+
+    @asynccontextmanager
+    async def reserved(self, identity: WorkloadIdentity) -> AsyncIterator[None]:
+        """Inside, a certificate is there to be acquired; waits for who signs it. Raises `SignerError`."""
+        if self.signing is None:
+            yield
+            return
+        holder = object()
+        try:
+            certificate = await self._signed(self.signing, identity)
+        except AuthorityError as error:
+            self._tell_refused(identity, error)
+            raise
+        self.certificates.hold(certificate, id(holder))
+        try:
+            yield
+        finally:
+            self.release(identity, holder)
+
+    async def _signed(self, signing: ExternalSigning, identity: WorkloadIdentity) -> IssuedCertificate:
+        return self.certificates.made(identity, *await signing.workload(identity))
+
+    def _tell_refused(self, identity: WorkloadIdentity, error: AuthorityError) -> None:
+        if self._audit is not None:
+            self._audit.refused(Refusal.cannot_sign, str(error), caller=str(identity), source="sds")
+
     def acquire(self, identity: WorkloadIdentity, holder: object) -> View:
-        """The secrets of a workload for one more holder."""
+        """The secrets of a workload for one more holder. Raises `AuthorityError`."""
         certificate = self.certificates.acquire(identity, id(holder))
         view = self._views.get(identity)
         if view is None:
@@ -142,7 +193,8 @@ class Identities:
         """One holder less; the last one takes the key along."""
         self.certificates.release(identity, id(holder))
         if not self.held(identity):
-            del self._views[identity]
+            self._views.pop(identity, None)
+            self._failures.pop(identity, None)
 
     def acquire_kept(self, folder: str, holder: object) -> View:
         """The secrets of a proxy that keeps its own key in a folder of its pod: no key is made for it here.
@@ -173,9 +225,13 @@ class Identities:
 
     def rotate(self, identity: WorkloadIdentity) -> None:
         """A new key and certificate now; open connections keep the old one until they end."""
-        certificate = self.certificates.rotate(identity)
-        self._views[identity].apply({(SECRET, WORKLOAD_SECRET): workload_secret(certificate)})
-        self._tell(certificate)
+        self._deliver(self.certificates.rotate(identity))
+
+    def _deliver(self, certificate: IssuedCertificate) -> None:
+        view = self._views.get(certificate.identity)
+        if view is not None:
+            view.apply({(SECRET, WORKLOAD_SECRET): workload_secret(certificate)})
+            self._tell(certificate)
 
     def _tell(self, certificate: IssuedCertificate) -> None:
         if self._audit is not None:
@@ -183,14 +239,16 @@ class Identities:
 
     async def renew(self) -> None:
         """Renew every certificate when it is due, for ever. While the authority cannot sign, what there is stays."""
-        while True:
-            self._changed.clear()
-            deadline = await self._renew_due(datetime.now(UTC))
-            wait = None if deadline is None else max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
-            # Not wait_for: it loses a cancellation that comes together with the event (Python 3.11).
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._changed.clear()
+                now = datetime.now(UTC)
+                deadline = await (self._renew_due(now) if self.signing is None else self._ask_due(now, tasks))
+                wait = None if deadline is None else max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
+                # Not wait_for: it loses a cancellation that comes together with the event (Python 3.11).
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
 
     async def _renew_due(self, now: datetime) -> datetime | None:
         """Renew what is due; returns when to look again."""
@@ -204,9 +262,43 @@ class Identities:
             try:
                 self.rotate(identity)
             except AuthorityError as error:
-                not_after = self.certificates.get(identity).not_after
-                log.error(
-                    "certificate not renewed", identity=str(identity), not_after=not_after.isoformat(), error=str(error)
-                )
+                self._tell_not_renewed(identity, error)
                 return now + _PATIENCE
         return self.certificates.next_deadline()
+
+    async def _ask_due(self, now: datetime, tasks: asyncio.TaskGroup) -> datetime | None:
+        """Have what is due signed elsewhere, beside everything else; returns when to look again."""
+        for identity in self.certificates.due(now):
+            # Due again after a while, whether the signer has answered by then or not.
+            pause = _PATIENCE * 2 ** min(self._failures.get(identity, 0), 10)
+            self.certificates.postpone(identity, now + min(pause, _LONGEST_PATIENCE))
+            if identity not in self._renewing:
+                self._renewing.add(identity)
+                tasks.create_task(self._renew_elsewhere(identity))
+        return self.certificates.next_deadline()
+
+    async def _renew_elsewhere(self, identity: WorkloadIdentity) -> None:
+        assert self.signing is not None  # noqa: S101 - only then
+        try:
+            certificate = await self._signed(self.signing, identity)
+        except AuthorityError as error:
+            self._tell_refused(identity, error)
+            if self.held(identity):
+                self._failures[identity] = self._failures.get(identity, 0) + 1
+                self._tell_not_renewed(identity, error)
+        else:
+            self._failures.pop(identity, None)
+            if self.held(identity):
+                self.certificates.replace(certificate)
+                self._deliver(certificate)
+                self._changed.set()
+        finally:
+            self._renewing.discard(identity)
+
+    def _tell_not_renewed(self, identity: WorkloadIdentity, error: AuthorityError) -> None:
+        log.error(
+            "certificate not renewed",
+            identity=str(identity),
+            not_after=self.certificates.get(identity).not_after.isoformat(),
+            error=str(error),
+        )

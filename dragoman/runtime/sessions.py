@@ -119,18 +119,9 @@ class Sessions:
     def settle(self, session: ProxySession, tx: Transaction) -> None:
         """Give a session the views that its facts call for; takes new ones before it lets go of old ones.
 
-        Raises `Refused` for a pod that does not exist (any more) or is not the caller's.
+        Raises `Refused` for a pod that does not exist (any more) or is not the caller's, or has no certificate.
         """
-        keys, pod_identity, credentials = self._read(session)
-        if not keys or pod_identity is None:
-            raise Refused(
-                grpc.StatusCode.NOT_FOUND,
-                f"no pod {session.proxy.namespace}/{session.proxy.name} with an address is known: "
-                "is its Pod object there?",
-            )
-        if session.caller is not None:
-            require_own_pod(session.caller, session.proxy.name, pod_identity)
-        identity = _workload_identity(pod_identity)
+        keys, identity, credentials = self._judged(session)
         before, identity_before, credentials_before = session.keys, session.identity, session.credentials
         views = [self._mounted.acquire(key, tx) for key in keys]
         session.keys = keys
@@ -145,6 +136,26 @@ class Sessions:
         # Holding an identity twice is holding it once, so only one that was replaced is let go.
         replaced = identity_before if identity_before != session.identity else None
         self._let_go(session, before, replaced, credentials_before)
+
+    def lacking(self, session: ProxySession) -> WorkloadIdentity | None:
+        """Whose certificate must be reserved before the session can be settled; None if none. Raises `Refused`."""
+        if not self._sessions.get(session) or session.key_folder is not None:
+            return None
+        identity = self._judged(session)[1]
+        return identity if self._identities.lacks(identity) else None
+
+    def _judged(self, session: ProxySession) -> tuple[tuple[ViewKey, ...], WorkloadIdentity, CredentialsView | None]:
+        """What a session's facts call for, once its pod is known and the caller's own. Raises `Refused`."""
+        keys, pod_identity, credentials = self._read(session)
+        if not keys or pod_identity is None:
+            raise Refused(
+                grpc.StatusCode.NOT_FOUND,
+                f"no pod {session.proxy.namespace}/{session.proxy.name} with an address is known: "
+                "is its Pod object there?",
+            )
+        if session.caller is not None:
+            require_own_pod(session.caller, session.proxy.name, pod_identity)
+        return keys, _workload_identity(pod_identity), credentials
 
     def moved(self, changed: tuple[Mount, ...]) -> list[ProxySession]:
         """Sessions whose facts a transaction changed."""
