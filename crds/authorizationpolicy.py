@@ -88,6 +88,11 @@ class AuthorizationPolicySpec(Message, frozen=True):
     action: Action | None = None
     provider: AuthorizationProvider | None = None
 
+    @property
+    def targets(self) -> tuple[PolicyTargetReference, ...]:
+        """What the policy is for, however it is written (Istio: GetTargetRefs)."""
+        return self.target_refs or ((self.target_ref,) if self.target_ref is not None else ())
+
 
 DRY_RUN = "istio.io/dry-run"
 _BOOLEANS = {

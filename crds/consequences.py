@@ -13,7 +13,6 @@ from crds.destinationrule import DestinationRule
 from crds.meta import IstioObject
 from crds.problem import Problem
 from crds.requestauthentication import RequestAuthentication
-from crds.targetref import PolicyTargetReference
 from crds.trafficpolicy import TrafficPolicy
 from crds.virtualservice import TCPRoute, TLSRoute, VirtualService
 
@@ -39,18 +38,24 @@ def consequences(obj: IstioObject) -> Iterator[Problem]:
                 if subset.traffic_policy is not None:
                     yield from _policy(subset.traffic_policy, f"spec.subsets[{index}].trafficPolicy", selects)
         case AuthorizationPolicy() | RequestAuthentication():
-            if obj.spec.target_ref is not None:
-                yield from _target(obj.spec.target_ref, "spec.targetRef")
-            for index, reference in enumerate(obj.spec.target_refs):
-                yield from _target(reference, f"spec.targetRefs[{index}]")
+            yield from _targets(obj)
 
 
-def _target(reference: PolicyTargetReference, path: str) -> Iterator[Problem]:
-    message = (
-        f"{reference.kind}s are no targets of policies yet: this policy has no effect at all,"
-        " since one with targets holds for no sidecar (Istio: ShouldAttachPolicy)"
-    )
-    yield problem("DRG0206", path, message, "select the workloads by their labels: spec.selector")
+def _targets(obj: AuthorizationPolicy | RequestAuthentication) -> Iterator[Problem]:
+    several = bool(obj.spec.target_refs)
+    in_vain = [
+        (f"spec.targetRefs[{index}]" if several else "spec.targetRef", target)
+        for index, target in enumerate(obj.spec.targets)
+        if not target.is_gateway
+    ]
+    for path, target in in_vain:
+        message = f"policies of a {target.kind} are for waypoints, which there are not yet: "
+        if len(in_vain) < len(obj.spec.targets):
+            yield problem("DRG0202", path, f"{message}this target has no effect", "remove it")
+        else:
+            message += "this policy has no effect at all, since one with targets holds for no sidecar"
+            remedy = "select the workloads by their labels: spec.selector"
+            yield problem("DRG0206", path, f"{message} (Istio: ShouldAttachPolicy)", remedy)
 
 
 def _delegation(obj: VirtualService) -> Iterator[Problem]:

@@ -54,6 +54,11 @@ class RequestAuthenticationSpec(Message, frozen=True):
     target_refs: Annotated[tuple[PolicyTargetReference, ...], TARGETS] = ()
     jwt_rules: Annotated[tuple[JWTRule, ...], JWT_RULES] = ()
 
+    @property
+    def targets(self) -> tuple[PolicyTargetReference, ...]:
+        """What the policy is for, however it is written (Istio: GetTargetRefs)."""
+        return self.target_refs or ((self.target_ref,) if self.target_ref is not None else ())
+
 
 class RequestAuthentication(IstioObject, frozen=True, kw_only=True):
     resource: ClassVar = Resource("security.istio.io", "requestauthentications", ("v1", "v1beta1"), "v1", ("ra",))

@@ -152,6 +152,12 @@ _TRAFFIC_POLICY = "\n".join(
     )
 )
 
+_TARGETS = "\n".join(
+    f"{reference}.{field}"
+    for reference in ("targetRef", "targetRefs[]")
+    for field in ("group", "kind = Gateway", "name", "namespace")
+)
+
 SUPPORTED: Mapping[str, Support] = {
     "VirtualService": Support(
         f"""
@@ -238,8 +244,9 @@ SUPPORTED: Mapping[str, Support] = {
         """
     ),
     "RequestAuthentication": Support(
-        """
+        f"""
         selector
+        {_TARGETS}
         jwtRules[].issuer
         jwtRules[].audiences
         jwtRules[].jwksUri
@@ -257,8 +264,9 @@ SUPPORTED: Mapping[str, Support] = {
         """
     ),
     "AuthorizationPolicy": Support(
-        """
+        f"""
         selector
+        {_TARGETS}
         action
         provider
         rules[].from[].source.principals

@@ -18,3 +18,8 @@ class PolicyTargetReference(Message, frozen=True):
     name: NonEmpty253
     group: Annotated[str, Meta(max_length=253, pattern=_GROUP)] | None = None
     namespace: str | None = None
+
+    @property
+    def is_gateway(self) -> bool:
+        """Whether a Gateway of the Gateway API is meant; Istio's own kind of that name is no target."""
+        return (self.group, self.kind) == ("gateway.networking.k8s.io", "Gateway")

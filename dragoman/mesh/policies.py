@@ -1,8 +1,8 @@
 """Which policies hold for a workload.
 
 PeerAuthentication: port > workload > namespace > mesh > PERMISSIVE, oldest first in one scope, UNSET inherits
-(Istio: pilot/pkg/security/authn/policy_applier.go, ComposePeerAuthentication). AuthorizationPolicy: all that select the
-workload, of the root namespace and its own (Istio: pilot/pkg/model/authorization.go).
+(Istio: pilot/pkg/security/authn/policy_applier.go, ComposePeerAuthentication). AuthorizationPolicy: all that are
+attached to the workload, of the root namespace and its own (Istio: pilot/pkg/model/authorization.go).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import enum
 
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.peerauthentication import MutualTLSMode, PeerAuthentication
-from crds.requestauthentication import RequestAuthentication
 from dragoman.engine import Graph, consult, query
+from dragoman.mesh.attachment import attached, attachments, match_labels
 from dragoman.mesh.inputs import (
     AUTHORIZATION_POLICIES,
     PEER_AUTHENTICATIONS,
@@ -36,16 +36,12 @@ def _written(mode: MutualTLSMode | None) -> MtlsMode | None:
     return None if mode is None or mode == MutualTLSMode.UNSET else MtlsMode(mode.value)
 
 
-def _match_labels(policy: PeerAuthentication | AuthorizationPolicy | RequestAuthentication) -> dict[str, str]:
-    return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
-
-
 @query
 def namespace_mtls_mode(g: Graph, namespace: str) -> MtlsMode:
     """The mode of a namespace without regard to workload policies: what clients can know of a service."""
     for scope in dict.fromkeys((namespace, root_namespace(g))):
         for policy in consult(g, PEER_AUTHENTICATIONS, scope):
-            if not _match_labels(policy):
+            if not match_labels(policy):
                 chosen(g, policy)
                 mode = _written(policy.spec.mtls.mode if policy.spec.mtls is not None else None)
                 if mode is not None:
@@ -59,7 +55,7 @@ def _workload_policy(g: Graph, namespace: str, labels: Labels) -> PeerAuthentica
     if namespace == root_namespace(g):
         return None  # a selector in the root namespace has no meaning for PeerAuthentication
     for policy in consult(g, PEER_AUTHENTICATIONS, namespace):
-        if _match_labels(policy) and selects(_match_labels(policy), labels):
+        if match_labels(policy) and selects(match_labels(policy), labels):
             return chosen(g, policy)
     return None
 
@@ -93,13 +89,13 @@ def mtls_mode(g: Graph, namespace: str, labels: Labels, port: int) -> MtlsMode:
 
 @query
 def authorization_policies(g: Graph, namespace: str, labels: Labels) -> tuple[AuthorizationPolicy, ...]:
-    """Policies that select a workload: the root namespace's first, then its own namespace's, oldest first in each."""
+    """Policies that hold for a workload: the root namespace's first, then its own namespace's, oldest first in each."""
     found: list[AuthorizationPolicy] = []
     for scope in dict.fromkeys((root_namespace(g), namespace)):
         by_pair = consult(g, _policies_by_pair, scope)
         near = [entry for pair in (None, *labels) for entry in by_pair.get(pair, ())]
         near.sort(key=lambda entry: entry[0])
-        found += (chosen(g, policy) for _, policy in near if selects(_match_labels(policy), labels))
+        found += (chosen(g, policy) for _, policy in near if attached(policy, namespace, labels))
     return tuple(found)
 
 
@@ -107,18 +103,16 @@ def authorization_policies(g: Graph, namespace: str, labels: Labels) -> tuple[Au
 def _policies_by_pair(
     g: Graph, namespace: str
 ) -> dict[tuple[str, str] | None, tuple[tuple[int, AuthorizationPolicy], ...]]:
-    """The policies of a namespace, each with its place, by a label that whoever they select must have; None: none."""
+    """The policies of a namespace, each with its place, by a label that whoever they hold for must have; None: none.
+
+    One with targets is here under each, of which a workload is no more than one.
+    """
     found: dict[tuple[str, str] | None, list[tuple[int, AuthorizationPolicy]]] = {}
     listed = consult(g, AUTHORIZATION_POLICIES, namespace)
     for place, policy in enumerate(listed):
-        if not _targets_something(policy):
-            found.setdefault(min(_match_labels(policy).items(), default=None), []).append((place, policy))
+        for wanted in attachments(policy, namespace):
+            found.setdefault(min(wanted.items(), default=None), []).append((place, policy))
     return {pair: tuple(listed) for pair, listed in found.items()}
-
-
-def _targets_something(policy: AuthorizationPolicy) -> bool:
-    """A policy with targetRefs is for gateways and waypoints, never for a sidecar (Istio: ShouldAttachPolicy)."""
-    return bool(policy.spec.target_refs) or policy.spec.target_ref is not None
 
 
 @query
@@ -127,11 +121,11 @@ def policy_label_keys(g: Graph, namespace: str) -> frozenset[str]:
     keys: set[str] = set()
     for scope in dict.fromkeys((root_namespace(g), namespace)):
         for policy in consult(g, PEER_AUTHENTICATIONS, scope):
-            keys.update(_match_labels(policy))
+            keys.update(match_labels(policy))
         for authorization in consult(g, AUTHORIZATION_POLICIES, scope):
-            keys.update(_match_labels(authorization))
+            keys.update(*attachments(authorization, namespace))
         for authentication in consult(g, REQUEST_AUTHENTICATIONS, scope):
-            keys.update(_match_labels(authentication))
+            keys.update(*attachments(authentication, namespace))
     for sidecar in consult(g, SIDECARS, namespace):
         if sidecar.spec.workload_selector is not None:
             keys.update(sidecar.spec.workload_selector.labels)

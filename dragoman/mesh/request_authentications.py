@@ -1,7 +1,7 @@
 """Which tokens a workload takes, and where their keys come from.
 
-All RequestAuthentications that select the workload hold together, of the root namespace and its own; their rules stand
-in the order of issuers (Istio: pilot/pkg/security/authn/policy_applier.go).
+All RequestAuthentications that are attached to the workload hold together, of the root namespace and its own; their
+rules stand in the order of issuers (Istio: pilot/pkg/security/authn/policy_applier.go).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from crds.meta import ObjectKey
 from crds.requestauthentication import JWTRule, RequestAuthentication
 from dragoman.engine import Graph, consult, query
+from dragoman.mesh.attachment import attached
 from dragoman.mesh.inputs import (
     JWKS,
     JWKS_FETCHER,
@@ -22,7 +23,7 @@ from dragoman.mesh.inputs import (
     KeyFetcher,
     chosen,
 )
-from dragoman.mesh.labels import Labels, selects
+from dragoman.mesh.labels import Labels
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.services import service_of
 from dragoman.mesh.settings import root_namespace
@@ -68,7 +69,7 @@ def jwt_rules(g: Graph, namespace: str, labels: Labels) -> tuple[JWTRule, ...]:
         rule
         for scope in dict.fromkeys((root_namespace(g), namespace))
         for policy in consult(g, REQUEST_AUTHENTICATIONS, scope)
-        if not _targets_something(policy) and selects(_match_labels(policy), labels)
+        if attached(policy, namespace, labels)
         for rule in chosen(g, policy).spec.jwt_rules
     ]
     return tuple(sorted(found, key=lambda rule: rule.issuer))
@@ -143,12 +144,3 @@ def _rules(g: Graph, namespace: str) -> Iterator[tuple[RequestAuthentication, JW
     for policy in consult(g, REQUEST_AUTHENTICATIONS, namespace):
         for rule in policy.spec.jwt_rules:
             yield policy, rule
-
-
-def _match_labels(policy: RequestAuthentication) -> dict[str, str]:
-    return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
-
-
-def _targets_something(policy: RequestAuthentication) -> bool:
-    """A policy with targetRefs is for gateways of the Gateway API and waypoints (Istio: ShouldAttachPolicy)."""
-    return bool(policy.spec.target_refs) or policy.spec.target_ref is not None

@@ -77,8 +77,23 @@ def warnings(kind: str, spec: str) -> list[tuple[str, str]]:
         (
             "AuthorizationPolicy",
             "{targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: a}], rules: [{}]}",
-            [("DRG0206", "spec.targetRefs[0]")],
+            [],
         ),
+        ("RequestAuthentication", "{targetRef: {kind: Gateway, group: gateway.networking.k8s.io, name: a}}", []),
+        (
+            "AuthorizationPolicy",
+            "{targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: a}, {kind: Service, name: b}]}",
+            [("DRG0202", "spec.targetRefs[1]")],
+        ),
+        (
+            "AuthorizationPolicy",
+            (
+                "{targetRefs: [{kind: Service, name: b}, {kind: ServiceEntry, group: networking.istio.io, name: c},"
+                " {kind: GatewayClass, group: gateway.networking.k8s.io, name: istio-waypoint}]}"
+            ),
+            [("DRG0206", "spec.targetRefs[0]"), ("DRG0206", "spec.targetRefs[1]"), ("DRG0206", "spec.targetRefs[2]")],
+        ),
+        ("RequestAuthentication", "{targetRef: {kind: Service, name: b}}", [("DRG0206", "spec.targetRef")]),
         (
             "AuthorizationPolicy",
             "{rules: [{when: [{key: 'request.headers[x]', values: [a]}, {key: request.auth.principal, values: [a]}]}]}",

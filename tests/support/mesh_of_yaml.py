@@ -98,6 +98,7 @@ def istio(kind: str, name: str, spec: str, namespace: str = "shop", created: str
     group = {
         "PeerAuthentication": "security.istio.io/v1",
         "AuthorizationPolicy": "security.istio.io/v1",
+        "RequestAuthentication": "security.istio.io/v1",
     }.get(kind, "networking.istio.io/v1")
     return f"""
 ---

@@ -83,7 +83,10 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
-metadata: {{name: gw-1, namespace: edge, labels: {{istio: ingressgateway, security.istio.io/tlsMode: istio}}}}
+metadata:
+  name: gw-1
+  namespace: edge
+  labels: {{istio: ingressgateway, gateway.networking.k8s.io/gateway-name: front, security.istio.io/tlsMode: istio}}
 spec: {{serviceAccountName: gw, containers: [{{name: proxy}}]}}
 status: {{podIP: {gateway}, phase: Running}}
 """
