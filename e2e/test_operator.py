@@ -4,15 +4,21 @@ The tests of this file are the steps of one story, in their order.
 """
 
 import functools
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from dragoman.kube import resources
-from e2e.harness import eventually, failing
+from e2e.harness import Client, eventually, failing
+from e2e.harness.capture import PROXY_ID
+from e2e.harness.envoys import ADMIN
 from e2e.harness.kubernetes import Kubernetes
 from e2e.operator_shop import DRAGOMAN, canary, deployment, install, loaded, pods_gone
+from tests.support.api_server_credentials import ClusterCA
 
 pytestmark = [
     pytest.mark.real_api,
@@ -119,6 +125,37 @@ spec:
         assert gateway in answer.echo.headers["x-forwarded-client-cert"]
 
 
+async def test_a_gateway_ends_tls_with_a_secret_of_the_cluster(kubernetes: Kubernetes, tmp_path: Path) -> None:
+    certificate, key = ClusterCA(tmp_path).serving("shop.example", ["shop.example"])
+    files = {"tls.crt": certificate.read_text(), "tls.key": key.read_text()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "stringData": files}
+    await kubernetes.apply([{**secret, "metadata": {"name": "shop-certificate"}}], "istio-system")
+    await kubernetes.apply(
+        """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example]}
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: [shop.example]
+    tls: {mode: SIMPLE, credentialName: shop-certificate}
+""",
+        "shop",
+    )
+    trust = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    (stranger,) = kubernetes.running_pods("outside", app="stranger")
+    (gateway,) = kubernetes.running_pods("istio-system", istio="ingressgateway")
+    client = Client(kubernetes.client(stranger).namespace, lambda name: str(gateway["status"]["podIP"]))
+    answer = await eventually(
+        lambda: client.http("https://shop.example/", tls=trust), lambda answer: answer.status == 200
+    )
+    assert answer.echo.workload == "server"
+    await kubernetes.cluster.delete(resources.SECRETS, "shop-certificate", "istio-system")
+
+
 async def test_a_job_in_the_mesh_ends(kubernetes: Kubernetes) -> None:
     program = "import urllib.request as u; print(u.urlopen('http://server:8080/').status)"
     await kubernetes.apply(
@@ -204,6 +241,8 @@ async def test_a_rolling_restart_of_the_control_plane_loses_nothing(kubernetes: 
 
 
 async def test_a_restart_of_the_api_server_loses_nothing(kubernetes: Kubernetes) -> None:
+    (client,) = kubernetes.running_pods("shop", app="client")
+    before = await taken_over(kubernetes, client)
     async with loaded(kubernetes) as traffic:
         await kubernetes.api.stop_server()
         await traffic.more(60)
@@ -212,6 +251,8 @@ async def test_a_restart_of_the_api_server_loses_nothing(kubernetes: Kubernetes)
         await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v2")
         await kubernetes.apply(canary(0), "shop")
         await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v1")
+    # Routes went out and back; nothing else was sent anew.
+    assert await taken_over(kubernetes, client) == before
     restarts = [
         status["restartCount"]
         for pod in kubernetes.running_pods("istio-system", app="istiod")
@@ -240,3 +281,10 @@ async def test_uninstalled_it_leaves_its_definitions_only(kubernetes: Kubernetes
     assert len([each for each in definitions if each["spec"]["group"].endswith("istio.io")]) == 15
     # What operators wrote is theirs.
     assert (await kubernetes.kubectl("get", "virtualservices", "-n", "shop", "--output=name")).split()
+
+
+async def taken_over(kubernetes: Kubernetes, pod: Mapping[str, Any]) -> Mapping[str, int]:
+    """How often the Envoy of a pod has taken over listeners and clusters."""
+    envoy = kubernetes.client(pod).as_user(PROXY_ID)
+    answer = await envoy.http(f"{ADMIN}/stats?format=json&filter=_manager.[cl]ds.update_success")
+    return {each["name"]: each["value"] for each in answer.json["stats"]}
