@@ -222,7 +222,7 @@ async def test_the_rights_are_enough_and_everything_goes_again(
         await Installer(cluster, told.append, wait_seconds=None).install(bundle)
         async with control_plane(cluster, server, one(bundle, "Deployment"), tmp_path):
             # Ready is only what the control plane has given its root.
-            await Installer(cluster, told.append, wait_seconds=60).install(bundle)
+            await Installer(cluster, told.append, wait_seconds=150).install(bundle)
             for namespace in (NAMESPACE, "default"):
                 await until_there(cluster, CONFIG_MAPS, "istio-ca-root-cert", namespace)
             await until_there(cluster, SECRETS, "istio-ca-secret", NAMESPACE)
