@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -14,17 +13,13 @@ from value_sets import CHARTS, VALUE_SETS
 
 from dragoman.charts import Chart, ChartError, Release
 from dragoman.charts.functions import FUNCTIONS
-from e2e.helm import program
+from tests.support.helm import required_helm
 
 
 @pytest.fixture(scope="module")
 def helm() -> Path:
-    """The program; a skip says how to get it."""
-    found = program.find()
-    if found is None:
-        reason = "no helm: build it with `make apiserver`, or set HELM to it"
-        (pytest.fail if os.environ.get("REQUIRE_REAL_API") == "1" else pytest.skip)(reason)
-    return found
+    """The program."""
+    return required_helm()
 
 
 def by_helm(helm: Path, chart: str, values: dict[str, Any], folder: Path) -> list[dict[str, Any]]:

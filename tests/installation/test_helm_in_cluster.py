@@ -18,8 +18,8 @@ from dragoman.installation.precheck import precheck
 from dragoman.kube import Cluster
 from dragoman.kube.resources import NAMESPACES
 from e2e.apiserver import programs
-from e2e.helm import program
 from tests.support.api_server import LocalApiServer, require_api_server
+from tests.support.helm import required_helm
 
 pytestmark = pytest.mark.real_api
 
@@ -48,9 +48,7 @@ async def definitions(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 async def test_helm_installs_upgrades_and_leaves_the_definitions(server: LocalApiServer) -> None:
-    helm = program.find()
-    if helm is None:
-        pytest.skip("no helm: build it with `make apiserver`, or set HELM to it")
+    helm = required_helm()
     at = ("--namespace", "by-helm", "--create-namespace")
     ran(helm, "install", "dragoman-base", CHARTS / "base", *at, server=server)
     ran(helm, "install", "dragoman", CHARTS / "control-plane", *at, server=server)
