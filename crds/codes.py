@@ -63,6 +63,7 @@ CODES: Mapping[str, Code] = {
     "DRG0410": Code(_W, "on TCP ports decided at the client's first byte, after a server's greeting"),
     "DRG0411": Code(_W, "an annotation that cannot be read"),
     "DRG0412": Code(_W, "a key that verifies no token"),
+    "DRG0413": Code(_W, "an external authorizer that cannot be asked: what was to be asked about is denied"),
     # 05xx: credentials that connected proxies need
     "DRG0501": Code(_E, "a credential that does not exist", "IST0101"),
     "DRG0502": Code(_E, "a credential that no proxy could use", "IST0161"),

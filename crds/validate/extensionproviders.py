@@ -1,8 +1,9 @@
 """MeshConfig.extensionProviders (Istio: pkg/config/validation/extensionprovider.go)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
+from crds.authorizationpolicy import Action, AuthorizationPolicy
 from crds.codes import problem
 from crds.extensionprovider import EnvoyExtAuthzGrpc, EnvoyExtAuthzHttp, ExtensionProvider
 from crds.problem import Problem
@@ -48,6 +49,34 @@ def problems(providers: Iterable[ExtensionProvider], path: str) -> Iterator[Prob
             yield from _http(http, f"{where}.envoyExtAuthzHttp")
         if grpc is not None:
             yield from _service(grpc, f"{where}.envoyExtAuthzGrpc")
+
+
+def obstacles(providers: Iterable[ExtensionProvider]) -> dict[str, str]:
+    """Why a policy could ask none of them, by name; empty for those that it could. The first of a name counts."""
+    found: dict[str, str] = {}
+    for provider in providers:
+        why = (
+            "" if provider.authorizer is not None else f"extensionProvider {provider.name!r} is no external authorizer"
+        )
+        found.setdefault(provider.name, why)
+    return found
+
+
+def unaskable(policy: AuthorizationPolicy, known: Mapping[str, str]) -> Problem | None:
+    """That nobody can be asked for a policy, given what keeps each provider from it (`obstacles`).
+
+    What the policy's rules match is denied then (Istio: pilot/pkg/security/authz/builder/builder.go); a dry run asks
+    nobody anyway.
+    """
+    wanted = policy.spec.provider
+    if policy.spec.action is not Action.CUSTOM or policy.dry_run or wanted is None or not wanted.name:
+        return None
+    why = known.get(wanted.name, f"the mesh has no extensionProvider {wanted.name!r}")
+    if not why:
+        return None
+    message = f"{why}: nobody can be asked, and what the rules match is denied"
+    remedy = "set envoyExtAuthzHttp or envoyExtAuthzGrpc under this name in the mesh's extensionProviders"
+    return problem("DRG0413", "spec.provider.name", message, remedy)
 
 
 def _service(provider: EnvoyExtAuthzHttp | EnvoyExtAuthzGrpc, path: str) -> Iterator[Problem]:

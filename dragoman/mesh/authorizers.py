@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crds.authorizationpolicy import AuthorizationPolicy
 from crds.extensionprovider import EnvoyExtAuthzGrpc, EnvoyExtAuthzHttp
+from crds.problem import Problem
+from crds.validate import extensionproviders
 from dragoman.engine import Graph, query
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.services import Service, service_of
@@ -33,6 +36,25 @@ def asked_services(g: Graph) -> tuple[tuple[str, str], ...]:
     listed = (p.authorizer for p in mesh_config(g).extension_providers)
     found = (_service(g, provider) for provider in listed if provider is not None)
     return tuple(dict.fromkeys((service.namespace, service.name) for service in found if service is not None))
+
+
+@query
+def obstacles(g: Graph) -> dict[str, str]:
+    """Why none of the mesh's providers could be asked, by name; empty for those that can be."""
+    providers = mesh_config(g).extension_providers
+    found = extensionproviders.obstacles(providers)
+    for name in [name for name, why in found.items() if not why and authorizer(g, name) is None]:
+        asked = next(provider.authorizer for provider in providers if provider.name == name)
+        if asked is not None:
+            found[name] = (
+                f"extensionProvider {name!r} is at {asked.service!r}, TCP port {asked.port}, unknown to the mesh"
+            )
+    return found
+
+
+def unaskable(g: Graph, policy: AuthorizationPolicy) -> Problem | None:
+    """That nobody can be asked for a policy with CUSTOM, which denies then."""
+    return extensionproviders.unaskable(policy, obstacles(g))
 
 
 def _service(g: Graph, provider: EnvoyExtAuthzHttp | EnvoyExtAuthzGrpc) -> Service | None:

@@ -33,6 +33,7 @@ _REASONS: Final = {
     "DRG0502": "InvalidCredential",
     "DRG0503": "DoubtfulCredential",
     "DRG0504": "CredentialNotPermitted",
+    "DRG0413": "AuthorizerNotFound",
 }
 
 _DRAIN: Final = "connections opened before follow within the drain time"
@@ -66,6 +67,8 @@ class Facts:
     conflicts: tuple[Conflict, ...] = ()
     credentials: tuple[CredentialProblem, ...] = ()
     """What is wrong with credentials that it names and connected proxies need."""
+    authorizer: Problem | None = None
+    """That the external authorizer that it names cannot be asked."""
     programmed: Programmed = field(default_factory=Programmed)
     behind: tuple[str, ...] = ()
     """Replicas that have not taken this generation in."""
@@ -75,9 +78,12 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
     """The conditions of an object, in the order in which its author asks."""
     found = [_accepted(facts), _programmed(facts)]
     in_force = facts.in_force or 0
-    if facts.credentials:
-        reason = _REASONS.get(facts.credentials[0].problem.code, "InvalidCredential")
-        said = (_told(each.problem, about=each.subject) for each in facts.credentials)
+    unresolved = [(each.problem, _told(each.problem, about=each.subject)) for each in facts.credentials]
+    if facts.authorizer is not None:
+        unresolved.append((facts.authorizer, _told(facts.authorizer)))
+    if unresolved:
+        reason = _REASONS.get(unresolved[0][0].code, "InvalidCredential")
+        said = (words for _, words in unresolved)
         found.append(Condition(RESOLVED_REFS, "False", reason, _listed(said), in_force))
     if facts.in_force is not None and facts.conflicts:
         said = (f"{conflict.what}: {conflict.winner} is older and wins" for conflict in facts.conflicts)

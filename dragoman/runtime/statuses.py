@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 import structlog
 
+from crds.authorizationpolicy import AuthorizationPolicy
 from crds.meta import IstioObject, ObjectKey, ObjectMeta
 from crds.registry import ISTIO_KINDS
 from dragoman.engine import Graph
+from dragoman.mesh.authorizers import obstacles, unaskable
 from dragoman.mesh.conflicts import conflicts_of, rivals
 from dragoman.runtime.conditions import Facts
 from dragoman.runtime.credential_problems import CredentialProblem
@@ -46,6 +48,7 @@ class Statuses:
         self._programming = programming
         self._credentials = credentials
         self._unresolved: dict[ObjectKey, tuple[CredentialProblem, ...]] = {}
+        self._obstacles: dict[str, str] = {}
         self._subscribers: list[Callable[[frozenset[ObjectKey]], None]] = []
         programming.subscribe(self._tell)
 
@@ -80,6 +83,7 @@ class Statuses:
             problems,
             conflicts_of(self._graph, obj),
             self._of_credentials().get(key, ()),
+            unaskable(self._graph, obj) if isinstance(obj, AuthorizationPolicy) else None,
             self._programming.of(key),
         )
 
@@ -89,6 +93,7 @@ class Statuses:
             try:
                 self._tell(self._concerned(batches))
                 self.follow_credentials()
+                self._follow_authorizers()
             except Exception:
                 # Who is to write a status may not keep the control plane from its work.
                 log.exception("what is to be said of changed objects is not known")
@@ -98,6 +103,22 @@ class Statuses:
         before, self._unresolved = self._unresolved, self._of_credentials()
         keys = before.keys() | self._unresolved.keys()
         self._tell(frozenset(key for key in keys if before.get(key) != self._unresolved.get(key)))
+
+    def _follow_authorizers(self) -> None:
+        """Others may be to be asked than before: it is a setting of the mesh, or a service, that decides this."""
+        before, self._obstacles = self._obstacles, obstacles(self._graph)
+        if before != self._obstacles:
+            names = before.keys() | self._obstacles.keys()
+            changed = {name for name in names if before.get(name) != self._obstacles.get(name)}
+            self._tell(
+                frozenset(
+                    key
+                    for key, obj in self._objects.items()
+                    if isinstance(obj, AuthorizationPolicy)
+                    and obj.spec.provider is not None
+                    and obj.spec.provider.name in changed
+                )
+            )
 
     def _of_credentials(self) -> dict[ObjectKey, tuple[CredentialProblem, ...]]:
         found: defaultdict[ObjectKey, tuple[CredentialProblem, ...]] = defaultdict(tuple)

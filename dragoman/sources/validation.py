@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from crds.problem import Severity
+from dragoman.sources.authorizers import reports_of_authorizers
 from dragoman.sources.change import Report
 from dragoman.sources.folder import Tree, read
 from dragoman.sources.manifest import Content
@@ -25,7 +26,8 @@ def check(paths: Iterable[Path]) -> list[Report]:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     registry = Registry()
     registry.update(registry.read({str(path): content for path, content in contents.items()}))
-    return list(registry.reports())
+    found = [*registry.reports(), *reports_of_authorizers(registry)]
+    return sorted(found, key=lambda report: (report.file, report.line))
 
 
 def has_errors(reports: Iterable[Report]) -> bool:

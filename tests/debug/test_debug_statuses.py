@@ -108,3 +108,56 @@ async def test_a_gateway_whose_credential_does_not_work(tmp_path: Path, key_and_
 
             await until(well)
             assert told == [{ObjectKey("Gateway", "shop", "site")}]
+
+
+ASKING = """
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ask, namespace: shop}
+spec: {action: CUSTOM, provider: {name: guard}, rules: [{}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: other, namespace: shop}
+spec: {action: CUSTOM, provider: {name: other}, rules: [{}]}
+"""
+PROVIDER = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders: [{name: guard, envoyExtAuthzHttp: {service: web.shop.svc.cluster.local, port: 8080}}]
+"""
+
+
+async def test_a_policy_whose_authorizer_is_unknown(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.yaml"
+
+    async with running_plane(tmp_path, MESH + ASKING) as running:
+        told: list[frozenset[ObjectKey]] = []
+        running.plane.statuses.subscribe(told.append)
+
+        async def resolved() -> dict[str, Any] | None:
+            (entry,) = await running.ask("/debug/statusz?kind=AuthorizationPolicy&namespace=shop&name=ask")
+            return next((found for found in entry["conditions"] if found["type"] == "ResolvedRefs"), None)
+
+        found = await resolved()
+        assert found is not None
+        assert (found["status"], found["reason"]) == ("False", "AuthorizerNotFound")
+
+        async def well() -> bool:
+            return await resolved() is None
+
+        async def unwell() -> bool:
+            return await resolved() is not None
+
+        file.write_text(MESH + ASKING + PROVIDER)
+        await until(well)
+        assert told == [{ObjectKey("AuthorizationPolicy", "shop", "ask")}]
+        told.clear()
+        file.write_text(MESH + ASKING)
+        await until(unwell)
+        assert told == [{ObjectKey("AuthorizationPolicy", "shop", "ask")}]

@@ -103,6 +103,16 @@ def test_credentials_that_do_not_work_are_told_of_at_who_names_them() -> None:
     assert of(Facts(1, 1), "ResolvedRefs") is None
 
 
+def test_an_authorizer_that_cannot_be_asked_is_told_of() -> None:
+    lacking = problem("DRG0413", "spec.provider.name", "the mesh has no extensionProvider 'guard'", "set it")
+    assert said(Facts(1, 1, authorizer=lacking), "ResolvedRefs") == (
+        "False",
+        "AuthorizerNotFound",
+        "DRG0413 spec.provider.name: the mesh has no extensionProvider 'guard' (set it)",
+        1,
+    )
+
+
 def test_fields_without_effect_are_named_until_there_is_no_room() -> None:
     fields = tuple(problem("DRG0202", f"spec.http[{i}].mirrors", "this field has no effect yet") for i in range(40))
     status, reason, message, _ = said(Facts(1, 1, fields), "PartiallySupported")

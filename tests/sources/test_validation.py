@@ -37,3 +37,34 @@ def test_nothing_to_say_about_valid_files(tmp_path: Path) -> None:
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         check([tmp_path / "missing.yaml"])
+
+
+MESH = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders:
+    - {name: guard, envoyExtAuthzHttp: {service: guard.elsewhere.svc.cluster.local, port: 80}}
+    - {name: logs}
+"""
+ASKING = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: {name}, namespace: shop}}
+spec: {{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}
+"""
+
+
+def test_authorizers_that_the_mesh_settings_among_the_files_lack(tmp_path: Path) -> None:
+    asking = (ASKING.format(name=name, provider=name) for name in ("guard", "gaurd", "logs"))
+    policies = tmp_path / "policies.yaml"
+    policies.write_text(join(*asking))
+    assert check([tmp_path]) == []
+    mesh = tmp_path / "mesh.yaml"
+    mesh.write_text(MESH)
+    found = [(report.key.name, report.line, report.problem.code) for report in check([tmp_path]) if report.key]
+    assert found == [("gaurd", 6, "DRG0413"), ("logs", 11, "DRG0413")]
+    mesh.write_text(MESH + "    trustDomain: [\n")
+    assert "DRG0413" not in [report.problem.code for report in check([tmp_path])]
