@@ -23,6 +23,7 @@ from dragoman.callers.json_web_token import JsonWebToken
 from dragoman.callers.token_issuer import ISSUER, TokenIssuer
 from dragoman.codec import SECRET, decode, encode, struct
 from dragoman.runtime import ControlPlane
+from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.serving_certificate import ServingCertificate
 from dragoman.sources.files import FileSource
 from xds import Limits, TlsLimits
@@ -80,7 +81,7 @@ class Answer:
 class SecurePlane:
     """`folder` may be written to; `port` speaks TLS."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, signing: ExternalSigning | None = None) -> None:
         self.folder = folder
         self.root: Authority = new_root("cluster.local", now=datetime.now(UTC))
         self.tokens = TokenIssuer(ec.generate_private_key(ec.SECP256R1()))
@@ -89,6 +90,7 @@ class SecurePlane:
             FileSource(folder),
             self.root,
             limits=limits,
+            signing=signing,
             authenticators=lambda trust: [
                 ClientCertificate(trust.all),
                 JsonWebToken(ISSUER, ("istio-ca",), keys, trust.own, name="token"),
@@ -176,10 +178,12 @@ class SecurePlane:
 
 
 @asynccontextmanager
-async def secure_plane(folder: Path, text: str = MESH, **strangers: Any) -> AsyncIterator[SecurePlane]:
+async def secure_plane(
+    folder: Path, text: str = MESH, *, signing: ExternalSigning | None = None, **strangers: Any
+) -> AsyncIterator[SecurePlane]:
     """A control plane that serves a folder with this text in it, over TLS."""
     (folder / "mesh.yaml").write_text(text)
-    running = SecurePlane(folder, Limits(strangers=TlsLimits(**strangers)))
+    running = SecurePlane(folder, Limits(strangers=TlsLimits(**strangers)), signing)
     await running.plane.load()
     running.port = await running.plane.server.listen_securely("127.0.0.1", 0, running.certificate.context)
     await running.plane.start()
