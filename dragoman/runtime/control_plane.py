@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from ca.audit import Audit
-from ca.authority import DEFAULT_LIFETIME, Authority
+from ca.authority import DEFAULT_LIFETIME, Authority, AuthorityError
 from ca.caller import Caller
 from ca.keeper import Keeper
 from ca.plugged_in import PluggedInCa
@@ -42,6 +42,7 @@ from dragoman.runtime.certificate_service import CertificateRequests, Certificat
 from dragoman.runtime.change_counts import ChangeCounts
 from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.credentials import Credentials
+from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.governor import Governor
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.impersonation import NodeAccounts
@@ -74,6 +75,10 @@ _FIRST_KEYS = 5.0
 
 _RIGHTS_EVERY = 30.0
 """Seconds between questions whether gateways may still read their Secrets."""
+
+_SIGNER_AGAIN = 5.0
+_SIGNER_AGAIN_AT_MOST = 300.0
+"""Seconds between questions to a signer for a session whose pod has become somebody else."""
 
 _FORGET_AT_ONCE = 1000
 """Queries forgotten between two turns of the streams: some milliseconds."""
@@ -124,7 +129,8 @@ class ControlPlane:
     `on_unfetched_keys` of keys of token issuers that cannot be fetched, which is done as `key_fetching` says;
     `authenticators` judge who calls over TLS, by default by client certificates; `keeper`
     keeps `authority` and follows its rotation and changes of the CA that is `plugged_in`; without one the
-    authority stays as it is. Agents that run as one of the
+    authority stays as it is. With `signing` another signs what workloads get, and the authority only what the control
+    plane has itself. Agents that run as one of the
     `trusted_node_accounts` (namespace, name) get certificates for the pods of their node. `registry` gets the metrics.
     """
 
@@ -148,6 +154,7 @@ class ControlPlane:
         on_unfetched_keys: Callable[[UnfetchedKeys], None] = lambda keys: None,
         key_fetching: KeyFetching = KeyFetching(),  # noqa: B008 - frozen
         rights: SecretRights = EverySecret(),  # noqa: B008 - has no state
+        signing: ExternalSigning | None = None,
     ) -> None:
         self.registry = registry or CollectorRegistry()
         self._changes = ChangeCounts(self.registry)
@@ -160,9 +167,12 @@ class ControlPlane:
             lambda: datetime.now(UTC),
             random.Random(),  # noqa: S311 - jitter
             lifetime=certificate_lifetime,
+            signed_elsewhere=signing is not None,
         )
         self.audit = Audit(self.registry)
-        self.identities = Identities(certificates, self.audit)
+        self.identities = Identities(certificates, self.audit, signing)
+        self._awaiting: asyncio.Queue[ProxySession] = asyncio.Queue()
+        """Sessions that go on with what they have until a certificate of their new identity is signed."""
         self.credentials = Credentials(self.world.objects, self._tell_credential, rights)
         self._rights = rights
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
@@ -191,6 +201,7 @@ class ControlPlane:
             lambda: self.identities.roots,
             self.audit,
             NodeAccounts(trusted_node_accounts, self.world.objects),
+            signing=signing,
         )
         self.server.add_service(CertificateService(requests, self._caller, self.audit).handler())
         self.ready = False
@@ -267,6 +278,7 @@ class ControlPlane:
             tasks.create_task(self.quarantine.run())
             tasks.create_task(self._follow_rights())
             tasks.create_task(self.programming.run())
+            tasks.create_task(self._follow_signed())
             if self.rotation is not None:
                 tasks.create_task(self.rotation.run())
 
@@ -378,6 +390,9 @@ class ControlPlane:
         followers = []
         for session in sessions:
             try:
+                if self.sessions.lacking(session) is not None:
+                    self._awaiting.put_nowait(session)
+                    continue
                 self.sessions.settle(session, tx)
             except Refused as refusal:
                 # The pod went: its proxy keeps what it has until its own end, as its last requests still drain.
@@ -428,13 +443,72 @@ class ControlPlane:
             session = self.sessions.admit(node, peer, tx)
             try:
                 await self._run(tx)
-                settling = self.graph.transaction()
-                self.sessions.settle(session, settling)
-                await self._run(settling)
+                settled = await self._settle_first(session)
             except BaseException:
                 session.close()
                 raise
-            return session
+        if not settled:
+            try:
+                await self._when_signed(session, self._settle_first)
+            except AuthorityError as error:
+                session.close()
+                raise Refused(grpc.StatusCode.UNAVAILABLE, f"no certificate for this proxy: {error}") from None
+            except BaseException:
+                session.close()
+                raise
+        return session
+
+    async def _settle_first(self, session: ProxySession) -> bool:
+        """Give a new session its views, in the turn; False if a certificate must be signed elsewhere before."""
+        if self.sessions.lacking(session) is not None:
+            return False
+        tx = self.graph.transaction()
+        self.sessions.settle(session, tx)
+        await self._run(tx)
+        return True
+
+    async def _when_signed(self, session: ProxySession, settle: Callable[[ProxySession], Awaitable[bool]]) -> None:
+        """Settle a session once another has signed its certificate, which is waited for outside of the turn.
+
+        Its pod may come to be somebody else meanwhile. Raises `SignerError`, `Refused`.
+        """
+        async with contextlib.AsyncExitStack() as reserved:
+            while True:
+                identity = self.sessions.lacking(session)
+                if identity is not None:
+                    await reserved.enter_async_context(self.identities.reserved(identity))
+                async with self._turn:
+                    if await settle(session):
+                        return
+
+    async def _follow_signed(self) -> None:
+        """Settle connected sessions whose pods have become somebody else when that one's certificate is signed."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                session = await self._awaiting.get()
+                tasks.create_task(self._settle_again(session))
+
+    async def _settle_again(self, session: ProxySession) -> None:
+        async def settle(session: ProxySession) -> bool:
+            if session in self.sessions:
+                if self.sessions.lacking(session) is not None:
+                    return False
+                await self._settle([session])
+            return True
+
+        pause = _SIGNER_AGAIN
+        while session in self.sessions:
+            try:
+                await self._when_signed(session, settle)
+            except AuthorityError as error:
+                log.error("proxy keeps its former certificate", proxy=session.proxy_id, error=str(error))
+            except Refused:
+                # Its pod went, or is another's now: a change, which has this session settled like any other.
+                return
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _SIGNER_AGAIN_AT_MOST)
 
     async def _ask_rights(self, node: Node) -> None:
         """Know what a gateway's account may read before the gateway asks: it must not be told that nothing is there."""
