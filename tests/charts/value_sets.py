@@ -27,6 +27,8 @@ VALUE_SETS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "replicaCount": 3,
                 "secretNamespaces": ["ingress", "shop"],
                 "plaintextXds": True,
+                "externalSigner": "issuers.cert-manager.io/mesh",
+                "signerRootsConfigMap": "signer-roots",
                 "maxStreams": 2000000,
                 "listenAddress": "[::]",
                 "image": "registry.example.com/own/dragoman@sha256:0000",
