@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from e2e.harness import Traffic
+from e2e.harness.capture import PROXY_ID
+from e2e.harness.envoys import ADMIN
 from e2e.harness.kubernetes import Kubernetes
 
 DRAGOMAN = Path(sys.executable).with_name("dragoman")
@@ -93,3 +97,49 @@ async def pods_gone(kubernetes: Kubernetes, namespace: str) -> None:
             if pod["metadata"]["namespace"] == namespace
         ):
             await kubernetes.pods.changed()
+
+
+async def statistics(kubernetes: Kubernetes, pod: Mapping[str, Any], pattern: str) -> Mapping[str, int]:
+    """Counters and gauges of the Envoy in a pod, by name, in which a regular expression is found."""
+    envoy = kubernetes.client(pod).as_user(PROXY_ID)
+    answer = await envoy.http(f"{ADMIN}/stats?" + urlencode({"format": "json", "filter": pattern}))
+    return {each["name"]: each["value"] for each in answer.json["stats"] if "value" in each}
+
+
+class Absence:
+    """How long Envoys have been without a control plane: see `watched`."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        """Seconds."""
+        self._since: dict[str, float] = {}
+
+    @contextlib.asynccontextmanager
+    async def watched(self, kubernetes: Kubernetes, pods: Sequence[Mapping[str, Any]]) -> AsyncIterator[None]:
+        """Look at the Envoys of these pods time and again, and at the end until all of them are connected."""
+
+        async def look() -> None:
+            while True:
+                await self._look(kubernetes, pods)
+                await asyncio.sleep(0.2)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+        async with asyncio.timeout(60):
+            while self._since:
+                await self._look(kubernetes, pods)
+                await asyncio.sleep(0.2)
+
+    async def _look(self, kubernetes: Kubernetes, pods: Sequence[Mapping[str, Any]]) -> None:
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            found = await statistics(kubernetes, pod, "^control_plane.connected_state$")
+            now = asyncio.get_running_loop().time()
+            if found["control_plane.connected_state"]:
+                self.longest = max(self.longest, now - self._since.pop(name, now))
+            else:
+                self._since.setdefault(name, now)

@@ -5,19 +5,16 @@ The tests of this file are the steps of one story, in their order.
 
 import functools
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from dragoman.kube import resources
 from e2e.harness import Client, eventually, failing
-from e2e.harness.capture import PROXY_ID
-from e2e.harness.envoys import ADMIN
 from e2e.harness.kubernetes import Kubernetes
-from e2e.operator_shop import DRAGOMAN, canary, deployment, install, loaded, pods_gone
+from e2e.operator_shop import DRAGOMAN, canary, deployment, install, loaded, pods_gone, statistics
 from tests.support.api_server_credentials import ClusterCA
 
 pytestmark = [
@@ -242,7 +239,8 @@ async def test_a_rolling_restart_of_the_control_plane_loses_nothing(kubernetes: 
 
 async def test_a_restart_of_the_api_server_loses_nothing(kubernetes: Kubernetes) -> None:
     (client,) = kubernetes.running_pods("shop", app="client")
-    before = await taken_over(kubernetes, client)
+    updates = "_manager.[cl]ds.update_success"
+    before = await statistics(kubernetes, client, updates)
     async with loaded(kubernetes) as traffic:
         await kubernetes.api.stop_server()
         await traffic.more(60)
@@ -252,7 +250,7 @@ async def test_a_restart_of_the_api_server_loses_nothing(kubernetes: Kubernetes)
         await kubernetes.apply(canary(0), "shop")
         await traffic.until(lambda outcome: outcome.answer is not None and outcome.answer.echo.version == "v1")
     # Routes went out and back; nothing else was sent anew.
-    assert await taken_over(kubernetes, client) == before
+    assert await statistics(kubernetes, client, updates) == before
     restarts = [
         status["restartCount"]
         for pod in kubernetes.running_pods("istio-system", app="istiod")
@@ -281,10 +279,3 @@ async def test_uninstalled_it_leaves_its_definitions_only(kubernetes: Kubernetes
     assert len([each for each in definitions if each["spec"]["group"].endswith("istio.io")]) == 15
     # What operators wrote is theirs.
     assert (await kubernetes.kubectl("get", "virtualservices", "-n", "shop", "--output=name")).split()
-
-
-async def taken_over(kubernetes: Kubernetes, pod: Mapping[str, Any]) -> Mapping[str, int]:
-    """How often the Envoy of a pod has taken over listeners and clusters."""
-    envoy = kubernetes.client(pod).as_user(PROXY_ID)
-    answer = await envoy.http(f"{ADMIN}/stats?format=json&filter=_manager.[cl]ds.update_success")
-    return {each["name"]: each["value"] for each in answer.json["stats"]}

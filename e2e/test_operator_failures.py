@@ -15,7 +15,7 @@ from dragoman.kube.errors import ApiError
 from dragoman.kube.resource import ApiResource
 from e2e.harness import Answer, Outcome, eventually
 from e2e.harness.kubernetes import Kubernetes
-from e2e.operator_shop import DRAGOMAN, canary, deployment, install, loaded, pods_gone
+from e2e.operator_shop import DRAGOMAN, Absence, canary, deployment, install, loaded, pods_gone
 
 pytestmark = [
     pytest.mark.real_api,
@@ -118,7 +118,8 @@ async def test_the_leader_is_killed_while_it_writes(kubernetes: Kubernetes) -> N
     async def ask(name: str) -> Answer:
         return await kubernetes.client(client).http("http://server:8080/", headers={"host": f"{name}.example"})
 
-    async with loaded(kubernetes):
+    absence = Absence()
+    async with loaded(kubernetes), absence.watched(kubernetes, kubernetes.running_pods("shop")):
         leader = await leading(kubernetes)
         for name in names[:20]:
             await kubernetes.apply(route(name), "shop")
@@ -131,6 +132,8 @@ async def test_the_leader_is_killed_while_it_writes(kubernetes: Kubernetes) -> N
             await eventually(functools.partial(ask, name), lambda answer: answer.status == 200, steady=0)
             await kubernetes.until(VIRTUAL_SERVICES, name, "shop", is_programmed)
         assert (await leading(kubernetes))["metadata"]["name"]
+    # No longer than to notice, and to find the other replica: it begins at half a second and doubles.
+    assert absence.longest < 15
     await kubernetes.rolled_out("istiod", "istio-system")
     for name in names:
         await kubernetes.cluster.delete(VIRTUAL_SERVICES, name, "shop")
