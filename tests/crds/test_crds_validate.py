@@ -78,8 +78,8 @@ def test_the_annotation_of_a_dry_run(written: str, dry: bool | None, codes: list
 def test_every_code_in_use_is_in_the_table() -> None:
     used = {code for _, _, expected in BAD for code, _ in expected}
     assert used <= set(CODES)
-    # The table holds nothing that no rule reports (DRG0409 is one of `crds.consequences`, DRG0411 is about metadata, DRG0413 about
-    # the mesh).
+    # The table holds nothing that no rule reports (DRG0409 is one of `crds.consequences`, DRG0411 is about metadata,
+    # DRG0413 about the mesh).
     assert {code for code in CODES if code.startswith(("DRG03", "DRG04"))} - {"DRG0409", "DRG0411", "DRG0413"} <= used
 
 
