@@ -104,9 +104,10 @@ class TLSConfig(Message, frozen=True):
 
 
 class CertificateData(Message, frozen=True):
-    """Roots that are trusted beside the CA's own."""
+    """Roots that are trusted beside the CA's own: `pem`, or those at a SPIFFE bundle endpoint."""
 
     pem: str = ""
+    spiffe_bundle_url: str = ""
     cert_signers: tuple[str, ...] = ()
     trust_domains: tuple[str, ...] = ()
 
@@ -158,7 +159,6 @@ class MeshConfig(Message, frozen=True):
 _OTHER_FIELDS = frozenset(
     (
         "ca",
-        "caCertificates[].spiffeBundleUrl",
         "certificates",
         "configSources",
         "defaultInboundHttpRetryPolicy",

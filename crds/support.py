@@ -305,6 +305,7 @@ MESH_CONFIG = Support(
     accessLogFile
     accessLogFormat
     caCertificates[].pem
+    caCertificates[].spiffeBundleUrl
     caCertificates[].trustDomains
     connectTimeout
     defaultConfig.concurrency

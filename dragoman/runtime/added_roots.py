@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
 
 from crds.meshconfig import CertificateData, MeshConfig
+from dragoman.callers.address_rules import AddressRules
+from dragoman.callers.fetch import Fetcher
 from dragoman.engine import Graph
 from dragoman.mesh.settings import mesh_config
 from dragoman.runtime.identities import Identities
+from dragoman.runtime.trust_bundles import Documents, TrustBundles
 
 log = structlog.get_logger(__name__)
 
 
 class AddedRoots:
-    """Follows the settings. What is no PEM of certificates is left out, and said."""
+    """Follows the settings. What is no PEM of certificates and no bundle of somebody else's is left out, and said.
 
-    def __init__(self, graph: Graph, identities: Identities) -> None:
+    Bundles are fetched by `documents`, by default from addresses that keys of token issuers may be fetched from.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        identities: Identities,
+        addresses: AddressRules = AddressRules(),  # noqa: B008 - frozen
+        documents: Documents | None = None,
+    ) -> None:
         self._settings = graph.mount(mesh_config.call())
         self._identities = identities
         self._before: MeshConfig | None = None
+        self._written: tuple[x509.Certificate, ...] = ()
+        self._urls: tuple[str, ...] = ()
+        self.bundles = TrustBundles(documents or Fetcher(addresses), self._trust)
 
     def follow(self) -> None:
         """Take over what the settings say now."""
@@ -32,16 +48,27 @@ class AddedRoots:
         self._before = found
         if changed:
             signing = self._identities.signing
-            self._identities.also_trust(tuple(_roots(found, signing.name if signing is not None else None)))
+            accepted = tuple(_accepted(found, signing.name if signing is not None else None))
+            self._written = tuple(root for _, roots in accepted for root in roots)
+            self._urls = tuple(dict.fromkeys(data.spiffe_bundle_url for data, _ in accepted if data.spiffe_bundle_url))
+            self.bundles.follow(self._urls)
+            self._trust()
+
+    def _trust(self) -> None:
+        fetched = (root for url in self._urls for root in self.bundles.roots(url))
+        self._identities.also_trust(tuple(dict.fromkeys((*self._written, *fetched))))
 
 
-def _roots(settings: MeshConfig, signer: str | None) -> Iterator[x509.Certificate]:
+def _accepted(
+    settings: MeshConfig, signer: str | None
+) -> Iterator[tuple[CertificateData, tuple[x509.Certificate, ...]]]:
+    """Those that may vouch for everybody, with the roots that are written there."""
     own = {settings.trust_domain, *settings.trust_domain_aliases}
     for number, data in enumerate(settings.ca_certificates):
         reason = _objection(data, own, signer)
         if reason is None:
             try:
-                yield from x509.load_pem_x509_certificates(data.pem.encode())
+                yield data, tuple(x509.load_pem_x509_certificates(data.pem.encode())) if data.pem else ()
                 continue
             except (ValueError, x509.InvalidVersion):
                 reason = "it is no PEM of certificates"
@@ -51,11 +78,20 @@ def _roots(settings: MeshConfig, signer: str | None) -> Iterator[x509.Certificat
 def _objection(data: CertificateData, own: set[str], signer: str | None) -> str | None:
     """Why a root may not vouch for everybody: proxies have one bundle for all trust domains, and a root that is meant
     for another one could else sign in the name of ours."""
-    if not data.pem:
-        return "it has no pem"
+    if bool(data.pem) == bool(data.spiffe_bundle_url):
+        return "it has no pem and no spiffeBundleUrl" if not data.pem else "pem and spiffeBundleUrl exclude each other"
+    if data.spiffe_bundle_url and not _is_https(data.spiffe_bundle_url):
+        return "its spiffeBundleUrl is no https URL"
     if data.trust_domains:
         foreign = sorted(set(data.trust_domains) - own)
         return f"it is for other trust domains: {', '.join(foreign)}" if foreign else None
     if data.cert_signers and signer not in data.cert_signers:
         return "it is for external signers that are not in use"
     return None
+
+
+def _is_https(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme == "https"
+    except ValueError:
+        return False

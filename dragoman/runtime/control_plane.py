@@ -180,7 +180,7 @@ class ControlPlane:
         self.statuses = Statuses(self.graph, self.world.objects, source, self.programming, self.credentials)
         self.observer = StreamObserver(self.registry, self.rejected, self._tell_nack, self.programming.answered)
         self.trust_domains = TrustDomains(self.graph)
-        self._added_roots = AddedRoots(self.graph, self.identities)
+        self._added_roots = AddedRoots(self.graph, self.identities, key_fetching.addresses)
         self.key_sets = KeySets(
             self.graph,
             key_fetching,
@@ -232,7 +232,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Let proxies in; after `load`, and after the server was told where to listen."""
-        await self.key_sets.first(_FIRST_KEYS)
+        await asyncio.gather(self.key_sets.first(_FIRST_KEYS), self._added_roots.bundles.first(_FIRST_KEYS))
         await self.server.start()
         self.ready = True
 
@@ -274,6 +274,7 @@ class ControlPlane:
             tasks.create_task(self._apply())
             tasks.create_task(self.identities.renew())
             tasks.create_task(self.key_sets.run())
+            tasks.create_task(self._added_roots.bundles.run())
             tasks.create_task(self._forget())
             tasks.create_task(self.quarantine.run())
             tasks.create_task(self._follow_rights())
