@@ -158,7 +158,8 @@ class Connection:
     async def _admit(self, first: Request) -> Session:
         assert first.node is not None  # noqa: S101 - `_introduction` saw to it
         self._node = first.node
-        return await self._ask(self._connect(first.node, self._peer))
+        peer = self._peer if self._start is None else replace(self._peer, give_way=self._start.end)
+        return await self._ask(self._connect(first.node, peer))
 
     async def _ask(self, answer: Awaitable[T]) -> T:
         try:

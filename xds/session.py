@@ -1,7 +1,7 @@
 """What the server asks of the runtime: who is this client, and what is it to get?"""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -26,6 +26,8 @@ class Peer:
     """The client certificate (DER) that TLS has verified under the mesh's roots; None if there was none."""
     caller: Any = None
     """What `Authenticate` made of it."""
+    give_way: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    """To be called by `Connect` before it waits for others than this server, so that streams behind it begin."""
 
 
 class Session(Protocol):

@@ -449,6 +449,7 @@ class ControlPlane:
                 session.close()
                 raise
         if not settled:
+            peer.give_way()
             try:
                 await self._when_signed(session, self._settle_first)
             except AuthorityError as error:

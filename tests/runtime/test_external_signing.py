@@ -31,6 +31,7 @@ from dragoman.runtime.identities import Identities
 from tests.operator.request_signer import an_intermediate, certificate_for
 from tests.runtime.secure_plane import MESH, SERVER_NAME, SecurePlane, node_id, pod, secure_plane
 from xds import View
+from xds.starts import Starts
 
 WEB = WorkloadIdentity(SpiffeId("cluster.local", "shop", "web"), "web")
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
@@ -167,6 +168,7 @@ def certificate_in(response: Any) -> list[x509.Certificate]:
 
 
 async def test_a_proxy_that_waits_holds_up_nobody(mesh: SecurePlane, signer: Signer) -> None:
+    mesh.plane.server._starts = Starts(limit=1, seconds=60)
     async with mesh.stream(mesh.token(uid="u-1")) as web:
         assert certificate_in(await web.response())[1] == signer.authority.certificate
         signer.open.clear()
@@ -194,6 +196,19 @@ async def test_a_proxy_that_gets_none_is_told_why_and_it_is_counted(mesh: Secure
     assert words == "no certificate for this proxy: out of order"
     assert mesh.counted("citadel_server_csr_sign_err_count") == 1
     assert not len(mesh.plane.sessions)
+
+
+async def test_a_proxy_that_goes_while_it_waits_leaves_nothing(mesh: SecurePlane, signer: Signer) -> None:
+    signer.open.clear()
+    async with mesh.stream(mesh.token(uid="u-1")):
+        await signer.asked_again()
+        assert len(mesh.plane.sessions) == 1
+    await mesh.until(lambda: not len(mesh.plane.sessions))
+    signer.open.set()
+    async with mesh.stream(mesh.token(uid="u-1")) as again:
+        assert certificate_in(await again.response())
+    await mesh.until(lambda: not len(mesh.plane.sessions))
+    assert mesh.plane.identities.identities() == ()
 
 
 async def test_a_stranger_has_no_certificate_asked_for(mesh: SecurePlane, signer: Signer) -> None:
