@@ -169,6 +169,49 @@ async def test_a_pod_without_a_proxy(tmp_path: Path) -> None:
     assert "  warning: no service selects it: the mesh knows none of its ports" in told
 
 
+ASKING = """
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ask, namespace: shop}
+spec: {action: CUSTOM, provider: {name: guard}, rules: [{}]}
+"""
+PROVIDERS = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders:
+    - {name: guard, envoyExtAuthzHttp: {service: web.shop.svc.cluster.local, port: 8080}}
+    - {name: other, envoyExtAuthzHttp: {service: web.shop.svc.cluster.local, port: 8080}}
+"""
+
+
+async def test_a_pod_whose_authorizers_cannot_be_asked(tmp_path: Path) -> None:
+    async def warned(text: str) -> list[str]:
+        async with running_plane(tmp_path, MESH + text) as running, proxy_at(running.xds_port, WEB):
+            await until(running.all_in_sync)
+            told = lines(await asked(running, "describe", "pod", "web-1"))
+        return [line.strip() for line in told if "warning: " in line and "asked" in line]
+
+    assert await warned(ASKING + PROVIDERS) == []
+    assert await warned(ASKING) == [
+        (
+            "warning: AuthorizationPolicy shop/ask: the mesh has no extensionProvider 'guard': nobody can be asked, and "
+            "what the rules match is denied"
+        )
+    ]
+    second = ASKING.replace("name: ask", "name: too").replace("name: guard", "name: other")
+    assert await warned(ASKING + second + PROVIDERS) == [
+        (
+            "warning: its policies name several external authorizers (guard, other): none is asked, and what their "
+            "rules match is denied"
+        )
+    ]
+
+
 async def test_policies_of_a_proxy(tmp_path: Path) -> None:
     async with running_plane(tmp_path, MESH + RULES) as running, proxy_at(running.xds_port, WEB):
         await until(running.all_in_sync)

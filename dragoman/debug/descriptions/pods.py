@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from crds.authorizationpolicy import Action, AuthorizationPolicy
 from crds.meta import ObjectKey
 from dragoman.debug.descriptions.objects import Described
 from dragoman.debug.descriptions.services import describe_service
 from dragoman.debug.plane import without_empty
 from dragoman.debug.streams import because
 from dragoman.engine import Graph
+from dragoman.mesh.authorizers import unaskable
 from dragoman.mesh.gateways import gateways_of, listen_ports
 from dragoman.mesh.inbound import InboundPort, inbound_ports
 from dragoman.mesh.inputs import SERVICE_NAMES
@@ -186,9 +188,25 @@ def _warnings(
             yield f"it has no label {label}, by which telemetry tells workloads apart"
     seen = projected(found.labels, policy_label_keys(g, found.namespace))
     policies = authorization_policies(g, found.namespace, seen)
+    yield from _unasked(g, policies, in_force(g, found.namespace, seen))
     opaque = [port.number for port in ports if port.protocol in (Protocol.TCP, Protocol.TLS, Protocol.HTTPS)]
     if policies and opaque:
         yield (
             f"on ports {', '.join(map(str, opaque))} connections are passed on: what policies say of requests there "
             "denies (DENY) or matches nothing (ALLOW)"
         )
+
+
+def _unasked(g: Graph, policies: tuple[AuthorizationPolicy, ...], held: InForce) -> Iterator[str]:
+    """Why policies that ask an external authorizer deny instead."""
+    asking = [policy for policy in policies if policy.spec.action is Action.CUSTOM and not policy.dry_run]
+    if held.ask or not asking:
+        return
+    told = [f"{policy.key}: {problem.message}" for policy in asking if (problem := unaskable(g, policy)) is not None]
+    names = sorted({policy.spec.provider.name or "" for policy in asking if policy.spec.provider is not None})
+    if len(names) > 1:
+        told.append(
+            f"its policies name several external authorizers ({', '.join(names)}): none is asked, and what their rules "
+            "match is denied"
+        )
+    yield from told
