@@ -199,8 +199,8 @@ async def test_a_pod_whose_authorizers_cannot_be_asked(tmp_path: Path) -> None:
     assert await warned(ASKING + PROVIDERS) == []
     assert await warned(ASKING) == [
         (
-            "warning: AuthorizationPolicy shop/ask: the mesh has no extensionProvider 'guard': nobody can be asked, and "
-            "what the rules match is denied"
+            "warning: AuthorizationPolicy shop/ask: the mesh has no extensionProvider 'guard': nobody can be asked, "
+            "and what the rules match is denied"
         )
     ]
     second = ASKING.replace("name: ask", "name: too").replace("name: guard", "name: other")
