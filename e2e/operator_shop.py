@@ -121,25 +121,27 @@ class Absence:
         async def look() -> None:
             while True:
                 await self._look(kubernetes, pods)
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.05)
 
         looking = asyncio.create_task(look())
         try:
             yield
         finally:
             looking.cancel()
-            await asyncio.wait([looking])
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
         async with asyncio.timeout(60):
             while self._since:
                 await self._look(kubernetes, pods)
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.05)
 
     async def _look(self, kubernetes: Kubernetes, pods: Sequence[Mapping[str, Any]]) -> None:
         for pod in pods:
             name = pod["metadata"]["name"]
-            found = await statistics(kubernetes, pod, "^control_plane.connected_state$")
+            found = await statistics(kubernetes, pod, "^cluster.xds-grpc.upstream_(cx|rq)_active$")
             now = asyncio.get_running_loop().time()
-            if found["control_plane.connected_state"]:
+            # A connection, and the stream on it.
+            if min(found.values()):
                 self.longest = max(self.longest, now - self._since.pop(name, now))
             else:
                 self._since.setdefault(name, now)
