@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
 
 from crds.meshconfig import CertificateData, MeshConfig
-from dragoman.callers.address_rules import AddressRules
 from dragoman.callers.fetch import Fetcher
 from dragoman.engine import Graph
 from dragoman.mesh.settings import mesh_config
 from dragoman.runtime.identities import Identities
-from dragoman.runtime.trust_bundles import Documents, TrustBundles
+from dragoman.runtime.key_sets import KeyFetching
+from dragoman.runtime.trust_bundle_store import TrustBundleStore
+from dragoman.runtime.trust_bundles import TrustBundles
 
 log = structlog.get_logger(__name__)
+
+_KEPT_IN: Final = "trust-bundles.json"
 
 
 class AddedRoots:
     """Follows the settings. What is no PEM of certificates and no bundle of somebody else's is left out, and said.
 
-    Bundles are fetched by `documents`, by default from addresses that keys of token issuers may be fetched from.
+    Bundles are fetched from where keys of token issuers may be, and kept beside those.
     """
 
     def __init__(
         self,
         graph: Graph,
         identities: Identities,
-        addresses: AddressRules = AddressRules(),  # noqa: B008 - frozen
-        documents: Documents | None = None,
+        fetching: KeyFetching = KeyFetching(),  # noqa: B008 - frozen
     ) -> None:
         self._settings = graph.mount(mesh_config.call())
         self._identities = identities
         self._before: MeshConfig | None = None
         self._written: tuple[x509.Certificate, ...] = ()
         self._urls: tuple[str, ...] = ()
-        self.bundles = TrustBundles(documents or Fetcher(addresses), self._trust)
+        kept_in = fetching.kept_in.with_name(_KEPT_IN) if fetching.kept_in is not None else None
+        self.bundles = TrustBundles(Fetcher(fetching.addresses), self._trust, TrustBundleStore(kept_in))
 
     def follow(self) -> None:
         """Take over what the settings say now."""

@@ -180,7 +180,7 @@ class ControlPlane:
         self.statuses = Statuses(self.graph, self.world.objects, source, self.programming, self.credentials)
         self.observer = StreamObserver(self.registry, self.rejected, self._tell_nack, self.programming.answered)
         self.trust_domains = TrustDomains(self.graph)
-        self._added_roots = AddedRoots(self.graph, self.identities, key_fetching.addresses)
+        self._added_roots = AddedRoots(self.graph, self.identities, key_fetching)
         self.key_sets = KeySets(
             self.graph,
             key_fetching,

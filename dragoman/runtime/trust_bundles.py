@@ -17,6 +17,7 @@ from cryptography import x509
 
 from ca.bundle import BundleError, read_spiffe_bundle
 from dragoman.callers.fetch import FetchError
+from dragoman.runtime.trust_bundle_store import TrustBundleStore
 
 log = structlog.get_logger(__name__)
 
@@ -43,16 +44,25 @@ class Documents(Protocol):
 
 
 class TrustBundles:
-    """The bundles at the URLs that `follow` was told last. `on_change` hears of each that is another than before."""
+    """The bundles at the URLs that `follow` was told last. `on_change` hears of each that is another than before.
 
-    def __init__(self, documents: Documents, on_change: Callable[[], None]) -> None:
+    What `store` kept of before stands for a bundle until it is fetched.
+    """
+
+    def __init__(
+        self, documents: Documents, on_change: Callable[[], None], store: TrustBundleStore | None = None
+    ) -> None:
         self._documents = documents
         self._on_change = on_change
+        self._store = store or TrustBundleStore()
+        self._of_before = dict(self._store.load())
         self._wanted: dict[str, asyncio.Event] = {}
         """Each with whether it was tried once."""
         self._roots: dict[str, tuple[x509.Certificate, ...]] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+        self._saving = asyncio.Lock()
+        """So that the newest is what stays in the file."""
 
     def roots(self, url: str) -> tuple[x509.Certificate, ...]:
         """What was fetched last; nothing before the first time."""
@@ -61,17 +71,22 @@ class TrustBundles:
     def follow(self, urls: Iterable[str]) -> None:
         """These are the URLs from now on; what came from others is forgotten."""
         self._wanted = {url: self._wanted.get(url) or asyncio.Event() for url in urls}
-        self._roots = {url: roots for url, roots in self._roots.items() if url in self._wanted}
+        self._roots = {
+            url: roots
+            for url in self._wanted
+            if (roots := self._roots.get(url, self._of_before.pop(url, None))) is not None
+        }
         for url in self._followers.keys() - self._wanted.keys():
             self._followers.pop(url).cancel()
         self._news.set()
 
     async def first(self, seconds: float) -> None:
-        """Try each once, but wait for no longer than this."""
+        """Try each that nothing is known of, but wait for no longer than this."""
         self._begin()
+        unknown = [tried for url, tried in self._wanted.items() if url not in self._roots]
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                for tried in tuple(self._wanted.values()):
+                for tried in unknown:
                     await tried.wait()
 
     async def run(self) -> None:
@@ -122,4 +137,6 @@ class TrustBundles:
             self._roots[url] = bundle.roots
             log.info("trust bundle fetched", url=url, roots=len(bundle.roots))
             self._on_change()
+            async with self._saving:
+                await asyncio.to_thread(self._store.save, dict(self._roots))
         return min(max(bundle.refresh_seconds or REFRESH_AFTER, SOONEST), LATEST)

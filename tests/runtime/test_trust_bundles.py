@@ -23,6 +23,7 @@ from dragoman.callers.address_rules import AddressRules
 from dragoman.callers.fetch import FetchError
 from dragoman.runtime import trust_bundles
 from dragoman.runtime.key_sets import KeyFetching
+from dragoman.runtime.trust_bundle_store import TrustBundleStore
 from dragoman.runtime.trust_bundles import TrustBundles
 from tests.debug.running_plane import MESH, running_plane, until
 from tests.runtime.test_added_roots import certificates
@@ -66,9 +67,9 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Published:
 class Followed:
     """Bundles that are followed within the block."""
 
-    def __init__(self, published: Published) -> None:
+    def __init__(self, published: Published, store: TrustBundleStore | None = None) -> None:
         self.changes: asyncio.Queue[None] = asyncio.Queue()
-        self.bundles = TrustBundles(published, lambda: self.changes.put_nowait(None))
+        self.bundles = TrustBundles(published, lambda: self.changes.put_nowait(None), store)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.bundles.run())
@@ -150,6 +151,34 @@ async def test_the_first_round_is_waited_for_but_not_forever(published: Publishe
         followed.bundles.follow([URL, OTHER])
         await followed.bundles.first(30)
         assert followed.bundles.roots(URL) == (one.certificate,)
+
+
+async def test_a_restart_while_the_publisher_is_down_costs_nothing(published: Published, tmp_path: Path) -> None:
+    one, file = root("one"), tmp_path / "state" / "trust-bundles.json"
+    published.documents |= {URL: document(one), OTHER: document()}
+    async with Followed(published, TrustBundleStore(file)) as followed:
+        followed.bundles.follow([URL])
+        await followed.changes.get()
+        await asked(published, URL, 2)
+    assert file.stat().st_mode & 0o077 == 0
+    published.documents[URL] = FetchError("no answer")
+    async with Followed(published, TrustBundleStore(file)) as followed:
+        followed.bundles.follow([URL])
+        assert followed.bundles.roots(URL) == (one.certificate,)
+        await followed.bundles.first(30)
+        followed.bundles.follow([OTHER])
+        await followed.changes.get()
+        followed.bundles.follow([URL, OTHER])
+        assert followed.bundles.roots(URL) == (), "what was no longer named is not trusted again for what it was"
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"format": 2, "bundles": {}}', '{"format": 1, "bundles": {"a": "b"}}'])
+def test_a_file_that_cannot_be_read_is_as_good_as_none(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "trust-bundles.json"
+    TrustBundleStore(file).save({URL: (root("one").certificate,)})
+    assert TrustBundleStore(file).load()
+    file.write_text(content)
+    assert TrustBundleStore(file).load() == {}
 
 
 async def hanging(url: str, *, seconds: float) -> bytes:
