@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,11 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca.authority import DEFAULT_LIFETIME, PrivateKey, PublicKey
 from ca.identity import SpiffeId, WorkloadIdentity
-from ca.signer import Signer, verified
+from ca.signer import Signer, SignerError, verified
 from ca.signing_request import signing_request
 
 _AT_ONCE: Final = 16
 """Requests that a signer has at a time: each is some requests to the API server, and a connection to it."""
+
+_BEGINS_WITHIN: Final = 60.0
+"""Seconds after which who waits for its turn is told so, rather than left waiting for as long as a signer is away."""
 
 Signed = tuple[PrivateKey, tuple[x509.Certificate, ...]]
 """A key that was made here, and its chain."""
@@ -49,7 +53,7 @@ class ExternalSigning:
         self, csr_pem: bytes, key: PublicKey, spiffe_ids: Sequence[SpiffeId], lifetime: timedelta
     ) -> tuple[x509.Certificate, ...]:
         """The leaf for a request and its intermediates. Raises `SignerError`."""
-        async with self._at_once:
+        async with self._place():
             answer = await self._signer.sign(csr_pem, lifetime=lifetime)
         return verified(
             answer,
@@ -69,6 +73,20 @@ class ExternalSigning:
             task = self._asked[identity] = asyncio.create_task(self._make(identity))
             task.add_done_callback(lambda done: self._forget(identity, done))
         return await asyncio.shield(task)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_BEGINS_WITHIN):
+                await self._at_once.acquire()
+        except TimeoutError:
+            raise SignerError(
+                f"signer {self.name} is behind: others have waited for it for {_BEGINS_WITHIN:g} s"
+            ) from None
+        try:
+            yield
+        finally:
+            self._at_once.release()
 
     async def _make(self, identity: WorkloadIdentity) -> Signed:
         key = ec.generate_private_key(ec.SECP256R1())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -124,6 +125,25 @@ async def test_nothing_is_signed_here_in_its_place(identities: Identities, signe
     assert not identities.held(WEB)
 
 
+async def test_who_waits_too_long_for_its_turn_is_told_so(
+    signer: Signer, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dragoman.runtime.external_signing._BEGINS_WITHIN", 0.05)
+    signer.open.clear()
+    assert identities.signing is not None
+    first = [
+        asyncio.create_task(identities.signing.workload(WorkloadIdentity(WEB.spiffe_id, f"web-{number}")))
+        for number in range(16)
+    ]
+    await until(lambda: len(signer.asked) == 16)
+    with pytest.raises(SignerError, match=r"signer example\.com/mesh is behind"):
+        await identities.signing.workload(WEB)
+    assert len(signer.asked) == 16
+    signer.open.set()
+    await asyncio.gather(*first)
+    assert await identities.signing.workload(WEB)
+
+
 async def test_an_outage_leaves_what_there_is_and_the_signer_is_asked_again_and_less_often(
     identities: Identities, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +258,27 @@ async def test_a_pod_that_becomes_somebody_else_keeps_its_certificate_until_the_
         assert certificate_in(await web.response()) != before
         assert session.identity.version == "v2"
         assert len(mesh.plane.identities.identities()) == 1
+
+
+async def test_roots_of_the_signer_may_be_in_the_settings(tmp_path: Path, signer: Signer) -> None:
+    roots = signer.root.roots_pem.decode()
+    entries = [
+        {"pem": roots, "certSigners": ["example.com/other", "example.com/mesh"]},
+        {"pem": new_root("other", now=datetime.now(UTC)).roots_pem.decode(), "certSigners": ["example.com/other"]},
+    ]
+    settings = f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    caCertificates: {json.dumps(entries)}
+---"""
+    signing = ExternalSigning("example.com/mesh", signer)
+    async with secure_plane(tmp_path, MESH + settings, signing=signing) as mesh:
+        assert mesh.plane.identities.roots == (mesh.root.certificate, signer.root.certificate)
+        async with mesh.stream(mesh.token(uid="u-1")) as web:
+            assert certificate_in(await web.response())[1] == signer.authority.certificate
 
 
 def csr_of(key: ec.EllipticCurvePrivateKey, *names: str) -> str:
