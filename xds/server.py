@@ -115,6 +115,7 @@ class XdsServer:
         self._pace = Pace(self._limits.connects_per_second)
         self._starts = Starts(self._limits.starts)
         self._quota = self._limits.max_streams
+        self._share: int | None = None
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
         self._stopping = False
@@ -199,6 +200,14 @@ class XdsServer:
         through a load balancer to a replica that has room.
         """
         self._quota = streams
+        self._begin_shedding()
+
+    def shed(self, streams: int) -> None:
+        """End streams in the same way until there are this many, once; whoever comes is let in all the same."""
+        self._share = streams
+        self._begin_shedding()
+
+    def _begin_shedding(self) -> None:
         if self._shedding is None or self._shedding.done():
             self._shedding = asyncio.create_task(self._shed())
 
@@ -206,7 +215,9 @@ class XdsServer:
         while True:
             # They are in the order in which they connected.
             staying = [connection for connection in self._connections.values() if not connection.ending]
-            if self._quota is None or len(staying) <= self._quota:
+            limits = [limit for limit in (self._quota, self._share) if limit is not None]
+            if not limits or len(staying) <= min(limits):
+                self._share = None
                 return
             self._observer.shed(staying[0].proxy)
             staying[0].end()

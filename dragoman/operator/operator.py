@@ -10,6 +10,7 @@ from typing import Any
 from crds.meshconfig import CONFIG_MAP
 from dragoman.admission import AdmissionRequest, AdmissionServer, Verdict, injection
 from dragoman.kube import Cluster
+from dragoman.operator.balance import Balance
 from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
 from dragoman.operator.cluster_trust_bundle import PublishedTrustBundle
 from dragoman.operator.election import LEASE, Election
@@ -98,6 +99,7 @@ class Operator:
         yield self._of_revision.run()
         yield self._of_webhooks.run()
         yield self.replicas.run()
+        yield Balance(self.replicas, self.plane.server).run()
         yield self.injector.run()
 
     def _spread_roots(self) -> Coroutine[Any, Any, None]:

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 LABEL: Final = "dragoman.io/replica"
 REPORT: Final = "dragoman.io/programmed"
+STREAMS: Final = "dragoman.io/streams"
 FIELD_MANAGER: Final = "dragoman-replica"
 
 _PREFIX: Final = "dragoman-replica-"
@@ -58,12 +59,13 @@ class Pace:
 class _Other:
     """Another replica, as its Lease tells."""
 
-    __slots__ = ("report", "revision", "seen_at", "text", "version")
+    __slots__ = ("report", "revision", "seen_at", "streams", "text", "version")
 
     def __init__(self, revision: str) -> None:
         self.revision = revision
         self.version = ""
         self.text = ""
+        self.streams = 0
         self.report = Report()
         self.seen_at = 0.0
 
@@ -137,6 +139,10 @@ class Replicas:
     def living(self) -> int:
         """How many others there are."""
         return sum(1 for _ in self._living())
+
+    def streams(self) -> tuple[int, ...]:
+        """How many proxies each of the others of this revision serves."""
+        return tuple(other.streams for _, other in self._living() if other.revision == self._revision)
 
     def _living(self) -> Iterator[tuple[str, _Other]]:
         now = time.monotonic()
@@ -231,12 +237,12 @@ class Replicas:
             "renewTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
         labels = {LABEL: "true", REVISION: self._revision}
+        annotations = {STREAMS: str(len(self._plane.sessions))}
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace, "labels": labels}
-        if report or self._last:
-            metadata["annotations"] = {REPORT: report or self._last}
+        metadata["annotations"] = annotations | ({REPORT: report or self._last} if report or self._last else {})
         document = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
         try:
-            if report is None and await self._patch({"spec": spec}):
+            if report is None and await self._patch({"metadata": {"annotations": annotations}, "spec": spec}):
                 return True
             await self._cluster.apply(LEASES, document, field_manager=FIELD_MANAGER)
         except ApiError as error:
@@ -280,6 +286,7 @@ class Replicas:
         other = self._others.setdefault(found.replica, _Other(found.revision))
         if other.version != found.version:
             other.version, other.seen_at = found.version, time.monotonic()
+        other.streams = found.streams
         if other.text != found.report:
             other.text = found.report
             self._take(found.replica, other)
@@ -317,14 +324,17 @@ class _Seen:
     revision: str
     version: str
     report: str
+    streams: int
 
 
 def _lease(document: dict[str, Any]) -> _Seen:
     metadata = document["metadata"]
-    labels = metadata.get("labels") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    streams = annotations.get(STREAMS, "")
     return _Seen(
         document["spec"].get("holderIdentity", "") if LABEL in labels else "",
         labels.get(REVISION, ""),
         metadata["resourceVersion"],
-        (metadata.get("annotations") or {}).get(REPORT, ""),
+        annotations.get(REPORT, ""),
+        int(streams) if streams.isdecimal() else 0,
     )

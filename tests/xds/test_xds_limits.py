@@ -83,6 +83,27 @@ async def test_lowered_quota_ends_the_longest_connected_one_by_one():
             assert await read(another) is not None
 
 
+async def test_a_share_ends_the_longest_connected_and_turns_nobody_away():
+    async with (
+        serving(Runtime((clusters("a"),)), sheds_per_second=50) as (server, recorder, address),
+        AsyncExitStack() as stack,
+    ):
+        calls = []
+        for name in "abc":
+            calls.append(await stack.enter_async_context(stream(address)))
+            await calls[-1].write(request(name))
+            await read(calls[-1])
+        server.shed(1)
+        assert [await ending(call) for call in calls[:2]] == [(grpc.StatusCode.OK, "")] * 2
+        assert [event[1] for event in recorder.of("shed")] == ["a", "b"]
+        for name in "de":
+            calls.append(await stack.enter_async_context(stream(address)))
+            await calls[-1].write(request(name))
+            assert await read(calls[-1]) is not None
+        assert [status.proxy for status in server.connections()] == ["c", "d", "e"]
+        assert server.quota is None
+
+
 # -- the pace ---------------------------------------------------------------------------------------------------------
 
 
