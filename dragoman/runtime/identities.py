@@ -144,6 +144,13 @@ class Identities:
             for tell in self.on_roots_changed:
                 tell()
 
+    def certified(self, identity: WorkloadIdentity) -> WorkloadIdentity:
+        """As whom a workload gets its certificate: those that another signs name accounts only, whose workloads share
+        one, so that a label that changes asks nothing of the signer."""
+        if self.signing is None:
+            return identity
+        return WorkloadIdentity(identity.spiffe_id, identity.spiffe_id.service_account)
+
     def lacks(self, identity: WorkloadIdentity) -> bool:
         """Whether a certificate must be `reserved` before it can be acquired: another signs, and has not yet."""
         return self.signing is not None and not self.held(identity)

@@ -155,7 +155,7 @@ class Sessions:
             )
         if session.caller is not None:
             require_own_pod(session.caller, session.proxy.name, pod_identity)
-        return keys, _workload_identity(pod_identity), credentials
+        return keys, self._identities.certified(_workload_identity(pod_identity)), credentials
 
     def moved(self, changed: tuple[Mount, ...]) -> list[ProxySession]:
         """Sessions whose facts a transaction changed."""

@@ -31,7 +31,7 @@ from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.identities import Identities
 from tests.operator.request_signer import an_intermediate, certificate_for
 from tests.runtime.secure_plane import MESH, SERVER_NAME, SecurePlane, node_id, pod, secure_plane
-from xds import View
+from xds import Node, Peer, View
 from xds.starts import Starts
 
 WEB = WorkloadIdentity(SpiffeId("cluster.local", "shop", "web"), "web")
@@ -242,22 +242,36 @@ async def test_a_pod_that_becomes_somebody_else_keeps_its_certificate_until_the_
     mesh: SecurePlane, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dragoman.runtime.control_plane._SIGNER_AGAIN", 0.05)
-    async with mesh.stream(mesh.token(uid="u-1")) as web:
-        response = await web.response()
-        before = certificate_in(response)
-        await web.accept(response)
-        (session,) = mesh.plane.sessions
-        signer.fails = True
-        other = pod("web-1", "web", "10.1.0.1", uid="u-1").replace("app: web", "app: web, version: v2")
-        (mesh.folder / "mesh.yaml").write_text(other)
-        await signer.asked_again()
-        await signer.asked_again()
-        assert session.identity is not None
-        assert session.identity.version == ""
-        signer.fails = False
-        assert certificate_in(await web.response()) != before
-        assert session.identity.version == "v2"
-        assert len(mesh.plane.identities.identities()) == 1
+    session = await mesh.plane.connect(Node(node_id()), Peer("unix:", True, {}))
+    assert session.identity is not None
+    assert session.identity.spiffe_id == WEB.spiffe_id
+    signer.fails = True
+    (mesh.folder / "mesh.yaml").write_text(pod("web-1", "cart", "10.1.0.1"))
+    await signer.asked_again()
+    await signer.asked_again()
+    assert session.identity.spiffe_id == WEB.spiffe_id
+    signer.fails = False
+    await mesh.until(lambda: session.identity is not None and session.identity.spiffe_id.service_account == "cart")
+    assert len(mesh.plane.identities.identities()) == 1
+    session.close()
+    assert not mesh.plane.identities.identities()
+
+
+async def test_labels_that_change_ask_nothing_of_the_signer(mesh: SecurePlane, signer: Signer) -> None:
+    session = await mesh.plane.connect(Node(node_id()), Peer("unix:", True, {}))
+    signer.fails = True
+    before = session.keys
+    labelled = pod("web-1", "web", "10.1.0.1").replace("app: web", "app: web, version: v2")
+    selected = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: second, namespace: shop}
+spec: {workloadSelector: {labels: {version: v2}}, egress: [{hosts: [./*]}]}
+---"""
+    (mesh.folder / "mesh.yaml").write_text(labelled + selected)
+    await mesh.until(lambda: session.keys != before)
+    assert len(signer.asked) == 1
+    session.close()
 
 
 async def test_roots_of_the_signer_may_be_in_the_settings(tmp_path: Path, signer: Signer) -> None:
