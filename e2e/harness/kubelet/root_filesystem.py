@@ -13,6 +13,7 @@ from e2e.harness.kubelet.started import TELL
 from e2e.harness.processes import ROOT
 
 _SOURCES = "/.volumes"
+_CHECKOUT = f"{_SOURCES}/checkout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ def script(
         f"mount -o remount,bind,ro {root}{ROOT}",
         f"mkdir {root}{_SOURCES}",
         f"mount -t tmpfs tmpfs {root}{_SOURCES}",
+        f"mkdir {root}{_CHECKOUT}",
+        f"mount --bind {ROOT} {root}{_CHECKOUT}",
+        f"mount -o remount,bind,ro {root}{_CHECKOUT}",
     ]
     inside = ["set -e"]
     for number, mount in enumerate(mounts):
@@ -64,6 +68,8 @@ def script(
             *((f"mount -o remount,bind,ro {target}",) if mount.read_only else ()),
         ]
     inside += [
+        # A volume such as /tmp would hide the programs of a checkout that lies there.
+        f"[ -e {ROOT}/pyproject.toml ] || {{ mkdir -p {ROOT}; mount --bind {_CHECKOUT} {ROOT}; }}",
         f"mkdir -p {shlex.quote(directory)}",
         *(("mount -o remount,bind,ro /",) if read_only else ()),
         f"cd {shlex.quote(directory)}",
