@@ -32,7 +32,9 @@ PROXIES = (
 
 _WORLD = (
     pod("client-1", "10.0.0.1", labels="version: v1", account="client")
-    + pod("reviews-1", "10.0.0.2", labels="version: v1", account="reviews")
+    + pod(
+        "reviews-1", "10.0.0.2", labels="version: v1, gateway.networking.k8s.io/gateway-name: front", account="reviews"
+    )
     + pod("reviews-2", "10.0.0.3", labels="version: v2", account="reviews")
     + pod("client-1", "10.0.1.1", "other")
     + pod("gw-1", "10.0.0.9")
@@ -84,6 +86,7 @@ _JWKS = (
     '{"keys":[{"crv":"P-256","kty":"EC","x":"cfHovyneeHXPl8Rdnt_bcD5k3oG8iYgJ5dNmJ9gWvko",'
     '"y":"ueTkydZbDzHFTr5ym_iy6PRk7tAQ6K75OdD2Ow6G7M4"}]}'
 )
+_TARGET = {"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "front"}
 _FETCHED = {"jwks": None, "jwksUri": "http://reviews.shop.svc.cluster.local/keys"}
 
 _BASES: dict[str, dict[str, Any]] = {
@@ -215,12 +218,12 @@ _CONTEXTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (r"(jwtRules\[\]\.)timeout", _FETCHED),
         (r"(jwtRules\[\]\.)fromHeaders\[\]\.prefix", {"fromHeaders[].name": "x-a"}),
         (r"(jwtRules\[\]\.)outputClaimToHeaders", {"outputClaimToHeaders": [{"header": "x-a", "claim": "a"}]}),
-        (r"(targetRefs?(\[\])?\.)", {"kind": "Service", "name": "y", "group": "a", "namespace": "z"}),
+        (r"(targetRefs?(\[\])?\.)", _TARGET),
     ],
     "AuthorizationPolicy": [
         (r"(rules\[\]\.when\[\]\.)", {"key": "request.headers[x-a]", "values": ["a"]}),
         (r"(rules\[\]\.)", {}),
-        (r"(targetRefs?(\[\])?\.)", {"kind": "Service", "name": "y", "group": "a", "namespace": "z"}),
+        (r"(targetRefs?(\[\])?\.)", _TARGET),
         (r"(provider)", {".action": "CUSTOM"}),
     ],
 }
