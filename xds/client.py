@@ -174,7 +174,16 @@ class Client:
         """Clusters that a client came with, but not with their endpoints, may warm still: they are sent once more, as
         their ACK tells when that is over."""
         clusters = self.types.get(CLUSTER)
-        if clusters is None or clusters.acked_nonce:
+        if clusters is None:
+            # Envoy asks for no clusters while one warms, on a new stream neither (ClusterManagerImpl pauses CDS): its
+            # last stream ended between a changed cluster and its endpoints, which it waits for though it has them.
+            served = (cluster for view in self.views for cluster in view.table(CLUSTER).values())
+            needed = {name for cluster in served for type_url, name in cluster.refs if type_url == ENDPOINT}
+            for name in endpoints.subscription.names.values & needed:
+                if name not in endpoints.behind and self.served(ENDPOINT, name) is not None:
+                    self.again(endpoints, name)
+            return
+        if clusters.acked_nonce:
             return
         cold = {(ENDPOINT, name) for name, held in endpoints.behind.items() if held is None}
         cold = {ref for ref in cold if self.served(*ref) is not None}

@@ -757,3 +757,20 @@ def test_wire_is_what_protobuf_reads():
     assert message.resources[0].version == resource.version
     assert message.resources[0].resource.type_url == CLUSTER
     assert message.resources[0].resource.value == resource.payload
+
+
+@pytest.mark.parametrize("clusters_first", [True, False])
+def test_who_asks_for_endpoints_before_clusters_has_one_that_waits_for_them(clusters_first):
+    """Envoy pauses CDS while a cluster warms: on a new stream it asks for clusters only once it has the endpoints."""
+    view = view_of(cluster("a"), endpoints("a"))
+    held = {
+        kind: {name: resource.version for name, resource in view.table(kind).items()} for kind in (CLUSTER, ENDPOINT)
+    }
+    client = Client(view)
+    if clusters_first:
+        client.ask(CLUSTER, "*", known=held[CLUSTER])
+    client.ask(ENDPOINT, "a", known=held[ENDPOINT])
+    assert client.take() == ([] if clusters_first else [(ENDPOINT, ["a"], [])])
+    if not clusters_first:
+        client.ask(CLUSTER, "*", known=held[CLUSTER])
+    assert client.in_sync()

@@ -604,3 +604,17 @@ def test_large_updates_of_other_types_are_cut_into_chunks():
     response = stream.next_response(0.0)
     assert response is not None
     assert 0 < response.count < 10
+
+
+def test_who_asks_for_endpoints_before_clusters_has_one_that_waits_for_them():
+    """Envoy pauses CDS while a cluster warms: on a new stream it asks for clusters only once it has the endpoints."""
+    view = View("v")
+    resources = (content(CLUSTER, "a", 1, ((ENDPOINT, "a"),)), content(ENDPOINT, "a", 1))
+    view.apply(changes(*resources))
+    first = Client(view)
+    first.ask(CLUSTER)
+    first.ask(ENDPOINT, "a")
+    first.take()
+    again = Client(view)
+    again.ask(ENDPOINT, "a", version=first.versions[ENDPOINT])
+    assert again.take() == [(ENDPOINT, ["a"])]
