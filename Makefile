@@ -3,8 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Tests that run side by side; each file stays in one process.
-JOBS ?= 2
+# Tests that run side by side; each file stays in one process. Those of pods and servers wait more than they compute.
+JOBS ?= 3
 
 .PHONY: help setup demo test apiserver coverage bench soak fuzz lint fmt lock clean
 
