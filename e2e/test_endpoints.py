@@ -46,13 +46,18 @@ def answered_by(version: str, outcome: Outcome) -> bool:
 async def test_a_service_grows_and_shrinks_under_traffic(cast: Cast) -> None:
     async with (
         cast.client.traffic(URL, per_second=100) as traffic,
-        cast.mesh.pod("server", app=APP, version="v2", sidecar=True),
+        cast.mesh.pod("server", app=APP, version="v2", sidecar=True) as second,
     ):
         await traffic.until(lambda outcome: answered_by("v2", outcome))
-        async with cast.mesh.pod("server", app=APP, version="v3"):
+        async with cast.mesh.pod("server", app=APP, version="v3") as third:
             await traffic.until(lambda outcome: answered_by("v3", outcome))
             seen = [outcome.answer.echo.version for outcome in await traffic.more(100) if outcome.answer]
             assert set(seen) == {"v1", "v2", "v3"}, "with and without a sidecar, side by side"
+            await cast.mesh.withdraw(third)
+            await traffic.more(20)
+        await cast.mesh.withdraw(second)
+        seen = [outcome.answer.echo.version for outcome in await traffic.more(30) if outcome.answer]
+        assert set(seen[10:]) == {"v1"}
     assert not traffic.errors
     assert traffic.statuses.keys() == {200}
 

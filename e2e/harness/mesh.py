@@ -14,6 +14,7 @@ import ipaddress
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,7 @@ from e2e.harness.capture import capture
 from e2e.harness.configuration import Configuration
 from e2e.harness.control_plane import ControlPlane
 from e2e.harness.envoys import Envoy
+from e2e.harness.eventually import eventually
 from e2e.harness.manifests import PodSpec, Port, ServiceSpec
 from e2e.harness.namespaces import Network
 from e2e.harness.pods import BootstrapOf, Pod
@@ -201,6 +203,15 @@ class Mesh:
         """Make a pod an endpoint of its services, or none, as its readiness probe would. Its programs run on."""
         pod.spec = replace(pod.spec, ready=ready)
         await self._add(pod)
+
+    async def withdraw(self, pod: Pod) -> None:
+        """Take a pod out of its services for good, and wait until no Envoy sends to it any more. Its programs run on.
+
+        What a pod does that ends with grace: Kubernetes tells of it at once, and its `preStop` gives everybody time.
+        """
+        await self._remove(pod)
+        for client in [each.sidecar for each in self._pods.values() if each.sidecar is not None]:
+            await eventually(partial(client.admin, "/clusters"), lambda a: f"::{pod.address}:" not in a.text, steady=0)
 
     def logs(self) -> Mapping[str, str]:
         """The ends of the logs of all programs there were, by the name of the program."""
