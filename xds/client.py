@@ -170,13 +170,20 @@ class Client:
         else:
             delivery.behind = dict.fromkeys(names)
 
+    @property
+    def asks_for_clusters_later(self) -> bool:
+        """Whether the client has asked for endpoints and not yet for clusters.
+
+        Envoy asks for no clusters while one of them warms, on a new stream neither (ClusterManagerImpl pauses CDS): its
+        last stream ended between a changed cluster and its endpoints, which it waits for though it has them.
+        """
+        return ENDPOINT in self.types and CLUSTER not in self.types and not self.onlooker
+
     def warm_up(self, endpoints: Delivery) -> None:
         """Clusters that a client came with, but not with their endpoints, may warm still: they are sent once more, as
         their ACK tells when that is over."""
         clusters = self.types.get(CLUSTER)
         if clusters is None:
-            # Envoy asks for no clusters while one warms, on a new stream neither (ClusterManagerImpl pauses CDS): its
-            # last stream ended between a changed cluster and its endpoints, which it waits for though it has them.
             served = (cluster for view in self.views for cluster in view.table(CLUSTER).values())
             needed = {name for cluster in served for type_url, name in cluster.refs if type_url == ENDPOINT}
             for name in endpoints.subscription.names.values & needed:

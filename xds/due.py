@@ -233,6 +233,8 @@ def _withheld(client: Client, delivery: Delivery, name: str) -> bool:
 def _gated(client: Client, type_url: str) -> bool:
     """Whether anything of this type may have to wait: O(1) when all that it can refer to is in sync."""
     awaited = AWAITS.get(type_url, ())
+    if CLUSTER in awaited and client.asks_for_clusters_later:
+        return True
     return any(other in client.types and client.types[other].behind for other in awaited)
 
 
@@ -256,6 +258,11 @@ def _blocker(client: Client, held: Held, resource: Resource, awaited: tuple[str,
     """Return something that a resource refers to and that the client has yet to ACK."""
     for type_url in awaited:
         other = client.types.get(type_url)
+        if type_url == CLUSTER and client.asks_for_clusters_later:
+            # It has those that it uses. Of others it has not said anything yet.
+            used = frozenset() if held is None or held.refs is None else held.refs
+            if new := next((ref for ref in resource.refs if ref[0] == CLUSTER and ref not in used), None):
+                return new
         if other is None or not other.behind:
             continue
         behind, refs = other.behind, resource.refs

@@ -2,10 +2,10 @@
 them.
 
 Seen on Envoy 1.40 and kept here: a new or changed cluster warms until its endpoints are answered *after* it, and while
-any cluster warms the ACK of every cluster response is withheld; a changed cluster does not subscribe its endpoints
-anew; a listener is ACKed while its routes are still missing, and the one before serves on; a NACK may have applied all,
-or none, of the other resources; listeners are asked for once the first clusters are warm; the removal of a route
-configuration or of endpoints is ignored.
+any cluster warms the ACK of every cluster response is withheld, and a new stream does not ask for clusters; a changed
+cluster does not subscribe its endpoints anew; a listener is ACKed while its routes are still missing, and the one
+before serves on; a NACK may have applied all, or none, of the other resources; listeners are asked for once the first
+clusters are warm; the removal of a route configuration or of endpoints is ignored.
 """
 
 import json
@@ -53,6 +53,8 @@ class ModelEnvoy:
     warming: set[str] = field(default_factory=set)
     withheld: list[str] = field(default_factory=list)
     """Nonces of cluster responses that were taken but not ACKed yet."""
+    paused: bool = False
+    """Asks for no clusters on this stream yet, as some warm that it got on the one before."""
     serving: dict[str, Held] = field(default_factory=dict)
     """Listeners that carry traffic: the newest whose routes are there."""
     picky: bool = False
@@ -81,10 +83,10 @@ class ModelEnvoy:
         self.outbox.clear()
         self.withheld.clear()
         self.in_doubt.clear()
-        # Endpoints that are held already do not come again, and Envoy gives up warming after a while.
-        self.warming -= set(self.held[ENDPOINT])
         self.undecided = self.demanded - set(self.held[CLUSTER])
-        self._open(CLUSTER, self._clusters_wanted())
+        self.paused = bool(self.warming)
+        if not self.paused:
+            self._open(CLUSTER, self._clusters_wanted())
         if self._asks_again(ENDPOINT):
             self._open(ENDPOINT, tuple(sorted(self.subscribed[ENDPOINT])))
         if self.asked_listeners:
@@ -104,14 +106,16 @@ class ModelEnvoy:
         self.demanded.add(name)
         if name not in self.held[CLUSTER]:
             self.undecided.add(name)
-        self._change(CLUSTER, (name,), ())
+        if not self.paused:
+            self._change(CLUSTER, (name,), ())
 
     def renounce(self, name: str) -> None:
         """Take that back; the wildcard still covers the name."""
         if name in self.demanded:
             self.demanded.discard(name)
             self.undecided.discard(name)
-            self._change(CLUSTER, (), (name,))
+            if not self.paused:
+                self._change(CLUSTER, (), (name,))
 
     def _open(self, type_url: str, names: tuple[str, ...]) -> None:
         """Begin a type on this stream."""
@@ -180,6 +184,9 @@ class ModelEnvoy:
     def _release(self) -> None:
         if self.warming:
             return
+        if self.paused:
+            self.paused = False
+            self._open(CLUSTER, self._clusters_wanted())
         for nonce in self.withheld:
             self._ack(CLUSTER, nonce)
         self.withheld.clear()
