@@ -213,6 +213,7 @@ class Connection:
             session.on_views_changed = session.on_refused = None
             stream.close()
             session.close()
+            self._stream = None  # nothing to be shown while gRPC sends the last words
             self._observer.disconnected(session.proxy_id, time.monotonic() - started)
             self._log.info("disconnected", seconds=round(time.monotonic() - started, 3))
         if unread:

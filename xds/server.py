@@ -115,7 +115,8 @@ class XdsServer:
         self._pace = Pace(self._limits.connects_per_second)
         self._starts = Starts(self._limits.starts)
         self._quota = self._limits.max_streams
-        self._share: int | None = None
+        self._surplus: list[Connection] = []
+        """Streams that are to end for a share (`shed`)."""
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
         self._stopping = False
@@ -204,7 +205,8 @@ class XdsServer:
 
     def shed(self, streams: int) -> None:
         """End streams in the same way until there are this many, once; whoever comes is let in all the same."""
-        self._share = streams
+        staying = self._staying()
+        self._surplus = staying[: max(0, len(staying) - streams)]
         self._begin_shedding()
 
     def _begin_shedding(self) -> None:
@@ -212,16 +214,21 @@ class XdsServer:
             self._shedding = asyncio.create_task(self._shed())
 
     async def _shed(self) -> None:
-        while True:
-            # They are in the order in which they connected.
-            staying = [connection for connection in self._connections.values() if not connection.ending]
-            limits = [limit for limit in (self._quota, self._share) if limit is not None]
-            if not limits or len(staying) <= min(limits):
-                self._share = None
-                return
-            self._observer.shed(staying[0].proxy)
-            staying[0].end()
+        while (connection := self._next_to_go()) is not None:
+            self._observer.shed(connection.proxy)
+            connection.end()
             await asyncio.sleep(1 / self._limits.sheds_per_second)
+
+    def _next_to_go(self) -> Connection | None:
+        staying = self._staying()
+        if self._quota is not None and len(staying) > self._quota:
+            return staying[0]
+        self._surplus = [connection for connection in self._surplus if not connection.ending]
+        return next(iter(self._surplus), None)
+
+    def _staying(self) -> list[Connection]:
+        """In the order in which they connected."""
+        return [connection for connection in self._connections.values() if not connection.ending]
 
     def connections(self) -> tuple[ConnectionStatus, ...]:
         """Return the state of every connected client."""
