@@ -209,13 +209,16 @@ class Connection:
             tasks = (writer, reader, lost)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            session.on_views_changed = session.on_refused = None
-            stream.close()
-            session.close()
-            self._stream = None  # nothing to be shown while gRPC sends the last words
-            self._observer.disconnected(session.proxy_id, time.monotonic() - started)
-            self._log.info("disconnected", seconds=round(time.monotonic() - started, 3))
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                # Also when gRPC, which finds the connection lost, cancels what ends already.
+                session.on_views_changed = session.on_refused = None
+                stream.close()
+                session.close()
+                self._stream = None  # nothing to be shown while gRPC sends the last words
+                self._observer.disconnected(session.proxy_id, time.monotonic() - started)
+                self._log.info("disconnected", seconds=round(time.monotonic() - started, 3))
         if unread:
             # No status can follow a response that is not read.
             cut(self._peer.address)

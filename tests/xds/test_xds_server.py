@@ -64,6 +64,26 @@ def clusters(*names: str) -> View:
     return view
 
 
+async def test_a_stream_that_is_cancelled_while_it_ends_leaves_nothing_behind():
+    """gRPC cancels it when it finds the connection lost, which may be at any moment."""
+
+    class Witness(Runtime):
+        async def connect(self, node, peer):
+            self.task = asyncio.current_task()
+            return await super().connect(node, peer)
+
+    runtime = Witness((clusters("a"),))
+    async with serving(runtime) as (server, recorder, address), stream(address) as call:
+        await call.write(request("me"))
+        await read(call)
+        for _ in range(2):
+            runtime.task.cancel()
+            await asyncio.sleep(0)
+        await recorder.until_seen("disconnected")
+        assert server.connections() == ()
+        assert runtime.sessions[0].closed == 1
+
+
 async def test_a_stream_that_ended_is_gone_without_the_collector():
     """Streams come and go by the thousands, and the collector hardly ever looks at what is old."""
     async with serving(Runtime((clusters("a"),))) as (server, _, address):
