@@ -13,9 +13,8 @@ from google.protobuf.message import DecodeError
 
 from xds.budget import ByteBudget, Share
 from xds.client_status import ResourceStatus
-from xds.convergence import Convergence
 from xds.csds import SYNCZ, syncz
-from xds.event import Acked, Event, Nacked, Response, Stale, Subscribed
+from xds.event import Response
 from xds.order import Patience
 from xds.pace import Pace
 from xds.request import Node, Request
@@ -24,21 +23,17 @@ from xds.session import Authenticate, Authorize, Connect, Peer, Refused, Session
 from xds.starts import Start, Starts
 from xds.status import ConnectionStatus, Observer
 from xds.stream import Stream
+from xds.stream_log import StreamLog
 from xds.subscription import LimitExceededError
 from xds.transport import cut
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 LOG: Final = structlog.get_logger("xds")
-LOGGED_NAMES: Final = 10
 ONLOOKER: Final = "DRAGOMAN_ONLOOKER"
 """Node metadata of a client that is no Envoy: what it accepts is no proof that an Envoy would, and what it rejects is
 kept from nobody else."""
 
 T = TypeVar("T")
-
-
-def _short(type_url: str) -> str:
-    return type_url.rpartition(".")[2]
 
 
 class Connection:
@@ -84,13 +79,12 @@ class Connection:
         self._ending = False
         self._refusal: BaseException | None = None
         self._writing: Response | None = None
-        self._convergence = Convergence()
+        self._told: StreamLog | None = None
         self._node: Node | None = None
         self._peer = peer
         self._session: Session | None = None
         self._stream: Stream[Any] | None = None
         self._connected_at = time.time()
-        self._log = LOG
 
     async def serve(self) -> None:
         """Serve the stream until the client or `end` closes it; never raises but for cancellation."""
@@ -174,7 +168,7 @@ class Connection:
 
     async def _serve(self, session: Session, first: Request) -> None:
         assert first.node is not None  # noqa: S101 - `_introduction` saw to it
-        self._log = LOG.bind(proxy=session.proxy_id, connection=self._number)
+        told = self._told = StreamLog(self._observer, session.proxy_id, self._number)
         stream = self._stream = self._method.stream(
             session.views,
             proxy=session.proxy_id,
@@ -184,17 +178,9 @@ class Connection:
         )
         session.on_views_changed = self._views_changed
         session.on_refused = self._refused
-        started = time.monotonic()
-        self._observer.connected(session.proxy_id)
-        self._log.info(
-            "connected",
-            peer=self._peer.address,
-            node=first.node.id,
-            client=first.node.user_agent,
-            method=self._method.name,
-        )
-        writer = asyncio.create_task(self._write_until_end(stream))
-        reader = asyncio.create_task(self._read_until_end(stream, first))
+        told.connected(self._peer.address, first.node, self._method.name)
+        writer = asyncio.create_task(self._write_until_end(stream, told))
+        reader = asyncio.create_task(self._read_until_end(stream, told, first))
         lost = asyncio.create_task(self._lost.wait())
         try:
             age = self._age_left(session)
@@ -217,15 +203,13 @@ class Connection:
                 stream.close()
                 session.close()
                 self._stream = None  # nothing to be shown while gRPC sends the last words
-                self._observer.disconnected(session.proxy_id, time.monotonic() - started)
-                self._log.info("disconnected", seconds=round(time.monotonic() - started, 3))
+                told.disconnected()
         if unread:
             # No status can follow a response that is not read.
             cut(self._peer.address)
             raise asyncio.CancelledError
         if isinstance(refused, Refused):
-            self._log.warning("refused", code=refused.code.name, reason=refused.message)
-            self._observer.refused(refused.code.name)
+            told.refused(refused)
             await self._context.abort(refused.code, refused.message)
 
     def _age_left(self, session: Session) -> float:
@@ -277,7 +261,8 @@ class Connection:
         return self._node, self._stream.resources(time.monotonic(), time.time())
 
     def _changed(self) -> None:
-        self._convergence.changed(time.monotonic())
+        if self._told is not None:
+            self._told.changed()
         self._wake.set()
 
     def _views_changed(self) -> None:
@@ -295,18 +280,18 @@ class Connection:
         except DecodeError as error:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"this is not a discovery request: {error}") from None
 
-    async def _read_until_end(self, stream: Stream[Any], request: Request | None) -> None:
+    async def _read_until_end(self, stream: Stream[Any], told: StreamLog, request: Request | None) -> None:
         while request is not None:
             try:
                 events = stream.receive(request, time.monotonic())
             except LimitExceededError as error:
                 raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
             for event in events:
-                self._tell(event)
+                told.heard(event)
             if not stream.idle():
                 self._wake.set()
             else:
-                self._convergence.rest()
+                told.resting()
                 if self._start is not None:
                     self._start.end()
             request = await self._read()
@@ -323,16 +308,18 @@ class Connection:
                 f"this stream is of node {self._node.id!r} and cannot become that of {node.id!r}: open another one",
             )
 
-    async def _write_until_end(self, stream: Stream[Any]) -> None:
+    async def _write_until_end(self, stream: Stream[Any], told: StreamLog) -> None:
         while not self._ending:
             self._wake.clear()
             response = stream.next_response(time.monotonic())
             if response is None:
-                self._convergence.rest()
+                told.resting()
                 await self._sleep_until(stream.deadline())
             else:
-                self._convergence.sent(response.nonce)
+                told.sending(response)
+                started = time.perf_counter()
                 await self._write(response)
+                told.pushed(response, time.perf_counter() - started)
                 if not self._wake.is_set() and stream.awaits_answers():
                     await self._wake.wait()
 
@@ -347,7 +334,6 @@ class Connection:
             pass
 
     async def _write(self, response: Response) -> None:
-        started = time.perf_counter()
         self._writing = response
         if self._share.begin(len(response.data)):
             try:
@@ -357,63 +343,10 @@ class Connection:
         else:
             async with self._share.spend(len(response.data)):
                 await self._context.write(response.data)
-        seconds = time.perf_counter() - started
-        assert self._session is not None  # noqa: S101 - there is no writer before there is a session
-        proxy = self._session.proxy_id
-        count = response.count + response.removed
-        self._observer.pushed(proxy, response.type_url, count, len(response.data), seconds)
-        self._log.debug(
-            "pushed",
-            type=_short(response.type_url),
-            nonce=response.nonce,
-            version=response.versions,
-            resources=response.count,
-            removed=response.removed,
-            bytes=len(response.data),
-        )
-        if response.overdue:
-            self._observer.waited(proxy, response.type_url, response.overdue)
-            names = response.overdue[:LOGGED_NAMES]
-            self._log.warning("wait given up", type=_short(response.type_url), names=names, of=len(response.overdue))
 
     def _stuck(self) -> None:
         """The client does not read: what gRPC holds for it is freed by the end of its connection only."""
-        assert self._writing is not None  # noqa: S101 - only writes get stuck
-        type_url, size = self._writing.type_url, len(self._writing.data)
-        self._log.warning("client does not read: connection cut", type=_short(type_url), bytes=size)
-        self._observer.stuck(self.proxy, type_url)
+        assert self._writing is not None and self._told is not None  # noqa: S101, PT018 - only writes get stuck
+        self._told.stuck(self._writing)
         cut(self._peer.address)
         self._lost.set()
-
-    def _tell(self, event: Event) -> None:
-        assert self._session is not None  # noqa: S101 - there is no reader before there is a session
-        proxy = self._session.proxy_id
-        match event:
-            case Acked():
-                changed = self._convergence.answered(event.nonce)
-                seconds = event.seconds if changed is None else time.monotonic() - changed
-                self._observer.acked(proxy, event.type_url, seconds)
-                self._log.debug("acked", type=_short(event.type_url), nonce=event.nonce, resources=event.count)
-            case Nacked():
-                self._convergence.answered(event.nonce)
-                names = tuple(name for name, _ in event.culprits)
-                self._observer.nacked(proxy, event.type_url, names, event.message)
-                self._log.warning(
-                    "rejected",
-                    type=_short(event.type_url),
-                    nonce=event.nonce,
-                    version=[version for _, version in event.culprits][:LOGGED_NAMES],
-                    names=names[:LOGGED_NAMES],
-                    error=event.message,
-                )
-            case Subscribed():
-                self._log.debug(
-                    "subscribed",
-                    type=_short(event.type_url),
-                    names=event.subscribe[:LOGGED_NAMES],
-                    subscribe=len(event.subscribe),
-                    unsubscribe=len(event.unsubscribe),
-                    known=event.known,
-                )
-            case Stale():
-                self._log.debug("stale nonce", type=_short(event.type_url), nonce=event.nonce)
