@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from envoy_data_plane.envoy.config.core.v3 import Address, TrafficDirection
+from envoy_data_plane.envoy.config.core.v3 import TrafficDirection
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch, Listener
 
 from dragoman.codec import LISTENER, ROUTE, Encoded, Ref
@@ -20,7 +20,7 @@ from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.proxies import GatewayView
 from dragoman.mesh.settings import mesh_config
 from translators import authorization, jwt_authn, listener_filters, telemetry
-from translators.addresses import tcp_address, unix_address
+from translators.addresses import listen, unix_address
 from translators.gateway_routes import gateway_route_name
 from translators.gateway_tcp_routes import TcpTarget, passed_through, tcp_target
 from translators.gateway_tls import downstream_socket_of
@@ -37,7 +37,8 @@ _UNIX = "unix://"
 
 
 class Place(NamedTuple):
-    """Where a listener listens: an IP address and port, or `unix:///path` and the port its servers have in common."""
+    """Where a listener listens: an IP address, or the first of several, and port, or `unix:///path` and the port its
+    servers have in common."""
 
     address: str
     port: int
@@ -69,16 +70,18 @@ def gateway_listener(g: Graph, view: GatewayView, place: Place) -> Encoded | Non
     filters = [listener_filters.proxy_protocol()] if topology.proxy_protocol is not None else []
     if speaks_tls:
         filters.append(listener_filters.tls_inspector())
-    head = Piece.of(
+    head = _listening(
         Listener(
             name=name,
-            address=_address(place),
             traffic_direction=TrafficDirection.OUTBOUND,
             listener_filters=[*telemetry.listener_filters(), *filters],
-        )
+        ),
+        view,
+        place,
+        servers,
     )
     tail = joined(_FILTER_CHAINS, chains)
-    return concatenated((head, tail)).resource(LISTENER, name)
+    return concatenated((Piece.of(head), tail)).resource(LISTENER, name)
 
 
 Chains = tuple[Piece, ...]
@@ -230,7 +233,9 @@ def _peers(g: Graph, view: GatewayView, bound: BoundServer) -> PeerNames:
     return authorization.tcp_peers(g, view.namespace, view.labels, bound.listen)
 
 
-def _address(place: Place) -> Address:
+def _listening(head: Listener, view: GatewayView, place: Place, servers: tuple[BoundServer, ...]) -> Listener:
     if place.address.startswith(_UNIX):
-        return unix_address(place.address.removeprefix(_UNIX))
-    return tcp_address(place.address, place.port)
+        head.address = unix_address(place.address.removeprefix(_UNIX))
+        return head
+    bound = all(each.server.bind for each in servers)
+    return listen(head, (place.address,) if bound else view.bind, place.port)

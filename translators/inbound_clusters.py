@@ -10,7 +10,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
     ClusterOriginalDstLbConfig,
 )
-from envoy_data_plane.envoy.config.core.v3 import Address, BindConfig, Metadata, SocketAddress
+from envoy_data_plane.envoy.config.core.v3 import Address, BindConfig, ExtraSourceAddress, Metadata, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     Endpoint,
@@ -21,6 +21,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
 from crds.meshconfig import InboundTrafficPolicyMode
 from dragoman.codec import Encoded, struct
 from dragoman.engine import Graph, query
+from dragoman.mesh.families import Families
 from dragoman.mesh.inbound import InboundPort
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.workloads import Interception
@@ -30,21 +31,20 @@ from translators.clusters import named
 from translators.names import INBOUND_PASSTHROUGH, inbound_cluster, stat_name
 from translators.protocol_options import passthrough_options, protocol_options
 
-INBOUND_SOURCE = "127.0.0.6"
-"""The address the sidecar calls its application from: capture rules let it through (Istio: istio-iptables)."""
-
 _FOR_EVER = timedelta(days=60)
 """Envoy's longest cleanup interval in use by Istio: the one host of an inbound cluster never goes away."""
 
 
 @query
-def inbound_cluster_of(g: Graph, port: InboundPort, endpoint: tuple[str, int] | None, mode: Interception) -> Encoded:
+def inbound_cluster_of(
+    g: Graph, port: InboundPort, endpoint: tuple[str, int] | None, mode: Interception, families: Families
+) -> Encoded:
     """The cluster of one workload port: the given address (empty: the one that was dialled) and port, or just what was
     dialled."""
     mesh = mesh_config(g)
     name = inbound_cluster(port.number)
     if endpoint is None and mesh.inbound_traffic_policy.mode is InboundTrafficPolicyMode.LOCALHOST:
-        endpoint = ("127.0.0.1", port.number)
+        endpoint = (families.loopbacks[0], port.number)
     cluster = Cluster(
         name=name,
         alt_stat_name=stat_name(name),
@@ -59,7 +59,7 @@ def inbound_cluster_of(g: Graph, port: InboundPort, endpoint: tuple[str, int] | 
         if endpoint is not None:
             cluster.original_dst_lb_config = ClusterOriginalDstLbConfig(upstream_port_override=endpoint[1])
         if mode is not Interception.TPROXY:
-            cluster.upstream_bind_config = _bound_to_inbound_source()
+            cluster.upstream_bind_config = _bound_to_inbound_source(families)
     else:
         cluster.type = ClusterDiscoveryType.STATIC
         cluster.load_assignment = ClusterLoadAssignment(
@@ -83,12 +83,16 @@ def _address(endpoint: tuple[str, int]) -> Address:
     return tcp_address(address, port) if port else unix_address(address)
 
 
-def _bound_to_inbound_source() -> BindConfig:
-    return BindConfig(source_address=SocketAddress(address=INBOUND_SOURCE, port_value=0))
+def _bound_to_inbound_source(families: Families) -> BindConfig:
+    """Of several sources Envoy takes the first of the family of its destination."""
+    first, *others = (SocketAddress(address=source, port_value=0) for source in families.inbound_sources)
+    return BindConfig(
+        source_address=first, extra_source_addresses=[ExtraSourceAddress(address=other) for other in others]
+    )
 
 
 @query
-def inbound_passthrough_cluster(g: Graph, mode: Interception) -> Encoded:
+def inbound_passthrough_cluster(g: Graph, mode: Interception, families: Families) -> Encoded:
     """The address that was dialled, on ports that no service names."""
     cluster = Cluster(
         name=INBOUND_PASSTHROUGH,
@@ -100,6 +104,6 @@ def inbound_passthrough_cluster(g: Graph, mode: Interception) -> Encoded:
         metadata=named(INBOUND_PASSTHROUGH),
     )
     if mode is not Interception.TPROXY:
-        cluster.upstream_bind_config = _bound_to_inbound_source()
+        cluster.upstream_bind_config = _bound_to_inbound_source(families)
     passthrough_options(cluster)
     return Encoded.of(cluster)

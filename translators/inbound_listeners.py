@@ -18,7 +18,7 @@ from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.sidecar_ingress import IngressPort, ingress_ports
 from dragoman.mesh.workloads import Interception
 from translators import alpn, authorization, jwt_authn, listener_filters, telemetry
-from translators.addresses import tcp_address
+from translators.addresses import listen
 from translators.filter_chains import TLS, Chain, chains, inspects_tls
 from translators.http_connection_managers import inbound_manager, inbound_routes
 from translators.names import (
@@ -27,7 +27,6 @@ from translators.names import (
     VIRTUAL_INBOUND,
     inbound_cluster,
     listener,
-    wildcard_listener,
 )
 from translators.peer_names import PeerNames
 from translators.pieces import Piece, concatenated, joined
@@ -79,7 +78,6 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
     filters.append(listener_filters.http_inspector(p.number for p in ports if p.protocol is not Protocol.AUTO))
     head = Listener(
         name=VIRTUAL_INBOUND,
-        address=tcp_address("0.0.0.0", mesh.proxy_inbound_listen_port),  # noqa: S104 - inside the pod's own network
         traffic_direction=TrafficDirection.INBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         transparent=True if view.mode is Interception.TPROXY else None,
@@ -87,6 +85,7 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
         listener_filters_timeout=mesh.protocol_detection_timeout,
         continue_on_listener_filters_timeout=True,
     )
+    listen(head, view.families.wildcards, mesh.proxy_inbound_listen_port)
     return _listener(VIRTUAL_INBOUND, head, joined(_FILTER_CHAINS, _split(pieces)))
 
 
@@ -100,16 +99,16 @@ def bound_inbound(g: Graph, view: InboundView, written: IngressPort) -> Encoded:
         filters.append(listener_filters.tls_inspector())
     if written.port.protocol is Protocol.AUTO:
         filters.append(listener_filters.http_inspector())
-    name = listener(written.bind, written.number)
+    name = listener(written.bind[0], written.number)
     head = Listener(
         name=name,
-        address=tcp_address(written.bind, written.number),
         traffic_direction=TrafficDirection.INBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         listener_filters=[*telemetry.listener_filters(), *filters],
         listener_filters_timeout=mesh.protocol_detection_timeout if filters else None,
         continue_on_listener_filters_timeout=bool(filters),
     )
+    listen(head, written.bind, written.number)
     return _listener(name, head, joined(_FILTER_CHAINS, _split([port_chains(g, view, written.port)])))
 
 
@@ -121,7 +120,7 @@ def port_chains(g: Graph, view: InboundView, port: InboundPort) -> Chains:
     """The filter chains of one workload port."""
     match_port = None if view.mode is Interception.NONE else port.number
     return tuple(
-        _chain(g, view, port, chain, wildcard_listener(port.number), match_port, inbound_cluster(port.number))
+        _chain(g, view, port, chain, _chain_name(view, port), match_port, inbound_cluster(port.number))
         for chain in chains(port_mode(g, view, port.number), port.protocol)
     )
 
@@ -172,6 +171,10 @@ def _chain(
     return Piece.of(message, refs)
 
 
+def _chain_name(view: InboundView, port: InboundPort) -> str:
+    return listener(view.families.wildcards[0], port.number)
+
+
 def _peers(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> PeerNames:
     """Who may complete the handshake: where only bytes are passed, policies decide it before the first of them."""
     if chain.http:
@@ -182,7 +185,7 @@ def _peers(g: Graph, view: InboundView, port: InboundPort, chain: Chain) -> Peer
 def _http(g: Graph, view: InboundView, port: InboundPort, chain: Chain, cluster: str) -> list[Filter]:
     mesh = mesh_config(g)
     traffic = _traffic(chain)
-    prefix = f"inbound_{wildcard_listener(port.number)};" if port.number else "InboundPassthroughCluster;"
+    prefix = f"inbound_{_chain_name(view, port)};" if port.number else "InboundPassthroughCluster;"
     return [
         *telemetry.network_filters(traffic),
         inbound_manager(

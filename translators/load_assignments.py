@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Locality, Metadata
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
+    EndpointAdditionalAddress,
     LbEndpoint,
     LocalityLbEndpoints,
 )
@@ -73,7 +74,13 @@ def _localities(endpoints: Iterable[Endpoint]) -> list[LocalityLbEndpoints]:
 
 def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:
     return LbEndpoint(
-        endpoint=EndpointMessage(address=tcp_address(endpoint.address, endpoint.port)),
+        endpoint=EndpointMessage(
+            address=tcp_address(endpoint.address, endpoint.port),
+            additional_addresses=[
+                EndpointAdditionalAddress(address=tcp_address(address, endpoint.port))
+                for address in endpoint.additional
+            ],
+        ),
         health_status=HealthStatus.HEALTHY,
         load_balancing_weight=1,
         metadata=_metadata(endpoint),

@@ -37,11 +37,8 @@ def inbound_cluster(port: int) -> str:
     return f"inbound|{port}||"
 
 
-def wildcard_listener(port: int) -> str:
-    return f"0.0.0.0_{port}"
-
-
 def listener(address: str, port: int) -> str:
+    """`address` is the first of those that it listens on: `0.0.0.0_80`, `::_80`."""
     return f"{address}_{port}"
 
 

@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Filte
 from crds.meshconfig import MeshConfig
 from dragoman.codec import CLUSTER, ROUTE, Encoded, Ref
 from dragoman.engine import Graph, query
+from dragoman.mesh.families import Families
 from dragoman.mesh.hosts import service_host
 from dragoman.mesh.listeners import Target
 from dragoman.mesh.protocol import Protocol
@@ -19,7 +20,7 @@ from dragoman.mesh.proxies import InboundView
 from dragoman.mesh.settings import mesh_config
 from dragoman.mesh.workloads import Interception
 from translators import alpn, listener_filters, telemetry
-from translators.addresses import tcp_address
+from translators.addresses import listen
 from translators.http_connection_managers import outbound_manager
 from translators.names import (
     BLACK_HOLE,
@@ -28,21 +29,17 @@ from translators.names import (
     VIRTUAL_OUTBOUND,
     listener,
     outbound_cluster,
-    wildcard_listener,
 )
 from translators.tcp_proxies import tcp_proxy
 
-ANY = "0.0.0.0"  # noqa: S104 - in the pod's own network, and bound by virtualOutbound alone
-
 
 @query
-def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
+def virtual_outbound(g: Graph, allow_any: bool, mode: Interception, families: Families) -> Encoded:
     """The listener that receives everything that iptables redirects from the application."""
     mesh = mesh_config(g)
     fallback = _fallback(allow_any)
     message = Listener(
         name=VIRTUAL_OUTBOUND,
-        address=tcp_address(ANY, mesh.proxy_listen_port),
         use_original_dst=True,
         # Only here, where there is a socket: without one (`bind_to_port`) Envoy 1.40 crashes for it.
         transparent=True if mode is Interception.TPROXY else None,
@@ -60,19 +57,19 @@ def virtual_outbound(g: Graph, allow_any: bool, mode: Interception) -> Encoded:
             ),
         ],
     )
+    listen(message, families.wildcards, mesh.proxy_listen_port)
     return Encoded.of(message, refs=frozenset({(CLUSTER, BLACK_HOLE), (CLUSTER, fallback)}))
 
 
 @query
-def http_listener(g: Graph, port: int, allow_any: bool) -> Encoded:
+def http_listener(g: Graph, port: int, allow_any: bool, families: Families) -> Encoded:
     """The listener of a port on which services speak HTTP; what is no HTTP goes where it was meant to."""
     mesh = mesh_config(g)
     fallback = _fallback(allow_any)
     route = str(port)
-    name = wildcard_listener(port)
+    name = listener(families.wildcards[0], port)
     message = Listener(
         name=name,
-        address=tcp_address(ANY, port),
         bind_to_port=False,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
@@ -85,20 +82,20 @@ def http_listener(g: Graph, port: int, allow_any: bool) -> Encoded:
             filters=_tcp(mesh, fallback),
         ),
     )
+    listen(message, families.wildcards, port)
     return Encoded.of(message, refs=frozenset({(ROUTE, route), (CLUSTER, fallback)}))
 
 
 @query
 def target_listener(g: Graph, target: Target) -> Encoded:
-    """The listener of one address and port whose service speaks TCP, TLS or whatever it is found to speak."""
+    """The listener of a port at some addresses whose service speaks TCP, TLS or whatever it is found to speak."""
     mesh = mesh_config(g)
-    name = listener(target.address, target.port)
+    name = listener(target.addresses[0], target.port)
     host = service_host(target.namespace, target.service)
     cluster = outbound_cluster(target.port, "", host)
     bytes_chain = FilterChain(filters=_tcp(mesh, cluster))
     message = Listener(
         name=name,
-        address=tcp_address(target.address, target.port),
         bind_to_port=False,
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
@@ -114,6 +111,7 @@ def target_listener(g: Graph, target: Target) -> Encoded:
         message.default_filter_chain = bytes_chain
     else:
         message.filter_chains = [bytes_chain]
+    listen(message, target.addresses, target.port)
     return Encoded.of(message, refs=frozenset(refs))
 
 
@@ -121,8 +119,8 @@ def target_listener(g: Graph, target: Target) -> Encoded:
 def http_proxy_listener(g: Graph, view: InboundView) -> Encoded:
     """The HTTP proxy of a workload whose traffic nothing captures: applications use it through `http_proxy=`."""
     mesh = mesh_config(g)
-    bind = view.bind or "127.0.0.1"
-    name = listener(bind, view.http_proxy_port)
+    bind = view.bind or view.families.loopbacks
+    name = listener(bind[0], view.http_proxy_port)
     manager = outbound_manager(
         mesh,
         f"outbound_{name};",
@@ -132,11 +130,11 @@ def http_proxy_listener(g: Graph, view: InboundView) -> Encoded:
     )
     message = Listener(
         name=name,
-        address=tcp_address(bind, view.http_proxy_port),
         traffic_direction=TrafficDirection.OUTBOUND,
         access_log=list(telemetry.listener_logs(mesh)),
         filter_chains=[FilterChain(filters=_observed(manager))],
     )
+    listen(message, bind, view.http_proxy_port)
     return Encoded.of(message, refs=frozenset({(ROUTE, HTTP_PROXY_ROUTE)}))
 
 

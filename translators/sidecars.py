@@ -10,6 +10,7 @@ from typing import Any
 
 from dragoman.engine import Call, Graph, Tree, query
 from dragoman.mesh.authorizers import asked_services
+from dragoman.mesh.families import Families
 from dragoman.mesh.inbound import InboundPort
 from dragoman.mesh.labels import Labels
 from dragoman.mesh.listeners import targets
@@ -42,7 +43,7 @@ def outbound(g: Graph, view: OutboundView) -> Tree:
     calls.append(authorizers_out_of_sight.call(*scope))
     if view.type is ProxyType.SIDECAR:
         calls.append(sidecar_rules.call(view))
-        calls.append(captured.call(view) if view.mode is not Interception.NONE else uncaptured.call(view))
+        calls.append(uncaptured.call(view) if view.families is None else captured.call(view, view.families))
     return Tree(calls)
 
 
@@ -92,13 +93,13 @@ def _of_service(
 
 
 @query
-def captured(g: Graph, view: OutboundView) -> Tree:
+def captured(g: Graph, view: OutboundView, families: Families) -> Tree:
     """Listeners and routes of a sidecar to which traffic is redirected."""
     ports = http_ports(g, view.namespace, view.egress)
-    calls: list[Call[Any]] = [virtual_outbound.call(view.allow_any, view.mode)]
-    calls += (http_listener.call(port, view.allow_any) for port in ports)
+    calls: list[Call[Any]] = [virtual_outbound.call(view.allow_any, view.mode, families)]
+    calls += (http_listener.call(port, view.allow_any, families) for port in ports)
     calls += (route_configuration.call(view, str(port)) for port in ports)
-    for target in targets(g, view.namespace, view.egress):
+    for target in targets(g, view.namespace, view.egress, families):
         calls.append(target_listener.call(target))
         if target.protocol is Protocol.AUTO:
             found = service(g, target.namespace, target.service)
@@ -122,11 +123,11 @@ def inbound(g: Graph, view: InboundView) -> Tree:
     calls += (bound_inbound.call(view, port) for port in bound)
     ports: tuple[InboundPort, ...] = tuple(port.port for port in bound)
     if view.mode is not Interception.NONE:
-        calls += (virtual_inbound.call(view), inbound_passthrough_cluster.call(view.mode))
+        calls += (virtual_inbound.call(view), inbound_passthrough_cluster.call(view.mode, view.families))
         ports += captured_ports(g, view)
     elif view.http_proxy_port:
         calls.append(http_proxy_listener.call(view))
     for port in ports:
         endpoint = written[port.number].endpoint if port.number in written else None
-        calls.append(inbound_cluster_of.call(port, endpoint, view.mode))
+        calls.append(inbound_cluster_of.call(port, endpoint, view.mode, view.families))
     return Tree(calls)

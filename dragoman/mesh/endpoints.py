@@ -2,15 +2,19 @@
 
 Sources in order: EndpointSlices, an Endpoints object, and, in a folder of YAML where no controller writes either, the
 pods that the Service selects. Istio: pilot/pkg/serviceregistry/kube/controller/endpointslice.go.
+
+A pod of a dual-stack service is one endpoint with two addresses: two would be twice its share of the work. Only those
+addresses count at which the service has it: others the application may not listen on.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from crds.kubernetes.endpointslice import Endpoint as SliceEndpoint
+from crds.kubernetes.endpointslice import EndpointSlice
 from dragoman.engine import Graph, query
 from dragoman.mesh.inputs import ENDPOINT_SLICES, ENDPOINTS
 from dragoman.mesh.labels import Labels
@@ -42,6 +46,12 @@ class Endpoint:
     canonical_name: str = ""
     canonical_revision: str = ""
     service_account: str = ""
+    additional: tuple[str, ...] = ()
+    """Other addresses of the same pod, of the other family: where the first does not answer (Envoy: Happy Eyeballs)."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self.address, *self.additional
 
 
 @query
@@ -60,7 +70,10 @@ def endpoints(g: Graph, namespace: str, name: str, port_name: str) -> tuple[Endp
 def _endpoints(g: Graph, found: Service, port: Port) -> Iterator[Endpoint]:
     slices = ENDPOINT_SLICES(g, (found.namespace, found.name))
     if slices:
+        both = _listed(slices) if len({piece.address_type for piece in slices}) > 1 else frozenset()
         for piece in slices:
+            if piece.address_type == "FQDN":
+                continue
             number = next((p.port for p in piece.ports if (p.name or "") == port.name and p.port), None)
             if number is None:
                 continue
@@ -69,7 +82,10 @@ def _endpoints(g: Graph, found: Service, port: Port) -> Iterator[Endpoint]:
                 pod = _pod(g, written.target_ref, found.namespace)
                 locality = _locality(g, written.node_name or "", written.zone or "")
                 for address in written.addresses:
-                    yield _endpoint(g, address, number, health, locality, pod)
+                    own = tuple(each for each in pod.addresses if each in both) if pod is not None else ()
+                    if address in own[1:]:
+                        continue  # stands with the first
+                    yield _endpoint(g, (address, *own[1:]), number, health, locality, pod)
         return
     listed = ENDPOINTS(g, (found.namespace, found.name))
     if listed is not None:
@@ -84,18 +100,27 @@ def _endpoints(g: Graph, found: Service, port: Port) -> Iterator[Endpoint]:
                 for written_address in addresses:
                     pod = _pod(g, written_address.target_ref, found.namespace)
                     locality = node_locality(g, written_address.node_name or "")
-                    yield _endpoint(g, written_address.ip, number, health, locality, pod)
+                    yield _endpoint(g, (written_address.ip,), number, health, locality, pod)
         return
     if found.selector:
         for selected in workloads(g, found.namespace, found.selector):
             number = target_port_of(port, selected.ports)
-            if number is not None:
+            own = selected.addresses[:1] if found.families is None else found.families.among(selected.addresses)
+            if number is not None and own:
                 ready = (selected.ready or found.publish_not_ready) and not selected.terminating
                 health = Health.HEALTHY if ready else Health.UNHEALTHY
-                yield _endpoint(g, selected.addresses[0], number, health, node_locality(g, selected.node), selected)
+                yield _endpoint(g, own, number, health, node_locality(g, selected.node), selected)
 
 
-def _endpoint(g: Graph, address: str, port: int, health: Health, locality: Locality, pod: Workload | None) -> Endpoint:
+def _listed(slices: Iterable[EndpointSlice]) -> frozenset[str]:
+    """The addresses of a service of both families, where each pod is in a slice of either."""
+    return frozenset(address for piece in slices for written in piece.endpoints for address in written.addresses)
+
+
+def _endpoint(
+    g: Graph, addresses: tuple[str, ...], port: int, health: Health, locality: Locality, pod: Workload | None
+) -> Endpoint:
+    address, *additional = addresses
     if pod is None:
         return Endpoint(address, port, health, locality, mtls=False)
     # Istio: pilot/pkg/xds/endpoints/mtls_checker.go. The label says the pod can, PeerAuthentication whether it does.
@@ -112,6 +137,7 @@ def _endpoint(g: Graph, address: str, port: int, health: Health, locality: Local
         pod.canonical_name,
         pod.canonical_revision,
         pod.service_account,
+        tuple(additional),
     )
 
 

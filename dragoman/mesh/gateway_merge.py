@@ -23,7 +23,7 @@ class BoundServer:
     port: int
     listen: int
     address: str
-    """What it binds: an IP address, or `unix:///path`."""
+    """What it binds, or the first of it: an IP address, or `unix:///path`."""
     server: Server
 
     @property

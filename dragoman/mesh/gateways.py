@@ -55,7 +55,7 @@ def merged_servers(g: Graph, view: GatewayView) -> Merged:
             f"{gateway.metadata.namespace}/{gateway.metadata.name}",
             server.port.number,
             listen.get(server.port.number, server.port.number),
-            server.bind or view.bind or "0.0.0.0",  # noqa: S104 - a gateway is there to be reached
+            server.bind or view.bind[0],
             server,
         )
         for gateway in consult(g, gateways_of, view.labels)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dragoman.engine import Graph, query
 from dragoman.mesh.endpoints import endpoints
+from dragoman.mesh.families import Families
 from dragoman.mesh.protocol import Protocol
 from dragoman.mesh.services import Egress, provider_namespaces, service, visible_services
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a client dials a port of a service that needs a listener of its own."""
+    """Where a client dials a port of a service that needs a listener of its own: at any of the addresses."""
 
-    address: str
+    addresses: tuple[str, ...]
     port: int
     protocol: Protocol
     namespace: str
@@ -22,9 +23,11 @@ class Target:
 
 
 @query
-def targets_of_namespace(g: Graph, client: str, egress: Egress, provider: str) -> tuple[Target, ...]:
+def targets_of_namespace(
+    g: Graph, client: str, egress: Egress, families: Families, provider: str
+) -> tuple[Target, ...]:
     """Targets of one provider namespace: ports of TCP, TLS and undeclared protocol; HTTP ports share a listener."""
-    found = []
+    found: list[Target] = []
     for name in visible_services(g, client, egress, provider):
         known = service(g, provider, name)
         if known is None or known.alias_of is not None:
@@ -32,23 +35,34 @@ def targets_of_namespace(g: Graph, client: str, egress: Egress, provider: str) -
         for port in known.ports:
             if port.protocol.is_http or port.protocol is Protocol.UDP:
                 continue
-            addresses = known.addresses
+            dialled = [known.addresses]
             if known.headless:
-                addresses = tuple(dict.fromkeys(e.address for e in endpoints(g, provider, name, port.name)))
-            found += [Target(address, port.number, port.protocol, provider, name) for address in addresses]
+                dialled = list(dict.fromkeys(e.addresses for e in endpoints(g, provider, name, port.name)))
+            found += [
+                Target(addresses, port.number, port.protocol, provider, name)
+                for addresses in map(families.among, dialled)
+                if addresses
+            ]
     return tuple(found)
 
 
 @query
-def targets(g: Graph, client: str, egress: Egress) -> tuple[Target, ...]:
+def targets(g: Graph, client: str, egress: Egress, families: Families) -> tuple[Target, ...]:
     """All targets, each address and port once: of two services that claim one, the older keeps it (Istio:
-    pilot_conflict_outbound_listener_tcp_over_current_tcp)."""
+    pilot_conflict_outbound_listener_tcp_over_current_tcp). Addresses of other families are left out."""
     owners: dict[tuple[str, int], tuple[tuple[object, ...], Target]] = {}
     for provider in provider_namespaces(g, egress):
-        for target in targets_of_namespace(g, client, egress, provider):
+        for target in targets_of_namespace(g, client, egress, families, provider):
             known = service(g, target.namespace, target.service)
             age = known.age if known is not None else ()
-            held = owners.get((target.address, target.port))
-            if held is None or age < held[0]:
-                owners[target.address, target.port] = (age, target)
-    return tuple(target for _, target in owners.values())
+            for address in target.addresses:
+                held = owners.get((address, target.port))
+                if held is None or age < held[0]:
+                    owners[address, target.port] = (age, target)
+    kept: dict[Target, list[str]] = {}
+    for (address, _), (_, target) in owners.items():
+        kept.setdefault(target, []).append(address)
+    return tuple(
+        target if len(addresses) == len(target.addresses) else replace(target, addresses=tuple(addresses))
+        for target, addresses in kept.items()
+    )

@@ -14,6 +14,7 @@ import yaml
 from crds.meshconfig import OutboundTrafficPolicyMode as MeshOutboundMode
 from crds.sidecar import OutboundTrafficPolicyMode, Sidecar
 from dragoman.engine import Graph, consult, query
+from dragoman.mesh.families import Families
 from dragoman.mesh.hosts import resolve
 from dragoman.mesh.inputs import DESTINATION_RULE_LABEL_KEYS, GATEWAYS, SIDECARS, SOURCE_LABEL_KEYS, chosen
 from dragoman.mesh.labels import Labels, projected, selects
@@ -35,6 +36,8 @@ class OutboundView(NamedTuple):
     mode: Interception
     labels: Labels
     """Only labels that sourceLabels or a rule's workloadSelector read."""
+    families: Families | None
+    """What its listeners are for; None where it has none, as all else is the same for everybody."""
 
 
 class InboundView(NamedTuple):
@@ -45,8 +48,9 @@ class InboundView(NamedTuple):
     service_account: str
     ports: tuple[tuple[str, int], ...]
     mode: Interception
-    bind: str
-    """The workload's own address where nothing captures traffic and the proxy must bind it; empty otherwise."""
+    families: Families
+    bind: tuple[str, ...]
+    """The workload's own addresses where nothing captures traffic and the proxy must bind them; empty otherwise."""
     http_proxy_port: int
     """Port of the HTTP proxy listener, 0 for none (Istio: MeshConfig.proxyHttpPort, HTTP_PROXY_PORT)."""
 
@@ -58,7 +62,8 @@ class GatewayView(NamedTuple):
     labels: Labels
     service_account: str
     ports: tuple[tuple[str, int], ...]
-    bind: str
+    bind: tuple[str, ...]
+    """Where servers listen that do not say it: all addresses of the workload's families, or its own ones."""
 
 
 View = OutboundView | InboundView | GatewayView
@@ -140,13 +145,20 @@ def views_of(g: Graph, kind: ProxyType, namespace: str, pod: str) -> tuple[View,
     mode, http_proxy_port = proxy_settings(g, namespace, pod)
     rules = (*SOURCE_LABEL_KEYS(g, None), *DESTINATION_RULE_LABEL_KEYS(g, namespace))
     outbound_labels = projected(found.labels, rules)
-    bind = found.addresses[0] if mode is Interception.NONE else ""
+    families = Families.of(found.addresses)
+    captured = mode is not Interception.NONE
     seen = projected(found.labels, policy_label_keys(g, namespace))
     if kind is ProxyType.ROUTER:
         keys = (*gateway_label_keys(g), *policy_label_keys(g, namespace), *rules)
         return (
-            OutboundView(kind, namespace, EVERYTHING, False, Interception.NONE, outbound_labels),
-            GatewayView(namespace, projected(found.labels, keys), found.service_account, found.ports, bind),
+            OutboundView(kind, namespace, EVERYTHING, False, Interception.NONE, outbound_labels, None),
+            GatewayView(
+                namespace,
+                projected(found.labels, keys),
+                found.service_account,
+                found.ports,
+                families.wildcards if captured else found.addresses,
+            ),
         )
     return (
         OutboundView(
@@ -156,6 +168,7 @@ def views_of(g: Graph, kind: ProxyType, namespace: str, pod: str) -> tuple[View,
             allows_any(g, namespace, seen),
             mode,
             outbound_labels,
+            families if captured else None,
         ),
         InboundView(
             namespace,
@@ -163,7 +176,8 @@ def views_of(g: Graph, kind: ProxyType, namespace: str, pod: str) -> tuple[View,
             found.service_account,
             found.ports,
             mode,
-            bind,
+            families,
+            () if captured else found.addresses,
             http_proxy_port,
         ),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from crds.kubernetes.service import Service as KubernetesService
 from dragoman.engine import Graph, query
 from dragoman.mesh.exports import EXPORT_ANNOTATION, exports, visible
+from dragoman.mesh.families import Families, is_ipv6
 from dragoman.mesh.hosts import matches, resolve, service_host, service_of_host
 from dragoman.mesh.inputs import SERVICE_NAMES, SERVICE_NAMESPACES, SERVICES
 from dragoman.mesh.labels import Labels, labels_of
@@ -38,6 +39,8 @@ class Service:
     name: str
     ports: tuple[Port, ...]
     addresses: tuple[str, ...]
+    families: Families | None
+    """Of the addresses at which it has its pods; None where nobody says it: each pod's first."""
     headless: bool
     alias_of: str | None
     exported: frozenset[str]
@@ -66,6 +69,7 @@ def service(g: Graph, namespace: str, name: str) -> Service | None:
         name=name,
         ports=_ports(written),
         addresses=addresses,
+        families=_families(written, addresses),
         headless=written.spec.type != "ExternalName" and not addresses,
         alias_of=written.spec.external_name if written.spec.type == "ExternalName" else None,
         exported=exports(listed, namespace, mesh_config(g).default_service_export_to),
@@ -80,6 +84,14 @@ def _addresses(written: KubernetesService) -> tuple[str, ...]:
         return ()
     listed = written.spec.cluster_ips or ((written.spec.cluster_ip,) if written.spec.cluster_ip else ())
     return tuple(address for address in listed if address and address != "None")
+
+
+def _families(written: KubernetesService, addresses: tuple[str, ...]) -> Families | None:
+    """Kubernetes: ServiceSpec.ipFamilies, which the API server always sets; written by hand, clusterIPs say it."""
+    six = {family == "IPv6" for family in written.spec.ip_families} or {is_ipv6(address) for address in addresses}
+    if len(six) > 1:
+        return Families.DUAL
+    return next((Families.IPV6 if each else Families.IPV4 for each in six), None)
 
 
 def _ports(written: KubernetesService) -> tuple[Port, ...]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from crds.sidecar import CaptureMode
 from dragoman.engine import Graph, query
+from dragoman.mesh.families import Families, is_ipv6
 from dragoman.mesh.inbound import InboundPort, inbound_ports
 from dragoman.mesh.protocol import named_protocol
 from dragoman.mesh.proxies import InboundView, sidecar_of
 from dragoman.mesh.workloads import Interception
 
-OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - Istio's spelling of "the pod's own address" in defaultEndpoint
-LOOPBACK = "127.0.0.1"
+OWN_ADDRESSES = Families.DUAL.wildcards
+"""Istio's spelling of "the pod's own address" in defaultEndpoint."""
 
 
 class EndpointError(ValueError):
@@ -29,7 +30,7 @@ class IngressPort:
     port (an empty address: the one that was dialled), or a Unix socket's path and 0; None: just what was dialled."""
 
     number: int
-    bind: str
+    bind: tuple[str, ...]
     port: InboundPort
     endpoint: tuple[str, int] | None
 
@@ -44,10 +45,11 @@ def ingress_ports(g: Graph, view: InboundView) -> tuple[IngressPort, ...]:
     services = {port.number: port for port in inbound_ports(g, view.namespace, view.labels, view.ports)}
     by_service_port = {port.service_port: port for port in services.values()}
     uncaptured = view.mode is Interception.NONE
+    loopback = view.families.loopbacks[0]
     if sidecar is None or not sidecar.spec.ingress:
         if not uncaptured:
             return ()
-        return tuple(IngressPort(n, view.bind, port, (LOOPBACK, n)) for n, port in services.items())
+        return tuple(IngressPort(n, view.bind, port, (loopback, n)) for n, port in services.items())
     found = []
     for written in sidecar.spec.ingress:
         number = written.port.number or 0
@@ -62,15 +64,15 @@ def ingress_ports(g: Graph, view: InboundView) -> tuple[IngressPort, ...]:
             known.host if known is not None else "",
         )
         alone = uncaptured or written.capture_mode is CaptureMode.NONE
-        bind = (written.bind or view.bind or OWN_ADDRESS) if alone else ""
-        endpoint = _endpoint(written.default_endpoint, view.bind or "")
+        bind = ((written.bind,) if written.bind else view.bind or view.families.wildcards) if alone else ()
+        endpoint = _endpoint(written.default_endpoint, view)
         if endpoint is None and alone:
-            endpoint = (LOOPBACK, number)  # nothing was dialled but the proxy itself
+            endpoint = (loopback, number)  # nothing was dialled but the proxy itself
         found.append(IngressPort(number, bind, port, endpoint))
     return tuple(found)
 
 
-def _endpoint(written: str | None, own: str) -> tuple[str, int] | None:
+def _endpoint(written: str | None, view: InboundView) -> tuple[str, int] | None:
     if not written:
         return None
     if written.startswith("unix://"):
@@ -78,4 +80,14 @@ def _endpoint(written: str | None, own: str) -> tuple[str, int] | None:
     address, colon, port = written.rpartition(":")
     if not colon or not port.isdigit():
         raise EndpointError(f"defaultEndpoint {written!r}: expected address:port or unix:///path")
-    return (own if address == OWN_ADDRESS else address), int(port)
+    address = address.removeprefix("[").removesuffix("]")
+    if address in OWN_ADDRESSES:
+        return _one_of(view.bind, address) if view.bind else "", int(port)
+    if address in Families.DUAL.loopbacks:
+        address = _one_of(view.families.loopbacks, address)
+    return address, int(port)
+
+
+def _one_of(addresses: tuple[str, ...], like: str) -> str:
+    """The address of the same family, or the first (Istio: pilot/pkg/networking/core/listener_inbound.go)."""
+    return next((each for each in addresses if is_ipv6(each) is is_ipv6(like)), addresses[0])

@@ -99,3 +99,55 @@ def test_new_pods_of_the_same_account_do_not_change_who_answers_for_a_service() 
     mesh.apply(pod("web-2", "10.1.0.2", account="sa"))
     assert len(found(mesh)) == 2
     assert service_accounts(mesh.graph, "shop", "web") is before
+
+
+def pod_of_both(name: str = "web-1", four: str = "10.1.0.1", six: str = "fd00::1") -> str:
+    return pod(name, four, extra=f', podIPs: [{{ip: {four}}}, {{ip: "{six}"}}]')
+
+
+def a_slice(family: str, *endpoints: str) -> str:
+    return f"""
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+addressType: {family}
+metadata: {{name: web-{family.lower()}, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
+ports: [{{name: http, port: 8080}}]
+endpoints: [{", ".join(endpoints)}]
+"""
+
+
+def entry(address: str, pod: str = "web-1") -> str:
+    return f'{{addresses: ["{address}"], targetRef: {{kind: Pod, name: {pod}}}}}'
+
+
+def addresses(mesh: Mesh) -> list[tuple[str, ...]]:
+    return [e.addresses for e in endpoints(mesh.graph, "shop", "web", "http")]
+
+
+def test_a_pod_in_slices_of_both_families_is_one_endpoint() -> None:
+    pods = pod_of_both() + pod_of_both("web-2", "10.1.0.2", "fd00::2")
+    four = a_slice("IPv4", entry("10.1.0.1"), entry("10.1.0.2", "web-2"))
+    six = a_slice("IPv6", entry("fd00::1"), '{addresses: ["fd00::9"]}')
+    mesh = Mesh(service("web") + pods + four)
+    assert addresses(mesh) == [("10.1.0.1",), ("10.1.0.2",)]  # a service of IPv4: perhaps nobody listens on IPv6
+    mesh.apply(six)
+    assert addresses(mesh) == [("10.1.0.1", "fd00::1"), ("10.1.0.2",), ("fd00::9",)]
+    mesh.remove("EndpointSlice", "shop", "web-ipv4")
+    assert addresses(mesh) == [("fd00::1",), ("fd00::9",)]
+
+
+def test_names_are_no_addresses() -> None:
+    assert addresses(Mesh(service("web") + a_slice("FQDN", '{addresses: ["elsewhere.example.com"]}'))) == []
+
+
+def test_selected_pods_have_the_addresses_of_the_services_families() -> None:
+    pods = pod_of_both() + pod("web-2", "10.1.0.2")
+    for spec, expected in (
+        ({}, [("10.1.0.1",), ("10.1.0.2",)]),
+        ({"clusterIP": "fd00:96::1"}, [("fd00::1",)]),
+        ({"clusterIPs": ["10.96.0.1", "fd00:96::1"]}, [("10.1.0.1", "fd00::1"), ("10.1.0.2",)]),
+        ({"clusterIP": "None"}, [("10.1.0.1",), ("10.1.0.2",)]),
+        ({"clusterIP": "None", "ipFamilies": ["IPv6"]}, [("fd00::1",)]),
+    ):
+        assert addresses(Mesh(service("web", **spec) + pods)) == expected, spec

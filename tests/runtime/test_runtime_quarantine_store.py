@@ -128,8 +128,10 @@ async def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Pa
 def test_views_have_names_that_last() -> None:
     def key(**changes: Any) -> OutboundView:
         fields: dict[str, Any] = {"labels": frozenset({("a", "1"), ("b", "2")}), "egress": (("*", "*"),), **changes}
-        return OutboundView(ProxyType.SIDECAR, "shop", fields["egress"], True, Interception.NONE, fields["labels"])
+        return OutboundView(
+            ProxyType.SIDECAR, "shop", fields["egress"], True, Interception.NONE, fields["labels"], None
+        )
 
     assert lasting_name_of(key()) == lasting_name_of(key(labels=frozenset({("b", "2"), ("a", "1")})))
-    assert lasting_name_of(key()) == "outbound shop [a=1,b=2] 18b38de87eab2430"
+    assert lasting_name_of(key()) == "outbound shop [a=1,b=2] cd2278ce50b6d661"
     assert lasting_name_of(key()) != lasting_name_of(key(egress=(("shop", "*"),)))
