@@ -6,7 +6,6 @@ are 30 to 3000 times slower and wrong in places.
 """
 
 from dragoman.codec.canonical_json import InvalidJsonError, decode, from_json, to_json
-from dragoman.codec.construction import STRICT, install_trusted_constructors
 from dragoman.codec.encoded import (
     CLUSTER,
     ENDPOINT,
@@ -24,9 +23,6 @@ from dragoman.codec.merge import merge
 from dragoman.codec.schema import UnknownTypeError, type_url
 from dragoman.codec.structs import struct, value
 from dragoman.codec.wire import frame
-
-if not STRICT:
-    install_trusted_constructors()
 
 __all__ = [
     "CLUSTER",
