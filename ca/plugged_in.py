@@ -16,6 +16,7 @@ from cryptography import x509
 
 from ca.authority import Authority
 from ca.authority_files import RootStoreError, parse
+from ca.revocations import revocation_lists
 from ca.root_store import load
 
 CRL: Final = "ca-crl.pem"  # Istio: security/pkg/pki/ca, CACRLFile
@@ -32,7 +33,7 @@ class Given:
     @classmethod
     def of(cls, files: Mapping[str, bytes], place: str) -> Given:
         """What files by name hold, such as the data of a Secret. Raises `RootStoreError`."""
-        return cls(parse(files, place), _revoked(files[CRL], f"{place}/{CRL}") if CRL in files else ())
+        return cls(parse(files, place), revocation_lists(files[CRL], f"{place}/{CRL}") if CRL in files else ())
 
 
 class PluggedInCa(Protocol):
@@ -89,7 +90,7 @@ class PluggedIn:
             return Given(authority)
         except OSError as error:
             raise RootStoreError(f"cannot read {path}: {error.strerror}") from error
-        return Given(authority, _revoked(crl, str(path)))
+        return Given(authority, revocation_lists(crl, str(path)))
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
@@ -102,18 +103,3 @@ class PluggedIn:
             # It is being replaced: what is missing is told by `load`.
             digest.update(b"unreadable")
         return digest.hexdigest()
-
-
-def _revoked(pem: bytes, place: str) -> tuple[x509.CertificateRevocationList, ...]:
-    try:
-        return tuple(map(x509.load_pem_x509_crl, _blocks(pem)))
-    except (ValueError, x509.InvalidVersion) as error:
-        raise RootStoreError(f"{place} holds no PEM revocation list: {error}") from error
-
-
-def _blocks(pem: bytes) -> list[bytes]:
-    end = b"-----END X509 CRL-----"
-    blocks = [block + end for block in pem.split(end)[:-1]]
-    if not blocks:
-        raise ValueError("no list in it")
-    return blocks

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography import x509
 
 from ca import core_dumps
 from ca.authority import MAX_LIFETIME
+from ca.authority_files import RootStoreError
 from dragoman.cli.addresses import HostPort, host_port, host_port_or_socket
 from dragoman.cli.callers import trusted_callers
 from dragoman.cli.durations import duration
@@ -22,6 +22,7 @@ from dragoman.cli.problems import tell
 from dragoman.cli.serving import ClusterSettings, Settings, run
 from dragoman.cli.state import default_state_folder
 from dragoman.operator.certificate_requests import SHORTEST
+from dragoman.runtime.signer_files import SignerFiles
 from xds import Limits
 
 _INSECURE = (
@@ -179,7 +180,17 @@ def serve(
         typer.Option(
             "--signer-roots",
             metavar="FILE",
-            help="Its roots, PEM; others may be in MeshConfig.caCertificates.",
+            help="Its roots, PEM; others may be in MeshConfig.caCertificates. Followed.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    signer_crl: Annotated[
+        Path | None,
+        typer.Option(
+            "--signer-crl",
+            metavar="FILE",
+            help="Lists of what its CAs have revoked, PEM: one of each that issues for workloads. Followed.",
             exists=True,
             dir_okay=False,
         ),
@@ -301,8 +312,13 @@ def serve(
         raise typer.BadParameter(
             f"--certificate-lifetime {certificate_lifetime}: a signer is asked for {SHORTEST} at least"
         )
-    if signer_roots is not None and external_signer is None:
-        raise typer.BadParameter("--signer-roots are those of an --external-signer")
+    for option, file in (("--signer-roots", signer_roots), ("--signer-crl", signer_crl)):
+        if file is not None and external_signer is None:
+            raise typer.BadParameter(f"{option} is of an --external-signer")
+    try:
+        signer_files = SignerFiles(signer_roots, signer_crl)
+    except RootStoreError as error:
+        raise typer.BadParameter(str(error)) from None
     settings = Settings(
         config,
         ClusterSettings(
@@ -312,7 +328,7 @@ def serve(
             revision,
             None if webhook_address == "none" else host_port(webhook_address),
             external_signer,
-            () if signer_roots is None else _certificates(signer_roots),
+            signer_files,
         )
         if kubernetes
         else None,
@@ -337,15 +353,6 @@ def serve(
         except OSError as error:
             raise fail(f"cannot forbid core dumps: {error.strerror}; say --allow-core-dumps to go without") from None
     asyncio.run(run(settings))
-
-
-def _certificates(file: Path) -> tuple[x509.Certificate, ...]:
-    try:
-        return tuple(x509.load_pem_x509_certificates(file.read_bytes()))
-    except (ValueError, x509.InvalidVersion):
-        raise typer.BadParameter(f"{file} is no PEM of certificates") from None
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}") from None
 
 
 def _account(text: str) -> tuple[str, str]:

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from cryptography import x509
-
 from ca.authority import AuthorityError
 from dragoman.cli.addresses import HostPort
 from dragoman.cli.ca_state import Opened, open_ca, open_ca_of_cluster, replica_name
@@ -34,6 +32,7 @@ from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.secret_rights import EverySecret
 from dragoman.runtime.serving_certificate import ADDRESSES, DNS_NAMES, ServingCertificate
+from dragoman.runtime.signer_files import SignerFiles
 from dragoman.sources.files import FileSource
 from dragoman.sources.kubernetes import KubernetesSource
 from dragoman.sources.kubernetes.metrics import SourceMetrics
@@ -55,7 +54,7 @@ class ClusterSettings(NamedTuple):
     webhooks: HostPort | None
     signer: str | None
     """Who signs in our place what workloads get."""
-    signer_roots: tuple[x509.Certificate, ...]
+    signer_files: SignerFiles
 
     @property
     def mesh_settings(self) -> tuple[str, str]:
@@ -146,6 +145,8 @@ async def run(settings: Settings) -> None:
                 tell(f"webhooks at {await _listen_for_reviews(operator, settings.cluster.webhooks)}")
                 stack.push_async_callback(operator.webhooks.stop)
             duties.append(operator.run())
+            if settings.cluster.signer is not None:
+                duties.append(settings.cluster.signer_files.follow(plane.identities))
         await plane.start()
         tell(f"serving proxies at {', '.join(bound)}")
         if isinstance(opened.plugged_in, PluggedInSecret):
@@ -181,7 +182,8 @@ def _signing(settings: Settings, cluster: Cluster | None, replica: str) -> Exter
     if cluster is None or told is None or told.signer is None:
         return None
     signer = CertificateSigningRequests(cluster, told.signer, replica)
-    return ExternalSigning(told.signer, signer, told.signer_roots, lifetime=settings.certificate_lifetime)
+    files, lifetime = told.signer_files, settings.certificate_lifetime
+    return ExternalSigning(told.signer, signer, files.roots, files.revoked, lifetime=lifetime)
 
 
 async def _connect(settings: ClusterSettings | None, stack: contextlib.AsyncExitStack) -> Cluster | None:

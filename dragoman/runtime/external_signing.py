@@ -29,7 +29,9 @@ Signed = tuple[PrivateKey, tuple[x509.Certificate, ...]]
 class ExternalSigning:
     """What `signer` signs, which must lead to one of `roots`, or of those that the mesh trusts beside.
 
-    `name` is what the mesh's settings call it (MeshConfig: caCertificates.certSigners).
+    Where there are lists of what its CAs have `revoked`, each CA that issues for workloads needs one: Envoy refuses the
+    certificates of those that have none. `name` is what the mesh's settings call the signer (MeshConfig:
+    caCertificates.certSigners).
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class ExternalSigning:
         name: str,
         signer: Signer,
         roots: Sequence[x509.Certificate] = (),
+        revoked: Sequence[x509.CertificateRevocationList] = (),
         *,
         lifetime: timedelta = DEFAULT_LIFETIME,
     ) -> None:
@@ -48,6 +51,7 @@ class ExternalSigning:
         self.roots = tuple(roots)
         self.further_roots: tuple[x509.Certificate, ...] = ()
         """Of the mesh's settings."""
+        self.revoked = {each.issuer: each for each in revoked}
 
     async def chain(
         self, csr_pem: bytes, key: PublicKey, spiffe_ids: Sequence[SpiffeId], lifetime: timedelta
@@ -55,7 +59,7 @@ class ExternalSigning:
         """The leaf for a request and its intermediates. Raises `SignerError`."""
         async with self._place():
             answer = await self._signer.sign(csr_pem, lifetime=lifetime)
-        return verified(
+        chain = verified(
             answer,
             key=key,
             spiffe_ids=spiffe_ids,
@@ -63,6 +67,10 @@ class ExternalSigning:
             now=datetime.now(UTC),
             lifetime=lifetime,
         )
+        issuer = chain[0].issuer
+        if self.revoked and issuer not in self.revoked:
+            raise SignerError(f"proxies would refuse it: there is no revocation list of {issuer.rfc4514_string()!r}")
+        return chain
 
     async def workload(self, identity: WorkloadIdentity) -> Signed:
         """A new key of a workload, with its chain; the same for all who ask meanwhile, and made to the end also when

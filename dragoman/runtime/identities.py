@@ -63,7 +63,7 @@ class Identities:
         self._changed = asyncio.Event()
         self._added: tuple[x509.Certificate, ...] = ()
         self._revoked: dict[x509.Name, x509.CertificateRevocationList] = {}
-        self._root = root_secret(self.roots_pem)
+        self._root = root_secret(self.roots_pem, self.crl_pem)
         self.on_roots_changed: list[Callable[[], None]] = []
         """Called when another trust bundle, or other revocations, are in force."""
 
@@ -99,6 +99,18 @@ class Identities:
             self.signing.further_roots = self._added
         self._distribute()
 
+    def follow_signer(
+        self, roots: Sequence[x509.Certificate], revoked: Sequence[x509.CertificateRevocationList]
+    ) -> None:
+        """Trust these roots of the one who signs in our place, and have proxies refuse what these lists revoke.
+
+        As with `revoke`, earlier lists of other issuers stay.
+        """
+        assert self.signing is not None  # noqa: S101 - only then
+        self.signing.roots = tuple(roots)
+        self.signing.revoked |= {each.issuer: each for each in revoked}
+        self._distribute()
+
     def revoke(self, lists: Sequence[x509.CertificateRevocationList]) -> None:
         """Have proxies refuse what these lists revoke; none for nothing.
 
@@ -113,18 +125,22 @@ class Identities:
     @property
     def crl_pem(self) -> bytes:
         """The revocation lists that proxies get, PEM; empty for none."""
-        signer = self.authority.certificate.subject
-        if self._revoked and self.signing is not None:
-            log.warning("revocation lists not used, certificates are signed elsewhere")
-            return b""
-        if self._revoked and signer not in self._revoked:
+        if self.signing is not None:
+            if self._revoked and not self.signing.revoked:
+                log.warning("revocation lists not used, another signs, of whom there are none (--signer-crl)")
+                return b""
+        elif self._revoked and (signer := self.authority.certificate.subject) not in self._revoked:
             log.warning("revocation lists not used, the CA that signs has none", signer=signer.rfc4514_string())
             return b""
-        return b"".join(each.public_bytes(Encoding.PEM) for each in self._revoked.values())
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self._lists.values())
+
+    @property
+    def _lists(self) -> dict[x509.Name, x509.CertificateRevocationList]:
+        return self._revoked if self.signing is None else self._revoked | self.signing.revoked
 
     def revoked(self, certificate: x509.Certificate) -> bool:
         """Whether one of these lists revokes a certificate."""
-        listed = self._revoked.get(certificate.issuer)
+        listed = self._lists.get(certificate.issuer)
         return (
             listed is not None
             and listed.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None

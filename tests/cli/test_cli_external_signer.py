@@ -17,10 +17,15 @@ from tests.cli.cli_runs import run
             ("--kubernetes", "--external-signer", "example.com/mesh", "--certificate-lifetime", "5m"),
             "a signer is asked for 0:10:00 at least",
         ),
-        (("--kubernetes", "--signer-roots", "roots.pem"), "those of an --external-signer"),
+        (("--kubernetes", "--signer-roots", "roots.pem"), "--signer-roots is of an --external-signer"),
+        (("--kubernetes", "--signer-crl", "roots.pem"), "--signer-crl is of an --external-signer"),
         (
             ("--kubernetes", "--external-signer", "example.com/mesh", "--signer-roots", "roots.pem"),
             "roots.pem is no PEM of certificates",
+        ),
+        (
+            ("--kubernetes", "--external-signer", "example.com/mesh", "--signer-crl", "roots.pem"),
+            "roots.pem holds no PEM revocation list",
         ),
     ],
 )

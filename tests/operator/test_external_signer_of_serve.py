@@ -7,7 +7,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from cryptography import x509
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from ca.authority import pem
+from ca.authority import new_root, pem
 from dragoman.charts import Chart, Release
+from dragoman.cli.callers import root_file
 from dragoman.codec import SECRET, decode, encode
 from dragoman.kube import Cluster
 from dragoman.kube.resource import ApiResource
@@ -27,6 +28,7 @@ from tests.cli.cli_runs import Serving, serving
 from tests.operator.request_signer import a_signer
 from tests.support.api_server import ApiServer
 from tests.support.custom_resources import install_once
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 
@@ -160,7 +162,7 @@ async def test_proxies_get_certificates_that_verify_each_other_and_are_renewed_a
         assert own["data"], "the control plane's own certificate is of its own CA"
 
 
-async def test_a_signer_that_denies_is_told_to_the_proxy(
+async def test_a_signer_that_denies_is_told_to_the_proxy_and_its_roots_are_followed(
     cluster: Cluster, namespace: str, api_server: ApiServer, tmp_path: Path
 ) -> None:
     await install_once(cluster)
@@ -179,3 +181,5 @@ async def test_a_signer_that_denies_is_told_to_the_proxy(
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             assert "no certificate for this proxy: the request to signer" in (refused.value.details() or "")
             assert "Policy: not on a Sunday" in (refused.value.details() or "")
+            file.write_bytes(signer.root.roots_pem + (further := new_root("further", now=datetime.now(UTC))).roots_pem)
+            await until(lambda: further.roots_pem in root_file(tmp_path / "dragoman").read_bytes())
