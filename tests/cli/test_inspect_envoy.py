@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import Result
 
+from dragoman.cli.inspect.comparison import SECTIONS
 from dragoman.kube.cluster import Cluster
 from dragoman.mesh.proxy_id import ProxyId
 from dragoman.sidecar import (
@@ -118,6 +119,42 @@ async def test_both_sides_make_the_same_tables(proxied: Proxied, tmp_path: Path)
     assert policies[1].split() == ["ALLOW", "readers.shop", "1"]
     both = (await proxied.of_envoy("proxy-config", "all")).stdout
     assert [section for section in ("CLUSTERS", "LISTENERS", "ROUTES", "ENDPOINTS", "SECRETS") if section in both]
+
+
+async def test_what_is_served_is_compared_with_what_envoy_has(proxied: Proxied, tmp_path: Path) -> None:
+    same = lines(await proxied.of_control_plane("proxy-status", "--admin-address", str(proxied.admin)))
+    assert same[1].startswith("web-1.shop")
+    assert same[2:] == [f"{section.capitalize()} Match" for section in SECTIONS]
+
+    had = json.loads(await proxied.envoy.admin.get("/config_dump?include_eds"))
+    (of_clusters,) = [part for part in had["configs"] if part["@type"].endswith(".ClustersConfigDump")]
+    clusters = {each["cluster"]["name"]: each["cluster"] for each in of_clusters["dynamic_active_clusters"]}
+    clusters["outbound|8080||web.shop.svc.cluster.local"]["connect_timeout"] = "1s"
+    clusters["BlackHoleCluster"]["name"] = "WhiteHoleCluster"
+    dump = tmp_path / "dump.json"
+    dump.write_text(json.dumps(had))
+    other = await proxied.of_control_plane("proxy-status", "-f", str(dump))
+    told = other.stdout.splitlines()[2:]
+    assert other.exit_code == 3
+    assert told[:3] == [
+        "Clusters Differ",
+        "  not at the Envoy: BlackHoleCluster",
+        "  only at the Envoy: WhiteHoleCluster",
+    ]
+    assert [line for line in told if line.startswith(("+ ", "- "))] == [
+        '-  "connectTimeout": "10s",',
+        '+  "connectTimeout": "1s",',
+    ]
+    assert told[-4:] == [f"{section.capitalize()} Match" for section in SECTIONS[1:]]
+    (as_json,) = json.loads((await proxied.of_control_plane("proxy-status", "-f", str(dump), "-o", "json")).stdout)
+    assert as_json["proxy"] == "web-1.shop"
+    assert [section for section, each in as_json["comparison"].items() if not each["match"]] == ["clusters"]
+    assert as_json["comparison"]["clusters"]["extra"] == ["WhiteHoleCluster"]
+
+    unreachable = await proxied.of_control_plane("proxy-status", "--admin-address", "127.0.0.1:1")
+    assert unreachable.exit_code == 1
+    assert [line.rstrip() for line in unreachable.stdout.splitlines()] == same[:2]
+    assert "no answer" in unreachable.stderr
 
 
 async def test_what_only_envoy_knows(proxied: Proxied) -> None:

@@ -21,42 +21,43 @@ class Resource(NamedTuple):
     entry: Entry
 
 
-_ACTIVE, _WARMING = "ACTIVE", "WARMING"
+ACTIVE, WARMING = "ACTIVE", "WARMING"
+"""States of a resource at an Envoy."""
 
 _PLACES: Final[Mapping[str, tuple[str, tuple[tuple[str, tuple[str, ...], str], ...]]]] = {
     "clusters": (
         "ClustersConfigDump",
         (
-            ("staticClusters", ("cluster",), _ACTIVE),
-            ("dynamicActiveClusters", ("cluster",), _ACTIVE),
-            ("dynamicWarmingClusters", ("cluster",), _WARMING),
+            ("staticClusters", ("cluster",), ACTIVE),
+            ("dynamicActiveClusters", ("cluster",), ACTIVE),
+            ("dynamicWarmingClusters", ("cluster",), WARMING),
         ),
     ),
     "listeners": (
         "ListenersConfigDump",
         (
-            ("staticListeners", ("listener",), _ACTIVE),
-            ("dynamicListeners", ("activeState", "listener"), _ACTIVE),
-            ("dynamicListeners", ("warmingState", "listener"), _WARMING),
+            ("staticListeners", ("listener",), ACTIVE),
+            ("dynamicListeners", ("activeState", "listener"), ACTIVE),
+            ("dynamicListeners", ("warmingState", "listener"), WARMING),
         ),
     ),
     "routes": (
         "RoutesConfigDump",
-        (("staticRouteConfigs", ("routeConfig",), _ACTIVE), ("dynamicRouteConfigs", ("routeConfig",), _ACTIVE)),
+        (("staticRouteConfigs", ("routeConfig",), ACTIVE), ("dynamicRouteConfigs", ("routeConfig",), ACTIVE)),
     ),
     "endpoints": (
         "EndpointsConfigDump",
         (
-            ("staticEndpointConfigs", ("endpointConfig",), _ACTIVE),
-            ("dynamicEndpointConfigs", ("endpointConfig",), _ACTIVE),
+            ("staticEndpointConfigs", ("endpointConfig",), ACTIVE),
+            ("dynamicEndpointConfigs", ("endpointConfig",), ACTIVE),
         ),
     ),
     "secrets": (
         "SecretsConfigDump",
         (
-            ("staticSecrets", ("secret",), _ACTIVE),
-            ("dynamicActiveSecrets", ("secret",), _ACTIVE),
-            ("dynamicWarmingSecrets", ("secret",), _WARMING),
+            ("staticSecrets", ("secret",), ACTIVE),
+            ("dynamicActiveSecrets", ("secret",), ACTIVE),
+            ("dynamicWarmingSecrets", ("secret",), WARMING),
         ),
     ),
 }
@@ -65,11 +66,22 @@ _PLACES: Final[Mapping[str, tuple[str, tuple[tuple[str, tuple[str, ...], str], .
 
 def resources(dump: Dump, section: str) -> list[Resource]:
     """The resources of a section, without the dump's own framing, by name; none where the dump lacks the section."""
+    return _resources(dump, section, ("static", "dynamic"))
+
+
+def dynamic_resources(dump: Dump, section: str) -> list[Resource]:
+    """Of these the ones that came over xDS, and not by the bootstrap or within another."""
+    return _resources(dump, section, ("dynamic",))
+
+
+def _resources(dump: Dump, section: str, origins: tuple[str, ...]) -> list[Resource]:
     message, places = _PLACES[section]
     found = []
     for part in dump.get("configs", ()):
         if part.get("@type", "").endswith(f".{message}"):
             for field, path, state in places:
+                if not field.startswith(origins):
+                    continue
                 for held in _field(part, field) or ():
                     written = _at(held, path)
                     if written is not None:
@@ -77,7 +89,7 @@ def resources(dump: Dump, section: str) -> list[Resource]:
     return sorted(found, key=lambda each: str(each.entry.content.get("name") or each.entry.content.get("clusterName")))
 
 
-def resource(written: Any, state: str = _ACTIVE) -> Resource:
+def resource(written: Any, state: str = ACTIVE) -> Resource:
     """A resource out of what was written."""
     return Resource(written, Entry(canonical(written), state))
 

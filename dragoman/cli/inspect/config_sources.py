@@ -20,7 +20,7 @@ from dragoman.cli.inspect.completion import complete_proxy
 from dragoman.cli.inspect.config_dump import Dump, Resource, resource, resources
 from dragoman.cli.inspect.proxies import find, named
 from dragoman.cli.inspect.redaction import redacted
-from dragoman.cli.inspect.replicas import replicas
+from dragoman.cli.inspect.replicas import Replicas, replicas
 from dragoman.cli.inspect.where import Where
 from dragoman.cli.output import fail
 from dragoman.cli.progress import progress
@@ -38,6 +38,40 @@ class Side(enum.StrEnum):
     proxy = "proxy"
 
 
+DumpFile = Annotated[
+    Path | None,
+    typer.Option("-f", "--file", help="A config dump of Envoy or of the control plane; - for standard input."),
+]
+AdminAddress = Annotated[
+    str | None,
+    typer.Option("--admin-address", metavar="HOST:PORT", help="Ask the Envoy whose admin interface this is."),
+]
+AdminPort = Annotated[
+    int, typer.Option("--proxy-admin-port", metavar="PORT", help="Port of Envoy's admin interface in pods.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Envoy:
+    """Where one Envoy's own dump is, by the command line. Each field is an option of the command."""
+
+    file: DumpFile = None
+    admin_address: AdminAddress = None
+    admin_port: AdminPort = ADMIN_PORT
+
+    def __post_init__(self) -> None:
+        """What does not fit together is a usage error."""
+        if self.file is not None and self.admin_address is not None:
+            raise typer.BadParameter("--file and --admin-address say two things: say either")
+        if self.admin_address is not None:
+            host_port(self.admin_address)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the command line says where, beside the port in pods."""
+        return self.file is not None or self.admin_address is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What the command line says of it. Each field is an option, or the argument, of the command."""
@@ -50,17 +84,9 @@ class Source:
         ),
     ] = ""
     side: Annotated[Side, typer.Option("--from", help="Who is asked.")] = Side.control_plane
-    file: Annotated[
-        Path | None,
-        typer.Option("-f", "--file", help="A config dump of Envoy or of the control plane; - for standard input."),
-    ] = None
-    admin_address: Annotated[
-        str | None,
-        typer.Option("--admin-address", metavar="HOST:PORT", help="Ask the Envoy whose admin interface this is."),
-    ] = None
-    admin_port: Annotated[
-        int, typer.Option("--proxy-admin-port", metavar="PORT", help="Port of Envoy's admin interface in pods.")
-    ] = ADMIN_PORT
+    file: DumpFile = None
+    admin_address: AdminAddress = None
+    admin_port: AdminPort = ADMIN_PORT
 
     def __post_init__(self) -> None:
         """What does not fit together is a usage error."""
@@ -116,9 +142,17 @@ def _of_file(file: Path) -> ProxyConfig:
 
 async def _of_control_plane(wanted: str, where: Where) -> ProxyConfig:
     async with replicas(where) as found:
-        name, replica = await find(found, wanted)
+        return await served_to(wanted, found)
+
+
+async def served_to(wanted: str, found: Replicas) -> ProxyConfig:
+    """What a control plane serves the proxy that a name means. Ends the command (exit code 1) where it says nothing."""
+    name, replica = await find(found, wanted)
+    try:
         dump = await replica.fetch("/debug/config_dump", proxyID=name)
-        return ProxyConfig(f"what {replica.name} serves {name}", redacted(dump))
+    except NoAnswerError as error:
+        raise fail(str(error)) from None
+    return ProxyConfig(f"what {replica.name} serves {name}", redacted(dump))
 
 
 async def _of_envoy(address: HostPort, called: str) -> ProxyConfig:

@@ -1,35 +1,46 @@
-"""`dragoman proxy-status`: who is connected, and whether each has accepted what it is served."""
+"""`dragoman proxy-status`: who is connected, and whether each has accepted what it is served; of one, what it has."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import typer
 
+from dragoman.cli.inspect.comparison import Comparison, compare
 from dragoman.cli.inspect.completion import complete_proxy
+from dragoman.cli.inspect.config_sources import Envoy, Side, Source, read, served_to
 from dragoman.cli.inspect.proxies import named
-from dragoman.cli.inspect.replicas import Answer, replicas
-from dragoman.cli.inspect.where import Where, located
+from dragoman.cli.inspect.replicas import Answer, Replicas, replicas
+from dragoman.cli.inspect.where import Where
 from dragoman.cli.output import TableFormat, write, write_table
+from dragoman.cli.problems import tell
+from dragoman.cli.shared_options import shares
 
 TYPES: Final = ("cds", "lds", "eds", "rds", "ecds", "sds")
 COLUMNS: Final = ("name", "cluster", *TYPES, "istiod", "version")
 
+DIFFERS: Final = 3
+"""The exit code where an Envoy has something else than it is served."""
+
 Status = Mapping[str, Any]
 
 
-@located
+@shares(envoy=Envoy, where=Where)
 def proxy_status(
     proxy: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PROXY]", help="Only this one: POD[.NAMESPACE], or its beginning.", autocompletion=complete_proxy
+            metavar="[PROXY]",
+            help="This one, compared with its Envoy: POD[.NAMESPACE], or its beginning.",
+            autocompletion=complete_proxy,
         ),
     ] = None,
     output: Annotated[TableFormat, typer.Option("-o", "--output", help="How to print it.")] = TableFormat.table,
     *,
+    envoy: Envoy,
     where: Where,
 ) -> None:
     """Show which proxies are connected and whether each has accepted what it is served, by all replicas.
@@ -39,31 +50,92 @@ def proxy_status(
     LACKING: it needs a credential that no Secret holds, see /debug/credentialz. NOT SENT: there is nothing of this
     type for it. IGNORED: it did not ask for any.
 
+    Of one proxy, what its control plane serves is also compared with what its Envoy has, type by type, and every
+    difference is printed. Its Envoy is asked through the cluster; elsewhere say --admin-address, or --file with what
+    its /config_dump?include_eds said.
+
     \b
     Examples:
       dragoman proxy-status
+      dragoman proxy-status reviews-v1-abc.shop
       dragoman proxy-status reviews-v1-abc.shop -o json
       dragoman proxy-status --context production -n shop
     \b
-    Exit codes: 0 done, 1 no control plane or no such proxy, 2 wrong usage.
+    Exit codes: 0 done, and no difference; 1 no control plane, no such proxy, or its Envoy cannot be reached;
+    2 wrong usage; 3 the Envoy has something else than it is served.
     """
-    asyncio.run(_run(proxy, output, where))
+    if proxy is None and envoy.is_named:
+        raise typer.BadParameter("--file and --admin-address are of one proxy: say which")
+    if not asyncio.run(_run(proxy, output, envoy, where)):
+        raise typer.Exit(DIFFERS)
 
 
-async def _run(proxy: str | None, output: TableFormat, where: Where) -> None:
+async def _run(proxy: str | None, output: TableFormat, envoy: Envoy, where: Where) -> bool:
+    """Print it; whether no difference was found."""
     async with replicas(where) as found:
         statuses = merged(await found.ask("/debug/syncz"))
-    if proxy is not None:
-        name = named(proxy, found.namespace, {status["proxy"] for status in statuses})
-        statuses = [status for status in statuses if status["proxy"] == name]
-    elif where.namespace:
+        if proxy is not None:
+            name = named(proxy, found.namespace, {status["proxy"] for status in statuses})
+            return await _one(name, [each for each in statuses if each["proxy"] == name], output, found, envoy, where)
+    if where.namespace:
         statuses = [status for status in statuses if status["proxy"].endswith(f".{where.namespace}")]
-    if output is not TableFormat.table:
+    if output is TableFormat.table:
+        _print_table(statuses)
+    else:
         write(statuses, output)
-        return
+    return True
+
+
+async def _one(
+    name: str, statuses: Sequence[Status], output: TableFormat, found: Replicas, envoy: Envoy, where: Where
+) -> bool:
+    if output is TableFormat.table:
+        _print_table(statuses)
+    compared = await _compared(name, found, envoy, where)
+    if output is TableFormat.table:
+        _print_comparison(compared)
+    else:
+        written = {section: {"match": each.match, **asdict(each)} for section, each in compared.items()}
+        write([{**status, **({"comparison": written} if written else {})} for status in statuses], output)
+    return all(each.match for each in compared.values())
+
+
+async def _compared(name: str, found: Replicas, envoy: Envoy, where: Where) -> dict[str, Comparison]:
+    """What one proxy is served beside what it has; nothing where its Envoy is not known."""
+    if envoy.file is not None:
+        source = Source(file=envoy.file)
+    elif envoy.admin_address is not None:
+        source = Source(admin_address=envoy.admin_address)
+    elif found.cluster is not None:
+        source = Source(name, Side.proxy, admin_port=envoy.admin_port)
+    else:
+        tell("not compared with its Envoy: say --admin-address HOST:PORT, or --file")
+        return {}
+    served, had = await asyncio.gather(served_to(name, found), read(source, where))
+    return compare(served.dump, had.dump)
+
+
+def _print_table(statuses: Sequence[Status]) -> None:
     write_table(COLUMNS, [row(status) for status in statuses])
     for line in complaints(statuses):
         typer.echo(line)
+
+
+def _print_comparison(compared: Mapping[str, Comparison]) -> None:
+    for section, each in compared.items():
+        typer.echo(f"{section.capitalize()} {'Match' if each.match else 'Differ'}")
+        for line in described(each):
+            typer.echo(line)
+
+
+def described(comparison: Comparison) -> Iterator[str]:
+    """The lines below a type that differs."""
+    for name in comparison.missing:
+        yield f"  not at the Envoy: {name}{' (received, and warming)' if name in comparison.warming else ''}"
+    for name in comparison.extra:
+        yield f"  only at the Envoy: {name}"
+    for change in comparison.changed:
+        yield from change.diff
 
 
 def merged(answers: Iterable[Answer]) -> list[Status]:

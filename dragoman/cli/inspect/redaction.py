@@ -54,6 +54,11 @@ _ENCODED_PRIVATE_KEY: Final = re.compile(r"\bLS0tLS1CRUdJTi[A-Za-z0-9+/=]+")
 """A PEM block in base64; which kind it is shows only once it is decoded."""
 
 
+def is_blot(value: Any) -> bool:
+    """Whether this is what stands for a secret, here as in Envoy's own dumps."""
+    return value in (BLOT, _BLOT_BYTES)
+
+
 def redacted(value: Any) -> Any:
     """A document with every secret blotted out, as Envoy does it."""
     return _value(value, hidden=False)
