@@ -1,10 +1,47 @@
 """Settings for all tests."""
 
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["tests.support.api_server", "tests.support.custom_resources", "tests.support.kubectl"]
 
 
+LONGEST = (
+    "e2e/test_churn.py",
+    "e2e/test_operator.py",
+    "tests/demo/test_demo_process.py",
+    "e2e/test_operator_failures.py",
+    "e2e/test_poison.py",
+    "e2e/test_authorization.py",
+    "tests/installation/test_install_in_cluster.py",
+    "e2e/test_restarts_under_load.py",
+    "e2e/test_root_rotation_traffic.py",
+    "e2e/test_restarts.py",
+    "e2e/test_request_authentication.py",
+    "tests/demo/test_demo_mesh.py",
+    "tests/demo/test_demo_tour.py",
+)
+"""Files that take longest, in the order of their start; those that load the machine most are not next to each other."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let envoy-data-plane be imported: its generated code uses a form of validator that pydantic has deprecated."""
     config.addinivalue_line("filterwarnings", "ignore:Using .@model_validator. with mode='after':DeprecationWarning")
+    if config.pluginmanager.hasplugin("xdist"):
+        # By itself it begins with the files of most tests, and ends with those of few that take minutes.
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the longest files, then those of pods, so that no worker is left alone with one of them at the end.
+
+    `--dist loadfile` hands files out in this order.
+    """
+    ranks = {config.rootpath / name: rank for rank, name in enumerate(LONGEST)}
+    pods = config.rootpath / "e2e"
+
+    def rank(path: Path) -> int:
+        return ranks.get(path, len(ranks) + (pods not in path.parents))
+
+    items.sort(key=lambda item: rank(item.path))

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-import yaml
-
 from dragoman.mesh.proxy_id import ProxyType
 from e2e.churn.changes import Change
 from e2e.churn.load import Load
 from e2e.churn.state import GATEWAY, GATEWAY_PORTS, SERVICES, Document, Extra, Service, State, files
 from e2e.churn.verdict import Timeline
 from e2e.harness import Client, EchoApp, Mesh, Pod, Port, mesh_settings, served_mesh
+from e2e.harness.configuration import as_yaml
 from e2e.harness.control_plane import ControlPlane
 from e2e.harness.pods import BootstrapOf
 from e2e.harness.sidecars import sidecars
@@ -102,7 +101,7 @@ class Cast:
     async def _start(self) -> None:
         self._access_log.parent.mkdir(mode=0o777)
         self._access_log.parent.chmod(0o777)  # Envoys are not root
-        settings = yaml.safe_dump({"accessLogFile": str(self._access_log), "accessLogFormat": _ACCESS_LOG})
+        settings = as_yaml({"accessLogFile": str(self._access_log), "accessLogFormat": _ACCESS_LOG})
         self.mesh.configuration.apply(mesh_settings(settings))
         self._write({}, files(State()))
         for service in SERVICES:
@@ -202,7 +201,7 @@ class Cast:
         for name, documents in after.items():
             if documents != before.get(name):
                 draft = folder / f"{name}.draft"
-                draft.write_text(yaml.safe_dump_all(documents))
+                draft.write_text(as_yaml(*documents))
                 draft.replace(folder / f"{name}.yaml")
 
     # -- what is in force ---------------------------------------------------------------------------------------------

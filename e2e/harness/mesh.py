@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from e2e.harness import apps, manifests, service_proxy
 from e2e.harness.apps import App
@@ -25,6 +25,7 @@ from e2e.harness.configuration import Configuration
 from e2e.harness.control_plane import ControlPlane
 from e2e.harness.envoys import Envoy
 from e2e.harness.eventually import eventually
+from e2e.harness.ipv6 import add_address
 from e2e.harness.manifests import PodSpec, Port, ServiceSpec
 from e2e.harness.namespaces import Network
 from e2e.harness.pods import BootstrapOf, Pod
@@ -56,6 +57,12 @@ class Mesh:
         self._all_pods: list[Pod] = []
         self._replicas: collections.Counter[str] = collections.Counter()
         self._namespaces: set[str] = set()
+        self._known_hosts: dict[str, dict[str, str]] = {}
+        """What `_hosts` has found of a namespace since pods and services changed last."""
+        self._told_hosts: dict[str, dict[str, str]] = {}
+        """What a pod's name file says."""
+        self._service_rules = self._service_rules_in_force = ""
+        self._programming = asyncio.Lock()
 
     async def settled(self, seconds: float = 20) -> None:
         """Wait until the folder's objects of Istio's API, and no others, are in force and every proxy has ACKed all.
@@ -128,6 +135,7 @@ class Mesh:
         service_account: str | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        ipv6: Literal["also", "only"] | None = None,
         wait: bool = True,
     ) -> AsyncIterator[Pod]:
         """A pod of the workload `name`, running and ready; at the end of the block it is deleted as Kubernetes would.
@@ -135,7 +143,7 @@ class Mesh:
         `sidecar=True` captures its traffic with an Envoy that has the mesh's bootstrap; a function makes another one,
         and with `captured=False` the traffic passes by the Envoy, as in a gateway's pod.
         The service account is named like the workload unless given. Without `wait` the Envoy need not be ready, and
-        the pod is no endpoint.
+        the pod is no endpoint. `ipv6` gives it an address of IPv6; with "only" nobody is told of another.
         """
         bootstrap = self._bootstrap_of(sidecar)
         self._replicas[f"{name}-{version}"] += 1
@@ -143,14 +151,17 @@ class Mesh:
         async with contextlib.AsyncExitStack() as stack:
             place = await self.network.add(f"{namespace}-{pod_name}")
             stack.push_async_callback(self.network.remove, place)
+            addresses = (place.address, *([await add_address(place)] if ipv6 else []))
+            address, *more = addresses[1:] if ipv6 == "only" else addresses
             spec = PodSpec(
                 pod_name,
                 namespace,
-                place.address,
+                address,
                 service_account or name,
                 {"app": name, "version": version, **(_INJECTED if bootstrap else {}), **(labels or {})},
                 ready=False,
                 annotations=annotations or {},
+                more_addresses=tuple(more),
             )
             pod = Pod(spec, place, self._resolver(namespace))
             self._all_pods.append(pod)
@@ -159,7 +170,7 @@ class Mesh:
             stack.push_async_callback(self._remove, pod)
             if bootstrap is not None:
                 if captured:
-                    await capture(place)
+                    await capture(place, ipv6=ipv6 is not None)
                 pod.sidecar = Envoy(
                     pod_name,
                     pod,
@@ -250,6 +261,7 @@ class Mesh:
 
     async def _endpoints_changed(self) -> None:
         """Tell the control plane, the node and the pods' name files what is where now."""
+        self._known_hosts.clear()
         endpoints = {
             service: [pod.spec for pod in self._pods.values() if service.selects(pod.spec)]
             for service in self._services.values()
@@ -257,10 +269,23 @@ class Mesh:
         for service, pods in endpoints.items():
             self.configuration.apply(manifests.endpoint_slice(service, pods))
         for pod in self._pods.values():
-            pod.namespace.write_hosts(self._hosts(pod.spec.namespace))
-        await service_proxy.program(self.network.node, endpoints)
+            hosts = self._hosts(pod.spec.namespace)
+            if self._told_hosts.get(pod.namespace.name) != hosts:
+                self._told_hosts[pod.namespace.name] = hosts
+                pod.namespace.write_hosts(hosts)
+        self._service_rules = service_proxy.rules(endpoints)
+        async with self._programming:
+            if self._service_rules != self._service_rules_in_force:
+                self._service_rules_in_force = self._service_rules
+                await service_proxy.program(self.network.node, self._service_rules)
 
     def _hosts(self, namespace: str) -> dict[str, str]:
+        hosts = self._known_hosts.get(namespace)
+        if hosts is None:
+            hosts = self._known_hosts[namespace] = self._hosts_now(namespace)
+        return hosts
+
+    def _hosts_now(self, namespace: str) -> dict[str, str]:
         hosts = dict(self._hosts_beyond)
         for service in self._services.values():
             ready = (pod.address for pod in self._pods.values() if pod.spec.ready and service.selects(pod.spec))

@@ -51,35 +51,37 @@ class Namespace:
         """Where the namespace is mounted."""
         return NETNS / self.name
 
-    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM, *, uid: int = 0) -> socket.socket:
+    def socket(
+        self, kind: socket.SocketKind = socket.SOCK_STREAM, *, uid: int = 0, family: int = socket.AF_INET
+    ) -> socket.socket:
         """A socket that belongs to this namespace and to user and group `uid`, usable by any thread.
 
         A socket stays where it was made, and the owner match of iptables sees who made it: no process in the pod is
         needed for a client in the pod.
         """
 
-        def make() -> socket.socket:
-            # These concern the calling thread alone. The group first: who is no longer root may not change it.
+        # The calling thread's own namespace and identity, there and back: a thread for each socket would cost ten times
+        # as much as the socket.
+        with self.entered():
+            if uid == 0:
+                return socket.socket(family, kind | socket.SOCK_NONBLOCK)
+            # The group first: who is no longer root may not change it. Back, the other way round.
             _LIBC.setfsgid(uid)
             _LIBC.setfsuid(uid)
-            return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
-
-        return self.inside(make)
+            try:
+                return socket.socket(family, kind | socket.SOCK_NONBLOCK)
+            finally:
+                _LIBC.setfsuid(0)
+                _LIBC.setfsgid(0)
 
     def inside(self, function: Callable[[], T]) -> T:
         """The result of a function that runs in this namespace: in a thread that goes there and ends."""
         with concurrent.futures.ThreadPoolExecutor(1, initializer=self._enter) as thread:
             return thread.submit(function).result()
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> contextlib.AbstractContextManager[None]:
         """This thread is here meanwhile: the sockets that it makes, and the programs and threads that it starts."""
-        with Path("/proc/thread-self/ns/net").open() as home:
-            self._enter()
-            try:
-                yield
-            finally:
-                _go_to(home)
+        return entered(self.path)
 
     def _enter(self) -> None:
         with self.path.open() as handle:
@@ -191,6 +193,17 @@ class Network:
         hosts = PODS.hosts()
         next(hosts)
         yield from map(str, hosts)
+
+
+@contextlib.contextmanager
+def entered(namespace: Path) -> Iterator[None]:
+    """This thread is in a network namespace meanwhile."""
+    with Path("/proc/thread-self/ns/net").open() as home, namespace.open() as away:
+        _go_to(away)
+        try:
+            yield
+        finally:
+            _go_to(home)
 
 
 def _go_to(namespace: IO[str]) -> None:

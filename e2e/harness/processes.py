@@ -8,6 +8,9 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from e2e.harness.listeners import listening_ports
+from e2e.harness.namespaces import entered
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -69,7 +72,7 @@ class Process:
     async def listening(self, *ports: int, seconds: float = 20) -> None:
         """Return as soon as its namespace has a listening TCP socket on every one of `ports`.
 
-        The kernel's socket table is read rather than a connection made: a server that speaks first would see a guest.
+        The kernel is asked for its sockets rather than a connection made: a server that speaks first would see a guest.
         Raises ProcessError when the program ends before that or `seconds` pass.
         """
         try:
@@ -81,15 +84,9 @@ class Process:
             raise self.error(f"does not listen on {sorted(set(ports) - self._listening())}") from None
 
     def _listening(self) -> set[int]:
-        tcp_listen = "0A"
-        ports = set()
-        for table in ("tcp", "tcp6"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
-                    _, local, _, state = line.split()[:4]
-                    if state == tcp_listen:
-                        ports.add(int(local.rpartition(":")[2], 16))
-        return ports
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), entered(Path(f"/proc/{self.pid}/ns/net")):
+            return listening_ports()
+        return set()
 
 
 async def start(

@@ -26,6 +26,6 @@ def rules(endpoints: Mapping[ServiceSpec, Sequence[PodSpec]]) -> str:
     return "\n".join((*lines, "COMMIT", ""))
 
 
-async def program(node: Namespace, endpoints: Mapping[ServiceSpec, Sequence[PodSpec]]) -> None:
-    """Put the rules in force, all at once; connections that are open stay where they are."""
-    await run("ip", "netns", "exec", node.name, "iptables-restore", stdin=rules(endpoints))
+async def program(node: Namespace, rules: str) -> None:
+    """Put rules in force, all at once; connections that are open stay where they are."""
+    await run("ip", "netns", "exec", node.name, "iptables-restore", stdin=rules)
