@@ -18,6 +18,7 @@ from dragoman.mesh.proxies import GatewayView, OutboundView, views_of
 from dragoman.mesh.proxy_id import ProxyType
 from dragoman.mesh.rules import applies
 from dragoman.mesh.settings import mesh_config
+from dragoman.mesh.workloads import workload
 
 
 class CredentialsView(NamedTuple):
@@ -25,6 +26,8 @@ class CredentialsView(NamedTuple):
 
     outbound: OutboundView
     gateway: GatewayView | None
+    service_account: str
+    """Of the pod behind the proxy: whose right to read Secrets decides."""
 
     @property
     def namespace(self) -> str:
@@ -38,9 +41,10 @@ def credentials_view(g: Graph, kind: ProxyType, namespace: str, pod: str) -> Cre
     views = views_of(g, kind, namespace, pod)
     outbound = next((view for view in views if isinstance(view, OutboundView)), None)
     gateway = next((view for view in views if isinstance(view, GatewayView)), None)
-    if outbound is None or (gateway is None and not client_credentials(g, outbound)):
+    found = workload(g, namespace, pod)
+    if outbound is None or found is None or (gateway is None and not client_credentials(g, outbound)):
         return None
-    return CredentialsView(outbound, gateway)
+    return CredentialsView(outbound, gateway, found.service_account)
 
 
 @query

@@ -17,7 +17,10 @@ log = structlog.get_logger(__name__)
 
 
 _WITHIN: Final = 5.0
-"""Seconds: a gateway waits."""
+"""Seconds: a proxy waits."""
+
+_AT_ONCE: Final = 16
+"""Reviews that are asked for at the same time."""
 
 
 class _Status(msgspec.Struct):
@@ -37,10 +40,16 @@ class ReviewedRights:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._known: dict[Account, bool] = {}
+        self._asked: set[Account] = set()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def asked(self, account: Account) -> bool:
+        return account in self._asked
 
     async def ask(self, account: Account) -> None:
         if account not in self._known:
             await self.renew((account,))
+        self._asked.add(account)
 
     def may_read(self, account: Account) -> bool:
         return self._known.get(account, False)
@@ -48,22 +57,10 @@ class ReviewedRights:
     async def renew(self, accounts: Iterable[Account]) -> frozenset[Account]:
         asked = tuple(accounts)
         answers = await asyncio.gather(*map(self._review, asked))
-        changed = set()
-        for account, allowed in zip(asked, answers, strict=True):
-            before = self._known.get(account)
-            if allowed is None or allowed == before:
-                continue
-            self._known[account] = allowed
-            changed.add(account)
-            if not allowed:
-                log.warning(
-                    "gateway gets no credentials: its account may not list Secrets",
-                    namespace=account[0],
-                    account=account[1],
-                )
-            elif before is not None:
-                log.info("gateway gets credentials", namespace=account[0], account=account[1])
-        return frozenset(changed)
+        found = {account: allowed for account, allowed in zip(asked, answers, strict=True) if allowed is not None}
+        changed = frozenset(account for account, allowed in found.items() if allowed != self._known.get(account))
+        self._known |= found
+        return changed
 
     async def _review(self, account: Account) -> bool | None:
         """None if nobody could say."""
@@ -81,7 +78,8 @@ class ReviewedRights:
         }
         try:
             path = SUBJECT_ACCESS_REVIEWS.path()
-            answer = await self._cluster.request("POST", path, body=review, within=_WITHIN)
+            async with self._slots:
+                answer = await self._cluster.request("POST", path, body=review, within=_WITHIN)
             return msgspec.json.decode(answer, type=_Answer).status.allowed
         except (ApiError, msgspec.MsgspecError) as error:
             log.warning("rights of an account not known", namespace=namespace, account=name, error=str(error))

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from ca.audit import Audit
 from ca.authority import DEFAULT_LIFETIME, Authority, AuthorityError
 from ca.caller import Caller
+from ca.identity import WorkloadIdentity
 from ca.keeper import Keeper
 from ca.plugged_in import PluggedInCa
 from ca.workload_certificates import WorkloadCertificates
@@ -31,7 +32,6 @@ from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
 from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.inputs import JWKS
-from dragoman.mesh.proxy_id import ProxyId, ProxyIdError, ProxyType
 from dragoman.mesh.request_authentications import KeySource
 from dragoman.mesh.world import World
 from dragoman.provenance import origins
@@ -279,7 +279,7 @@ class ControlPlane:
             tasks.create_task(self.quarantine.run())
             tasks.create_task(self._follow_rights())
             tasks.create_task(self.programming.run())
-            tasks.create_task(self._follow_signed())
+            tasks.create_task(self._follow_answered())
             if self.rotation is not None:
                 tasks.create_task(self.rotation.run())
 
@@ -436,10 +436,7 @@ class ControlPlane:
 
     async def connect(self, node: Node, peer: Peer) -> ProxySession:
         """A session for a client of the xDS server; raises `Refused` (see `Sessions`)."""
-        # Outside of the turn, which a slow API server must not hold up; once more for a pod that has just come.
-        await self._ask_rights(node)
         async with self._turn:
-            await self._ask_rights(node)
             tx = self.graph.transaction()
             session = self.sessions.admit(node, peer, tx)
             try:
@@ -451,7 +448,7 @@ class ControlPlane:
         if not settled:
             peer.give_way()
             try:
-                await self._when_signed(session, self._settle_first)
+                await self._when_answered(session, self._settle_first)
             except AuthorityError as error:
                 session.close()
                 raise Refused(grpc.StatusCode.UNAVAILABLE, f"no certificate for this proxy: {error}") from None
@@ -461,7 +458,7 @@ class ControlPlane:
         return session
 
     async def _settle_first(self, session: ProxySession) -> bool:
-        """Give a new session its views, in the turn; False if a certificate must be signed elsewhere before."""
+        """Give a new session its views, in the turn; False if others must be asked before."""
         if self.sessions.lacking(session) is not None:
             return False
         tx = self.graph.transaction()
@@ -469,22 +466,26 @@ class ControlPlane:
         await self._run(tx)
         return True
 
-    async def _when_signed(self, session: ProxySession, settle: Callable[[ProxySession], Awaitable[bool]]) -> None:
-        """Settle a session once another has signed its certificate, which is waited for outside of the turn.
+    async def _when_answered(self, session: ProxySession, settle: Callable[[ProxySession], Awaitable[bool]]) -> None:
+        """Settle a session once another has signed its certificate, and said what its account may read. They are waited
+        for outside of the turn.
 
         Its pod may come to be somebody else meanwhile. Raises `SignerError`, `Refused`.
         """
         async with contextlib.AsyncExitStack() as reserved:
             while True:
-                identity = self.sessions.lacking(session)
-                if identity is not None:
-                    await reserved.enter_async_context(self.identities.reserved(identity))
+                lacking = self.sessions.lacking(session)
+                if isinstance(lacking, WorkloadIdentity):
+                    await reserved.enter_async_context(self.identities.reserved(lacking))
+                elif lacking is not None:
+                    await self._rights.ask(lacking)
                 async with self._turn:
                     if await settle(session):
                         return
 
-    async def _follow_signed(self) -> None:
-        """Settle connected sessions whose pods have become somebody else when that one's certificate is signed."""
+    async def _follow_answered(self) -> None:
+        """Settle connected sessions whose pods have become somebody else, or came to need Secrets, when that one's
+        certificate is signed and its rights are known."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 session = await self._awaiting.get()
@@ -501,7 +502,7 @@ class ControlPlane:
         pause = _SIGNER_AGAIN
         while session in self.sessions:
             try:
-                await self._when_signed(session, settle)
+                await self._when_answered(session, settle)
             except AuthorityError as error:
                 log.error("proxy keeps its former certificate", proxy=session.proxy_id, error=str(error))
             except Refused:
@@ -511,16 +512,6 @@ class ControlPlane:
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _SIGNER_AGAIN_AT_MOST)
-
-    async def _ask_rights(self, node: Node) -> None:
-        """Know what a gateway's account may read before the gateway asks: it must not be told that nothing is there."""
-        try:
-            proxy = ProxyId.parse(node.id)
-        except ProxyIdError:
-            return
-        pod = self.world.objects.get(ObjectKey("Pod", proxy.namespace, proxy.name))
-        if proxy.type is ProxyType.ROUTER and pod is not None:
-            await self._rights.ask((proxy.namespace, pod.service_account))
 
     async def _follow_rights(self) -> None:
         while True:

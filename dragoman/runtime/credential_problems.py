@@ -49,6 +49,14 @@ def forbidden(name: tuple[str, str], uses: tuple[CredentialUse, ...]) -> Credent
     return CredentialProblem(*name, uses[0].by, problem("DRG0504", uses[0].path, what, remedy), uses)
 
 
+def unreadable(name: tuple[str, str], uses: tuple[CredentialUse, ...], accounts: tuple[str, ...]) -> CredentialProblem:
+    """The service accounts of some proxies may not list the Secrets of their namespace."""
+    who = f"service account{'s' if len(accounts) > 1 else ''} {', '.join(accounts)}"
+    what = f"{who} may not list the Secrets of namespace {name[0]}: connections that need {name[1]!r} are refused"
+    remedy = "bind a Role that may get, list and watch secrets there"
+    return CredentialProblem(*name, uses[0].by, problem("DRG0504", uses[0].path, what, remedy), uses)
+
+
 def broken(
     name: tuple[str, str], uses: tuple[CredentialUse, ...], error: CredentialError, *, kept: bool
 ) -> CredentialProblem:

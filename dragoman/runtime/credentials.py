@@ -1,7 +1,7 @@
 """Secrets that gateways end TLS with, or clients show and verify by, on their way to the proxies that may have them.
 
-A proxy gets what an object names for it, of the namespace of its verified identity, and nothing else (Istio:
-pilot/pkg/xds/sds.go). Contents never enter the engine: only their names do.
+A proxy gets what an object names for it, of the namespace of its verified identity and if that may read it, and nothing
+else (Istio: pilot/pkg/xds/sds.go). Contents never enter the engine: only their names do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from dragoman.codec import SECRET, Encoded
 from dragoman.engine import Mount, Transaction, last_good
 from dragoman.mesh.credential_uses import CredentialsView, credentials_of
 from dragoman.mesh.credentials import PUBLIC_SCHEMES, CredentialUse, holders, may_read
-from dragoman.runtime.credential_problems import CredentialProblem, broken, forbidden, imperfect, missing
+from dragoman.runtime.credential_problems import (
+    CredentialProblem,
+    broken,
+    forbidden,
+    imperfect,
+    missing,
+    unreadable,
+)
 from dragoman.runtime.secret_rights import Account, EverySecret, SecretRights
 from translators.credentials import Credential, CredentialError, credential
 from xds import View
@@ -88,6 +95,12 @@ class Credentials:
         for name, found in sorted(self._good.items(), key=lambda item: item[0]):
             yield Served(*name, found, self._uses(name))
 
+    def unasked(self, key: CredentialsView) -> Account | None:
+        """Whose rights are to be asked about before a view is acquired: a proxy must not be told that nothing is there
+        while nobody knows."""
+        account = _account(key)
+        return None if self._rights.asked(account) else account
+
     def acquire(self, key: CredentialsView, tx: Transaction) -> View:
         """The credentials of a view for one more holder; filled when the transaction publishes."""
         held = self._held.get(key)
@@ -124,7 +137,9 @@ class Credentials:
             if problem is not None and (key.namespace, name) not in self._good:
                 found[name] = str(problem.problem)
             elif not self._has_right(key, name):
-                found[name] = f"the gateway's account may not list the Secrets of namespace {key.namespace}"
+                found[name] = (
+                    f"service account {key.service_account} may not list the Secrets of namespace {key.namespace}"
+                )
         return found
 
     def made_from(self, view: View, name: str) -> tuple[ObjectKey, ...]:
@@ -153,12 +168,16 @@ class Credentials:
         yield from self._judge(touched)
 
     def accounts(self) -> frozenset[Account]:
-        """The service accounts of the gateways that have credentials."""
-        return frozenset(account for key in self._held for account in _account(key))
+        """Those whose rights matter: of proxies that need what is not for everybody."""
+        return frozenset(
+            _account(key)
+            for key, held in self._held.items()
+            if not all(name.startswith(PUBLIC_SCHEMES) for name in held.uses)
+        )
 
     def follow_rights(self, accounts: frozenset[Account]) -> Iterator[None]:
         """Take over what accounts may read now; to be exhausted as `publish`."""
-        concerned = {key for key in self._held if accounts.intersection(_account(key))}
+        concerned = {key for key in self._held if _account(key) in accounts}
         yield from self._judge({(key.namespace, name) for key in concerned for name in self._held[key].uses})
 
     def follow_time(self) -> Iterator[None]:
@@ -196,7 +215,7 @@ class Credentials:
 
     def _has_right(self, key: CredentialsView, name: str) -> bool:
         """Whether proxies with a view could read themselves what they get."""
-        return name.startswith(PUBLIC_SCHEMES) or all(map(self._rights.may_read, _account(key)))
+        return name.startswith(PUBLIC_SCHEMES) or self._rights.may_read(_account(key))
 
     def _take(self, name: Name, uses: tuple[CredentialUse, ...]) -> CredentialProblem | None:
         """Serve what an object holds for a name, and say what is wrong with it. What is broken displaces nothing good,
@@ -221,7 +240,12 @@ class Credentials:
             self._good[name] = good
             return imperfect(name, uses, found, now, kept=True)
         self._good[name] = found
-        return imperfect(name, uses, found, now)
+        kept_out = {
+            key.service_account
+            for key, held in self._held.items()
+            if key.namespace == namespace and sds_name in held.uses and not self._has_right(key, sds_name)
+        }
+        return unreadable(name, admitted, tuple(sorted(kept_out))) if kept_out else imperfect(name, uses, found, now)
 
     def _note(self, name: Name, problem: CredentialProblem | None) -> None:
         before = self._problems.pop(name, None)
@@ -241,9 +265,9 @@ class Credentials:
         return tuple(sorted(found))
 
 
-def _account(key: CredentialsView) -> tuple[Account, ...]:
-    """Of the gateways with a view. Sidecars have credentials of rules that select them, of whichever account."""
-    return () if key.gateway is None else ((key.namespace, key.gateway.service_account),)
+def _account(key: CredentialsView) -> Account:
+    """Of the proxies with a view."""
+    return key.namespace, key.service_account
 
 
 def _by_name(mount: Mount, before: dict[str, tuple[CredentialUse, ...]]) -> dict[str, tuple[CredentialUse, ...]]:

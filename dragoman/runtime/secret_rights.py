@@ -1,7 +1,7 @@
-"""Whether a gateway's service account may read the Secrets that the gateway is to get.
+"""Whether a proxy's service account may read the Secrets that the proxy is to get, be it a gateway or a sidecar.
 
 The control plane reads Secrets for proxies, so it must not read for them what they could not read themselves (Istio:
-pilot/pkg/credentials/kube, Authorize).
+pilot/pkg/xds/sds.go, filterAuthorizedResources; pilot/pkg/credentials/kube, Authorize).
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ Account = tuple[str, str]
 class SecretRights(Protocol):
     """What accounts may read. An account that was never asked about may read nothing."""
 
+    def asked(self, account: Account) -> bool:
+        """Whether it was asked about, with or without an answer."""
+
     async def ask(self, account: Account) -> None:
         """Find out, unless it is known."""
 
@@ -27,7 +30,10 @@ class SecretRights(Protocol):
 
 
 class EverySecret:
-    """Outside of a cluster nobody has accounts' rights: the folder that Secrets stand in is for its gateways."""
+    """Outside of a cluster nobody has accounts' rights: the folder that Secrets stand in is for its proxies."""
+
+    def asked(self, account: Account) -> bool:
+        return True
 
     async def ask(self, account: Account) -> None:
         pass

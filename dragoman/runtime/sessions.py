@@ -20,6 +20,7 @@ from dragoman.runtime.admission import require_own_name, require_own_pod
 from dragoman.runtime.credentials import Credentials
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.mounted_views import MountedViews
+from dragoman.runtime.secret_rights import Account
 from xds import Node, Peer, Refused, View
 
 log = structlog.get_logger(__name__)
@@ -137,12 +138,15 @@ class Sessions:
         replaced = identity_before if identity_before != session.identity else None
         self._let_go(session, before, replaced, credentials_before)
 
-    def lacking(self, session: ProxySession) -> WorkloadIdentity | None:
-        """Whose certificate must be reserved before the session can be settled; None if none. Raises `Refused`."""
-        if not self._sessions.get(session) or session.key_folder is not None:
+    def lacking(self, session: ProxySession) -> WorkloadIdentity | Account | None:
+        """What others must say before the session can be settled: whose certificate must be reserved, or which account
+        be asked about; None if nothing. Raises `Refused`."""
+        if not self._sessions.get(session):
             return None
-        identity = self._judged(session)[1]
-        return identity if self._identities.lacks(identity) else None
+        _, identity, credentials = self._judged(session)
+        if session.key_folder is None and self._identities.lacks(identity):
+            return identity
+        return self._credentials.unasked(credentials) if credentials is not None else None
 
     def _judged(self, session: ProxySession) -> tuple[tuple[ViewKey, ...], WorkloadIdentity, CredentialsView | None]:
         """What a session's facts call for, once its pod is known and the caller's own. Raises `Refused`."""

@@ -1,14 +1,23 @@
 """Whether accounts may read Secrets, by a real API server."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ca.authority import new_root
+from dragoman.codec import SECRET
 from dragoman.kube import Cluster
 from dragoman.operator.reviewed_rights import ReviewedRights
+from dragoman.runtime import ControlPlane
+from dragoman.runtime.sessions import ProxySession
+from tests.runtime.test_runtime_control_plane import Documents
+from tests.runtime.test_runtime_credentials import CA, NAME, A, rule, secret, tls
 from tests.support.api_server import ApiServer
 from tests.support.cut_connections import relay
+from tests.support.mesh_of_yaml import pod
+from xds import Node, Peer
 
 pytestmark = pytest.mark.real_api
 
@@ -41,6 +50,35 @@ async def test_an_account_may_what_a_role_lets_it(cluster: Cluster, namespace: s
     await cluster.request("DELETE", f"{RBAC}/{namespace}/rolebindings/gateway")
     assert await rights.renew((gateway,)) == {gateway}
     assert not rights.may_read(gateway)
+
+
+async def test_a_sidecar_gets_the_secret_of_a_rule_once_its_account_may_read_it(
+    cluster: Cluster, namespace: str
+) -> None:
+    rights = ReviewedRights(cluster)
+    pods = pod("pay-1", "10.1.0.1", namespace, account="pay") + pod("pay-2", "10.1.0.2", namespace, account="other")
+    held = secret(tls(A, **{"ca.crt": CA.pem}), namespace=namespace)
+    text = pods + rule(namespace=namespace) + held
+    plane = ControlPlane(Documents(text), new_root("cluster.local", now=datetime.now(UTC)), rights=rights)
+    await plane.load()
+    nodes = (f"sidecar~10.1.0.{n}~pay-{n}.{namespace}~{namespace}.svc.cluster.local" for n in (1, 2))
+    payer, other = [await plane.connect(Node(node), Peer("unix:", True, {})) for node in nodes]
+
+    def has(session: ProxySession) -> bool:
+        return any(view.get((SECRET, NAME)) is not None for view in session.views)
+
+    assert not has(payer)
+    (said,) = {each.problem.message for each in plane.credentials.problems if each.name == NAME}
+    assert "service accounts other, pay may not list" in said
+    await allow(cluster, namespace, "pay")
+    changed = await rights.renew(plane.credentials.accounts())
+    assert changed == {(namespace, "pay")}
+    for _ in plane.credentials.follow_rights(changed):
+        pass
+    assert has(payer)
+    assert not has(other), "the right is its neighbour's"
+    payer.close()
+    other.close()
 
 
 async def test_what_was_said_last_holds_while_nobody_can_be_asked(

@@ -53,28 +53,38 @@ class Holding(Mesh):
         self.credentials: Credentials | None = None
         self.parts = 0
         super().__init__(pod("gw-1", "10.1.0.9", "edge", "istio: gw") + text)
-        self.allowed = True
+        self.kept_out: set[Account] = set()
         self.credentials = Credentials(self.world.objects, self.told.append, self, clock=lambda: self.now)
         self.view = self.hold()
 
     async def ask(self, account: Account) -> None:
-        """The rights of accounts: `allowed` is what every one has."""
+        """The rights of accounts: all but those that are `kept_out` may read."""
+
+    def asked(self, account: Account) -> bool:
+        return True
 
     async def renew(self, accounts: Iterable[Account]) -> frozenset[Account]:
         return frozenset(accounts)
 
     def may_read(self, account: Account) -> bool:
-        return self.allowed
+        return account not in self.kept_out
 
-    def key(self, name: str = "gw-1") -> CredentialsView:
-        found = credentials_view(self.graph, ProxyType.ROUTER, "edge", name)
+    def keep_out(self, *names: str) -> None:
+        """Accounts of the namespace that may not read from now on; all others may."""
+        before, self.kept_out = self.kept_out, {("edge", name) for name in names}
+        assert self.credentials is not None
+        for _ in self.credentials.follow_rights(frozenset(before ^ self.kept_out)):
+            pass
+
+    def key(self, name: str = "gw-1", kind: ProxyType = ProxyType.ROUTER) -> CredentialsView:
+        found = credentials_view(self.graph, kind, "edge", name)
         assert found is not None
         return found
 
-    def hold(self, name: str = "gw-1") -> View:
+    def hold(self, name: str = "gw-1", kind: ProxyType = ProxyType.ROUTER) -> View:
         assert self.credentials is not None
         tx = self.graph.transaction()
-        view = self.credentials.acquire(self.key(name), tx)
+        view = self.credentials.acquire(self.key(name, kind), tx)
         self._finish(tx, frozenset())
         return view
 
@@ -265,18 +275,66 @@ def test_a_gateway_gets_no_secret_that_its_account_may_not_read() -> None:
     assert mesh.credentials.accounts() == {("edge", "default")}
     assert mesh.credentials.delivered(mesh.key()) == (NAME,)
     for allowed, chain in ((False, None), (True, A.certificate)):
-        mesh.allowed = allowed
-        for _ in mesh.credentials.follow_rights(frozenset({("edge", "default")})):
-            pass
+        mesh.keep_out(*(() if allowed else ("default",)))
         assert mesh.chain() == chain
         assert (mesh.credentials.delivered(mesh.key()) == (NAME,)) is allowed
         assert (mesh.credentials.lacking(mesh.key()) == {}) is allowed
     # Whatever happens meanwhile to the Secret.
-    mesh.allowed = False
-    for _ in mesh.credentials.follow_rights(frozenset({("edge", "default")})):
-        pass
+    mesh.keep_out("default")
     mesh.apply(secret(tls(B)))
     assert mesh.chain() is None
     assert mesh.credentials.lacking(mesh.key()) == {
-        NAME: "the gateway's account may not list the Secrets of namespace edge"
+        NAME: "service account default may not list the Secrets of namespace edge"
     }
+
+
+def rule(name: str = "a", namespace: str = "edge") -> str:
+    """A rule for the sidecars that it selects, by which they show and verify certificates."""
+    settings = f"{{mode: MUTUAL, credentialName: '{name}'}}"
+    spec = f"{{host: x.org, workloadSelector: {{matchLabels: {{app: pay}}}}, trafficPolicy: {{tls: {settings}}}}}"
+    return istio("DestinationRule", "out", spec, namespace)
+
+
+def test_a_sidecar_gets_no_secret_that_its_account_may_not_read_and_the_rule_says_whose() -> None:
+    pods = pod("pay-1", "10.1.0.1", "edge", account="pay") + pod("pay-2", "10.1.0.2", "edge", account="other")
+    mesh = Holding(rule() + secret(tls(A, **{"ca.crt": CA.pem})) + pods)
+    views = {name: mesh.hold(name, ProxyType.SIDECAR) for name in ("pay-1", "pay-2")}
+    assert mesh.credentials is not None
+    assert mesh.credentials.accounts() == {("edge", "pay"), ("edge", "other")}, "the gateway needs none"
+    assert [mesh.chain(view) for view in views.values()] == [A.certificate, A.certificate]
+    mesh.keep_out("pay")
+    assert [mesh.chain(view) for view in views.values()] == [None, A.certificate], "accounts are told apart"
+    assert views["pay-1"].get((SECRET, NAME + "-cacert")) is None
+    problem = next(each for each in mesh.credentials.problems if each.name == NAME)
+    field = "spec.trafficPolicy.tls.credentialName"
+    assert (problem.problem.code, str(problem.subject), problem.problem.path) == (
+        "DRG0504",
+        "DestinationRule edge/out",
+        field,
+    )
+    assert "service account pay may not list the Secrets of namespace edge" in problem.problem.message
+    assert list(mesh.credentials.lacking(mesh.key("pay-1", ProxyType.SIDECAR))) == [NAME, NAME + "-cacert"]
+    mesh.keep_out()
+    assert mesh.codes() == []
+    assert mesh.chain(views["pay-1"]) == A.certificate
+
+
+def test_who_needs_only_what_is_for_everybody_is_not_asked_about_again() -> None:
+    roots = "\n---\n" + yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "roots", "namespace": "all"},
+            "data": {"ca.crt": CA.pem.decode()},
+        }
+    )
+    mesh = Holding(
+        rule("configmap://all/roots").replace("MUTUAL", "SIMPLE")
+        + roots
+        + pod("pay-1", "10.1.0.1", "edge", account="p")
+    )
+    mesh.keep_out("p")
+    view = mesh.hold("pay-1", ProxyType.SIDECAR)
+    assert view.get((SECRET, "configmap://all/roots-cacert")) is not None
+    assert mesh.credentials is not None
+    assert ("edge", "p") not in mesh.credentials.accounts()
