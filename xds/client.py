@@ -35,6 +35,7 @@ class Client:
         *,
         state_of_the_world: bool = False,
         onlooker: bool = False,
+        aggregated: bool = True,
     ) -> None:
         self.proxy = proxy
         self.patience = patience
@@ -42,6 +43,8 @@ class Client:
         """It cannot be told that a single resource is absent."""
         self.onlooker = onlooker
         """It is no proxy: what it accepts or rejects says nothing about what an Envoy would."""
+        self.aggregated = aggregated
+        """It asks for all types on this stream, not for a single one."""
         self.views: tuple[View, ...] = ()
         self.types: dict[str, Delivery] = {}
         self._on_change = on_change
@@ -177,20 +180,20 @@ class Client:
         Envoy asks for no clusters while one of them warms, on a new stream neither (ClusterManagerImpl pauses CDS): its
         last stream ended between a changed cluster and its endpoints, which it waits for though it has them.
         """
-        return ENDPOINT in self.types and CLUSTER not in self.types and not self.onlooker
+        return self.aggregated and ENDPOINT in self.types and CLUSTER not in self.types and not self.onlooker
 
     def warm_up(self, endpoints: Delivery) -> None:
         """Clusters that a client came with, but not with their endpoints, may warm still: they are sent once more, as
         their ACK tells when that is over."""
-        clusters = self.types.get(CLUSTER)
-        if clusters is None:
+        if self.asks_for_clusters_later:
             served = (cluster for view in self.views for cluster in view.table(CLUSTER).values())
             needed = {name for cluster in served for type_url, name in cluster.refs if type_url == ENDPOINT}
             for name in endpoints.subscription.names.values & needed:
                 if name not in endpoints.behind and self.served(ENDPOINT, name) is not None:
                     self.again(endpoints, name)
             return
-        if clusters.acked_nonce:
+        clusters = self.types.get(CLUSTER)
+        if clusters is None or clusters.acked_nonce:
             return
         cold = {(ENDPOINT, name) for name, held in endpoints.behind.items() if held is None}
         cold = {ref for ref in cold if self.served(*ref) is not None}

@@ -175,6 +175,7 @@ class Connection:
             patience=self._patience,
             on_change=self._changed,
             onlooker=bool(first.node.metadata.get(ONLOOKER)),
+            aggregated=self._method.type_url is None,
         )
         session.on_views_changed = self._views_changed
         session.on_refused = self._refused

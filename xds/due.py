@@ -5,6 +5,7 @@ The order of types and the waits are the tables of `xds.order`; here they are ap
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from operator import attrgetter
 from typing import Final
 
@@ -217,10 +218,15 @@ def _warming_since(client: Client, delivery: Delivery, name: str) -> float | Non
     """Return since when the ACK of a cluster with these endpoints is awaited, if that can be for want of them.
 
     A client that reconnects does not say whether it ever got endpoints. In the state of the world a cluster that is to
-    go is said again meanwhile, and if it warms, Envoy withholds the ACK until its endpoints are answered.
+    go is said again meanwhile, and if it warms, Envoy withholds the ACK until its endpoints are answered; what warms
+    since the stream before keeps it from asking for clusters at all.
     """
+    if not client.state_of_the_world or delivery.type_url != ENDPOINT:
+        return None
+    if client.asks_for_clusters_later:
+        return -inf
     clusters = client.types.get(CLUSTER)
-    if not client.state_of_the_world or delivery.type_url != ENDPOINT or clusters is None or clusters.inflight is None:
+    if clusters is None or clusters.inflight is None:
         return None
     needed = any((ENDPOINT, name) in cluster.refs for cluster in clusters.inflight.state)
     return clusters.sent_at if needed else None

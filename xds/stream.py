@@ -48,6 +48,7 @@ class Stream(ABC, Generic[R]):
         chunk: int = CHUNK,
         on_change: Callable[[], None] | None = None,
         onlooker: bool = False,
+        aggregated: bool = True,
     ) -> None:
         self._client = Client(
             proxy,
@@ -55,6 +56,7 @@ class Stream(ABC, Generic[R]):
             on_change,
             state_of_the_world=self.state_of_the_world,
             onlooker=onlooker,
+            aggregated=aggregated,
         )
         self._chunk = chunk
         self._deadline: float | None = None

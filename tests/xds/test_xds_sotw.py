@@ -16,8 +16,8 @@ PATIENCE = Patience(linger={CLUSTER: 10.0}, wait=15.0)
 class Client:
     """Drives a stream by hand."""
 
-    def __init__(self, *views: View, chunk: int = CHUNK) -> None:
-        self.stream = SotwStream(views, proxy="p", patience=PATIENCE, chunk=chunk)
+    def __init__(self, *views: View, chunk: int = CHUNK, aggregated: bool = True) -> None:
+        self.stream = SotwStream(views, proxy="p", patience=PATIENCE, chunk=chunk, aggregated=aggregated)
         self.now = 0.0
         self.names: dict[str, tuple[str, ...]] = {}
         self.nonces: dict[str, str] = {}
@@ -606,15 +606,24 @@ def test_large_updates_of_other_types_are_cut_into_chunks():
     assert 0 < response.count < 10
 
 
-def test_who_asks_for_endpoints_before_clusters_has_one_that_waits_for_them():
+class TestEndpointsBeforeClusters:
     """Envoy pauses CDS while a cluster warms: on a new stream it asks for clusters only once it has the endpoints."""
-    view = View("v")
-    resources = (content(CLUSTER, "a", 1, ((ENDPOINT, "a"),)), content(ENDPOINT, "a", 1))
-    view.apply(changes(*resources))
-    first = Client(view)
-    first.ask(CLUSTER)
-    first.ask(ENDPOINT, "a")
-    first.take()
-    again = Client(view)
-    again.ask(ENDPOINT, "a", version=first.versions[ENDPOINT])
-    assert again.take() == [(ENDPOINT, ["a"])]
+
+    @staticmethod
+    def again(*gone: str, aggregated: bool = True) -> Client:
+        """A client that comes back with two clusters, of which some have gone meanwhile, and asks for endpoints."""
+        view = view_of(cluster("a"), endpoints("a"), cluster("b"), endpoints("b"))
+        version = connected(view, CLUSTER, ENDPOINT).versions[ENDPOINT]
+        view.apply(changes(gone=tuple((kind, name) for name in gone for kind in (CLUSTER, ENDPOINT))))
+        client = Client(view, aggregated=aggregated)
+        client.ask(ENDPOINT, "a", "b", version=version)
+        return client
+
+    def test_it_gets_them_though_it_has_them(self):
+        assert self.again().take() == [(ENDPOINT, ["a", "b"])]
+
+    def test_a_cluster_that_has_gone_warms_too(self):
+        assert self.again("b").take() == [(ENDPOINT, ["-b", "a"])]
+
+    def test_of_endpoints_alone_nothing_is_said_twice_nor_taken_away(self):
+        assert self.again("b", aggregated=False).take() == [(ENDPOINT, [])]
