@@ -1,8 +1,9 @@
 """Where traffic goes that leaves a captured pod: by every name and address, known and unknown."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -24,12 +25,16 @@ REGISTRY_ONLY = mesh_settings("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A meshed server and its service, its headless twin, a meshed client, and a host beyond the cluster."""
+    """A meshed server and its service, its headless twin, a meshed client, and a host beyond the cluster.
+
+    Both have addresses of both families, and so has a service of theirs, `both`; `six` is a client of IPv6 alone.
+    """
 
     mesh: Mesh
     service: ServiceSpec
     server: Pod
     client: Pod
+    six: Pod
     beyond: Pod
 
 
@@ -41,10 +46,44 @@ async def cast(shared_mesh: Mesh) -> AsyncIterator[Cast]:
     await shared_mesh.service("lonely", ports)
     async with (
         shared_mesh.host("api.example.com", "192.0.2.7", app=EchoApp(http=(8080, 8099), tcp=(9000, 9099))) as beyond,
-        shared_mesh.pod("server", app=APP, sidecar=True) as server,
-        shared_mesh.pod("client", sidecar=True) as client,
+        shared_mesh.pod("server", app=APP, sidecar=True, ipv6="also") as server,
+        shared_mesh.pod("client", sidecar=True, ipv6="also") as client,
+        shared_mesh.pod("six", sidecar=True, ipv6="only", service_account="client") as six,
     ):
-        yield Cast(shared_mesh, service, server, client, beyond)
+        shared_mesh.configuration.apply(*both_families(server))
+        yield Cast(shared_mesh, service, server, client, six, beyond)
+
+
+FOUR, SIX = "10.97.0.1", "fd00:97::1"
+
+
+def both_families(pod: Pod) -> Iterator[Mapping[str, Any]]:
+    """A dual-stack service and its slices, as the controller of Kubernetes makes them."""
+    ports = {"http": 8080, "tcp-echo": 9000}
+    yield {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "both", "namespace": "default"},
+        "spec": {
+            "clusterIP": FOUR,
+            "clusterIPs": [FOUR, SIX],
+            "selector": {"app": "server"},
+            "ports": [{"name": name, "port": number} for name, number in ports.items()],
+        },
+    }
+    for family, address in zip(("IPv4", "IPv6"), (pod.address, *pod.spec.more_addresses), strict=True):
+        yield {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"both-{family.lower()}",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "both"},
+            },
+            "addressType": family,
+            "ports": [{"name": name, "port": number} for name, number in ports.items()],
+            "endpoints": [{"addresses": [address], "targetRef": {"kind": "Pod", "name": pod.spec.name}}],
+        }
 
 
 def caller(echo: Echo) -> str | None:
@@ -121,6 +160,31 @@ async def test_a_service_without_endpoints_is_unavailable(cast: Cast) -> None:
     async with cast.client.tcp("lonely", 9000) as connection:
         await connection.send(b"salaam")
         assert await connection.receive_until_closed() == b""
+
+
+# Both families of addresses.
+
+
+async def test_a_service_of_both_families_by_each_of_its_addresses(cast: Cast) -> None:
+    # An endpoint is dialled at its first address, that of IPv4, and where that cannot be at the other.
+    for client, virtual, peer in (
+        (cast.client, FOUR, INBOUND_SOURCE),
+        (cast.client, SIX, INBOUND_SOURCE),
+        (cast.six, SIX, "::6"),
+    ):
+        host = f"[{virtual}]" if ":" in virtual else virtual
+        answer = await eventually(partial(client.http, f"http://{host}:8080/"), lambda answer: answer.status == 200)
+        assert (answer.echo.peer, caller(answer.echo)) == (peer, "spiffe://cluster.local/ns/default/sa/client")
+        async with client.tcp(virtual, 9000) as connection:
+            await connection.send(b"salaam")
+            assert await connection.receive(6) == b"salaam"
+
+
+async def test_ipv6_that_no_service_has_passes_through(cast: Cast) -> None:
+    (own,) = cast.server.spec.more_addresses
+    for client in (cast.client, cast.six):
+        echo = (await client.http(f"http://[{own}]:8080/")).echo
+        assert (echo.workload, echo.peer, caller(echo)) == ("server", "::6", None)
 
 
 # Unknown destinations.

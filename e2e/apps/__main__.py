@@ -12,7 +12,7 @@ from e2e.apps.either import EitherProtocol
 from e2e.apps.http2 import Http2Protocol
 from e2e.apps.requests import Workload
 
-ANY = "0.0.0.0"  # noqa: S104  in a pod's namespace, where the rules of capture lead to Envoy
+ANY = None  # every address, in a pod's namespace, where the rules of capture lead to Envoy
 
 
 async def serve(arguments: argparse.Namespace) -> None:

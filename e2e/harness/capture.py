@@ -1,6 +1,6 @@
 """The product's capture in the network namespaces of tests: as the init container would set it up."""
 
-from dragoman.capture import Capture, Family, iptables
+from dragoman.capture import Capture, Family, iptables, system
 from dragoman.capture.rules import INBOUND_SOURCES, rules
 from e2e.harness.commands import run
 from e2e.harness.namespaces import Namespace
@@ -18,14 +18,21 @@ NOT_CAPTURED = (15090, 15021, 15020)
 
 
 async def capture(
-    namespace: Namespace, *, excluded_inbound: tuple[int, ...] = (), excluded_outbound: tuple[int, ...] = ()
+    namespace: Namespace,
+    *,
+    excluded_inbound: tuple[int, ...] = (),
+    excluded_outbound: tuple[int, ...] = (),
+    ipv6: bool = False,
 ) -> None:
-    """Install the rules in a pod.
+    """Install the rules in a pod, for IPv4 and with `ipv6` for both families.
 
     The excluded ports are those of the annotations traffic.sidecar.istio.io/excludeInboundPorts and
     excludeOutboundPorts.
     """
     wanted = Capture(exclude_inbound_ports=(*NOT_CAPTURED, *excluded_inbound), exclude_outbound_ports=excluded_outbound)
+    if ipv6:
+        namespace.inside(lambda: system.apply(wanted, "iptables"))
+        return
     # A new namespace has nothing saved. Not by the command: a second for each pod of each test is better spent.
     text = iptables.replacement("", rules(wanted, Family.V4))
     await run("ip", "netns", "exec", namespace.name, "iptables-restore", "--noflush", stdin=text)

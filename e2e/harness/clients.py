@@ -77,7 +77,7 @@ class Client:
     ) -> contextlib.AbstractAsyncContextManager[http1.HttpSession]:
         """HTTP/1.1 on connections that stay open: `async with pod.session() as request: await request(url)`."""
         return http1.session(
-            lambda: self.namespace.socket(uid=self._uid),
+            lambda family: self.namespace.socket(uid=self._uid, family=family),
             self._resolve,
             tls=tls,
             seconds=seconds,

@@ -9,6 +9,7 @@ import aiohttp
 import aiohttp.abc
 
 from e2e.harness.answers import Answer
+from e2e.harness.ipv6 import family_of
 
 
 class HttpSession:
@@ -44,17 +45,20 @@ class HttpSession:
 
 @contextlib.asynccontextmanager
 async def session(
-    make_socket: Callable[[], socket],
+    make_socket: Callable[[int], socket],
     resolve: Callable[[str], str],
     *,
     tls: ssl.SSLContext | None,
     seconds: float,
     keep_alive: bool,
 ) -> AsyncIterator[HttpSession]:
-    """A session whose connections use the given sockets and names. `seconds` is the longest that a request may take."""
+    """A session whose connections use the given sockets, made by family, and names.
+
+    `seconds` is the longest that a request may take.
+    """
     connector = aiohttp.TCPConnector(
         resolver=_Resolver(resolve),
-        socket_factory=lambda _: make_socket(),
+        socket_factory=lambda info: make_socket(info[0]),
         use_dns_cache=False,
         force_close=not keep_alive,
         limit=0,
@@ -88,7 +92,8 @@ class _Resolver(aiohttp.abc.AbstractResolver):
         self, host: str, port: int = 0, family: AddressFamily = AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
         address = self._resolve(host)
-        return [{"hostname": host, "host": address, "port": port, "family": AF_INET, "proto": 0, "flags": 0}]
+        kind = family_of(address)
+        return [{"hostname": host, "host": address, "port": port, "family": kind, "proto": 0, "flags": 0}]
 
     async def close(self) -> None:
         """Nothing is held."""

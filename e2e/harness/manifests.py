@@ -55,6 +55,7 @@ class PodSpec:
     labels: Mapping[str, str]
     ready: bool = True
     annotations: Mapping[str, str] = field(default_factory=dict)
+    more_addresses: tuple[str, ...] = ()
 
 
 def namespace(name: str) -> Mapping[str, Any]:
@@ -132,7 +133,7 @@ def pod(spec: PodSpec) -> Mapping[str, Any]:
         "status": {
             "phase": "Running",
             "podIP": spec.address,
-            "podIPs": [{"ip": spec.address}],
+            "podIPs": [{"ip": address} for address in (spec.address, *spec.more_addresses)],
             "conditions": [{"type": "Ready", "status": str(spec.ready)}],
         },
     }

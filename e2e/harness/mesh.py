@@ -143,7 +143,7 @@ class Mesh:
         `sidecar=True` captures its traffic with an Envoy that has the mesh's bootstrap; a function makes another one,
         and with `captured=False` the traffic passes by the Envoy, as in a gateway's pod.
         The service account is named like the workload unless given. Without `wait` the Envoy need not be ready, and
-        the pod is no endpoint. `ipv6` gives it an address of IPv6; with "only" nobody is told of another.
+        the pod is no endpoint. `ipv6` gives it an address of IPv6, beside that of IPv4 or instead of it.
         """
         bootstrap = self._bootstrap_of(sidecar)
         self._replicas[f"{name}-{version}"] += 1
@@ -151,8 +151,11 @@ class Mesh:
         async with contextlib.AsyncExitStack() as stack:
             place = await self.network.add(f"{namespace}-{pod_name}")
             stack.push_async_callback(self.network.remove, place)
-            addresses = (place.address, *([await add_address(place)] if ipv6 else []))
-            address, *more = addresses[1:] if ipv6 == "only" else addresses
+            address, more = place.address, tuple[str, ...]()
+            if ipv6 == "also":
+                more = (await add_address(place),)
+            elif ipv6 == "only":
+                address = await add_address(place, instead=True)
             spec = PodSpec(
                 pod_name,
                 namespace,
@@ -161,7 +164,7 @@ class Mesh:
                 {"app": name, "version": version, **(_INJECTED if bootstrap else {}), **(labels or {})},
                 ready=False,
                 annotations=annotations or {},
-                more_addresses=tuple(more),
+                more_addresses=more,
             )
             pod = Pod(spec, place, self._resolver(namespace))
             self._all_pods.append(pod)

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
+from e2e.harness.ipv6 import family_of
 from e2e.harness.namespaces import Namespace
 
 
@@ -52,7 +53,7 @@ async def connect(
 
     Raises ConnectionError, also for a failed TLS handshake, and TimeoutError.
     """
-    made = namespace.socket(uid=uid)
+    made = namespace.socket(uid=uid, family=family_of(address))
     try:
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_connect(made, (address, port))
