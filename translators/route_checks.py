@@ -12,7 +12,7 @@ from dragoman.mesh.rules import virtual_service
 from dragoman.mesh.world import MESH_GATEWAY
 from translators.destinations import Client
 from translators.gateway_routes import gateway_hosts, gateway_route_names
-from translators.virtual_host_members import ALL_PORTS, Chunk, Scope, chunks, members_of
+from translators.virtual_host_members import ALL_PORTS, Chunk, Scope, chunks, members_of, providers
 from translators.virtual_hosts import virtual_service_routes
 
 
@@ -20,7 +20,11 @@ from translators.virtual_hosts import virtual_service_routes
 def sidecar_rules(g: Graph, view: OutboundView) -> Tree:
     """A leaf for each VirtualService that gives a sidecar routes, on each port where it does."""
     client, scope = Client(view.namespace, view.labels), Scope(view.namespace, view.egress, ALL_PORTS)
-    return Tree(rules_of_chunk.call(client, scope, chunk) for chunk in chunks(g, scope))
+    return Tree(
+        rules_of_chunk.call(client, scope, chunk)
+        for provider in providers(g, scope)
+        for chunk in chunks(g, scope, provider)
+    )
 
 
 @query

@@ -1,7 +1,8 @@
 """Route configurations of a sidecar (Istio: httproute.go, buildSidecarOutboundHTTPRouteConfig).
 
-A route configuration is a join of pieces: virtual hosts, in chunks. A change of one VirtualService makes one virtual
-host and its chunk anew, and a list of chunks whose bytes are joined when they are sent.
+A route configuration is a join of pieces: virtual hosts, in chunks, by the namespace that provides them. A change of
+one VirtualService makes one virtual host and its chunk anew, and lists of chunks whose bytes are joined when they are
+sent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from translators.destinations import Client
 from translators.names import HTTP_PROXY_ROUTE
 from translators.pieces import NOTHING, Piece, concatenated, joined
 from translators.redirects import MAX_BODY
-from translators.virtual_host_members import ALL_PORTS, Chunk, Scope, chunks, domains, lost_domains, members_of
+from translators.virtual_host_members import (
+    ALL_PORTS,
+    Chunk,
+    Provider,
+    Scope,
+    chunks,
+    domains,
+    lost_domains,
+    members_of,
+    providers,
+)
 from translators.virtual_hosts import catch_all, is_destination, virtual_host
 
 VIRTUAL_HOSTS = 2
@@ -65,9 +76,16 @@ _IGNORING_PORTS, _MINDING_PORTS = _settings(True), _settings(False)
 
 def _shared(g: Graph, view: OutboundView, name: str, port: int, settings: Piece) -> Encoded:
     client, scope = Client(view.namespace, view.labels), Scope(view.namespace, view.egress, port)
-    listed = [virtual_hosts(g, client, scope, chunk) for chunk in chunks(g, scope)]
+    listed = [virtual_hosts_of(g, client, scope, provider) for provider in providers(g, scope)]
     refs = consult(g, _references, client, scope, view.allow_any)
     return _whole(name, *listed, joined(VIRTUAL_HOSTS, (catch_all(view.allow_any),)), settings, refs=refs)
+
+
+@query
+def virtual_hosts_of(g: Graph, client: Client, scope: Scope, provider: Provider) -> Piece:
+    """The virtual hosts of one provider."""
+    listed = [virtual_hosts(g, client, scope, chunk) for chunk in chunks(g, scope, provider)]
+    return concatenated(listed, consult(g, _references_of, client, scope, provider))
 
 
 @query
@@ -90,8 +108,14 @@ def _entries(g: Graph, scope: Scope, chunk: Chunk) -> Iterator[tuple[str, int, t
 @query
 def _references(g: Graph, client: Client, scope: Scope, allow_any: bool) -> frozenset[Ref]:
     """What all chunks name. It changes less often than what they say and is as wide as the mesh: hence by itself."""
-    named = (_references_of_chunk(g, client, scope, chunk) for chunk in chunks(g, scope))
+    named = (_references_of(g, client, scope, provider) for provider in providers(g, scope))
     return catch_all(allow_any).refs.union(*named)
+
+
+@query
+def _references_of(g: Graph, client: Client, scope: Scope, provider: Provider) -> frozenset[Ref]:
+    named = (_references_of_chunk(g, client, scope, chunk) for chunk in chunks(g, scope, provider))
+    return frozenset().union(*named)
 
 
 @query

@@ -44,6 +44,20 @@ def rule_namespaces(g: Graph, egress: Egress) -> tuple[str, ...]:
     return tuple(name for name in VIRTUAL_SERVICE_NAMESPACES(g, None) if "*" in admitted or name in admitted)
 
 
+class Provider(NamedTuple):
+    """What a namespace adds to a scope: the virtual hosts of its services, or those of hosts that only its
+    VirtualServices name."""
+
+    namespace: str
+    services: bool
+
+
+def providers(g: Graph, scope: Scope) -> list[Provider]:
+    """All providers of a scope in order: VirtualServices, then services, each by namespace."""
+    rules = [Provider(namespace, False) for namespace in rule_namespaces(g, scope.egress)]
+    return rules + [Provider(namespace, True) for namespace in provider_namespaces(g, scope.egress)]
+
+
 @query
 def service_members(g: Graph, scope: Scope, provider: str) -> tuple[Member, ...]:
     """Ports of one namespace's services on which requests may come, as far as the scope sees them."""
@@ -75,9 +89,10 @@ def rule_members(g: Graph, scope: Scope, provider: str) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def members(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[Member, ...]:
-    """The virtual hosts of a namespace's services, or those that its VirtualServices add, by name."""
-    return service_members(g, scope, provider) if services else rule_members(g, scope, provider)
+def members(g: Graph, scope: Scope, provider: Provider) -> tuple[Member, ...]:
+    """The virtual hosts of a provider by name."""
+    listed = service_members if provider.services else rule_members
+    return listed(g, scope, provider.namespace)
 
 
 def _admits(scope: Scope, namespace: str, host: str) -> bool:
@@ -107,41 +122,30 @@ def domains(g: Graph, scope: Scope, member: Member) -> tuple[str, ...]:
 
 
 class Chunk(NamedTuple):
-    """Virtual hosts that are joined together: one bucket of the services of a namespace, or of the hosts that its
-    VirtualServices add."""
+    """Virtual hosts that are joined together: one bucket of those of a provider."""
 
-    provider: str
-    services: bool
+    provider: Provider
     bucket: int
 
 
 @query
-def chunks(g: Graph, scope: Scope) -> tuple[Chunk, ...]:
-    """All chunks of a scope in order: what VirtualServices add, then services, each by namespace."""
-    return tuple(
-        Chunk(provider, services, bucket)
-        for provider, services in _providers(g, scope)
-        for bucket in range(len(_buckets(g, scope, provider, services)))
-    )
-
-
-def _providers(g: Graph, scope: Scope) -> list[tuple[str, bool]]:
-    rules = [(provider, False) for provider in rule_namespaces(g, scope.egress)]
-    return rules + [(provider, True) for provider in provider_namespaces(g, scope.egress)]
+def chunks(g: Graph, scope: Scope, provider: Provider) -> tuple[Chunk, ...]:
+    """All chunks of a provider in order."""
+    return tuple(Chunk(provider, bucket) for bucket in range(len(_buckets(g, scope, provider))))
 
 
 @query
 def members_of(g: Graph, scope: Scope, chunk: Chunk) -> tuple[Member, ...]:
     """The virtual hosts of a chunk by name."""
-    buckets = _buckets(g, scope, chunk.provider, chunk.services)
+    buckets = _buckets(g, scope, chunk.provider)
     return buckets[chunk.bucket] if chunk.bucket < len(buckets) else ()
 
 
 @query
-def _buckets(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[tuple[Member, ...], ...]:
-    """The virtual hosts of a namespace, in order of name while they are few, else spread by a hash of the host: a host
+def _buckets(g: Graph, scope: Scope, provider: Provider) -> tuple[tuple[Member, ...], ...]:
+    """The virtual hosts of a provider, in order of name while they are few, else spread by a hash of the host: a host
     more or less then changes its own bucket only, and no bucket grows with the mesh."""
-    listed = members(g, scope, provider, services)
+    listed = members(g, scope, provider)
     count = 1
     while count * _BUCKET < len(listed):
         count *= 2
@@ -151,18 +155,18 @@ def _buckets(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[tup
     return tuple(map(tuple, found))
 
 
-_BUCKET = 64
-"""Members of a namespace for which one bucket is enough: making a chunk anew costs its members, and joining a route
-configuration its chunks."""
+_BUCKET = 32
+"""Members of a provider for which one bucket is enough: making a chunk anew costs its members, and joining those of a
+provider its chunks."""
 
 
 # Removing duplicates: Envoy rejects a whole route configuration for one domain that two virtual hosts claim.
 
 
 @query
-def claimed(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[int, frozenset[str]]:
-    """How many domains the virtual hosts of a namespace ask for, and which."""
-    asked = [name for member in members(g, scope, provider, services) for name in domains(g, scope, member)]
+def claimed(g: Graph, scope: Scope, provider: Provider) -> tuple[int, frozenset[str]]:
+    """How many domains the virtual hosts of a provider ask for, and which."""
+    asked = [name for member in members(g, scope, provider) for name in domains(g, scope, member)]
     return len(asked), frozenset(asked)
 
 
@@ -170,17 +174,15 @@ def claimed(g: Graph, scope: Scope, provider: str, services: bool) -> tuple[int,
 def duplicates(g: Graph, scope: Scope) -> frozenset[tuple[Member, str]]:
     """Claims that lose: the oldest keeps a domain, VirtualServices' own hosts before services (Istio: httproute.go,
     dedupeDomains). Nearly always none, which costs a count and no comparison of names."""
-    providers = _providers(g, scope)
-    counted = [claimed(g, scope, *provider) for provider in providers]
+    listed = providers(g, scope)
+    counted = [claimed(g, scope, provider) for provider in listed]
     if sum(count for count, _ in counted) == len(frozenset().union(*(names for _, names in counted))):
         return frozenset()
     owner: dict[str, Member] = {}
-    listed = (
-        (services, member) for provider, services in providers for member in members(g, scope, provider, services)
-    )
+    claims = ((provider.services, member) for provider in listed for member in members(g, scope, provider))
     return frozenset(
         (member, domain)
-        for _, member in sorted(listed, key=lambda entry: (entry[0], _age(g, scope, *entry), entry[1]))
+        for _, member in sorted(claims, key=lambda entry: (entry[0], _age(g, scope, *entry), entry[1]))
         for domain in domains(g, scope, member)
         if owner.setdefault(domain, member) != member
     )

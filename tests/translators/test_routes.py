@@ -105,13 +105,23 @@ def test_a_rule_costs_its_virtual_host_its_namespace_and_the_join() -> None:
     mount = mesh.graph.mount(route_configuration.call(mesh.outbound(PROXY), "9080"))
     before = mesh.graph.statistics().computed
     mesh.apply(rule("s1", to("s1", timeout="3s"), namespace="ns1"))
-    # The rule's place in order, its routes, the host's, the virtual host, its chunk and what that names, the whole.
-    assert mesh.graph.statistics().computed - before <= 7
+    # The rule's place in order, its routes, the host's, the virtual host, its chunk and what that names, those of its
+    # namespace, the whole.
+    assert mesh.graph.statistics().computed - before <= 8
     assert len(mount.changes) == 1
 
     before = mesh.graph.statistics().computed
     mesh.apply(service("s7", "ns1", ip="10.96.0.7"))
     assert mesh.graph.statistics().computed == before, "an equal service costs nothing"
+
+
+def test_the_whole_reads_namespaces_and_not_what_is_in_them() -> None:
+    def reads(services: int) -> int:
+        text = "".join(service(f"s{number}", f"ns{number % 2}", ip=f"10.96.0.{number}") for number in range(services))
+        mesh = Mesh(CLIENT + text + rule("s1", to("s1"), namespace="ns1"))
+        return len(mesh.graph.reads(route_configuration.call(mesh.outbound(PROXY), "9080")))
+
+    assert reads(200) == reads(2)
 
 
 def test_a_virtual_host_is_made_of_its_own_objects_and_no_others() -> None:
