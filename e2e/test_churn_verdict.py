@@ -11,6 +11,8 @@ import yaml
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, SettingsFrame
 
 from dragoman.sources.files import FileSource
+from e2e.apps.http2 import Http2Protocol
+from e2e.apps.requests import Workload
 from e2e.churn.changes import HELD, Change, changes
 from e2e.churn.http2 import Http2Connection, NotProcessedError
 from e2e.churn.state import ANY, SERVICES, WEB, Extra, Routing, State, files
@@ -145,3 +147,17 @@ async def test_streams_that_began_before_a_goaway_end_as_usual() -> None:
         with pytest.raises(NotProcessedError):
             await second
         assert not connection.usable
+
+
+async def test_the_application_answers_more_streams_at_once_than_a_client_may_have_been_told_of() -> None:
+    """What a client opens before it knows a limit breaks the connection of the library `h2` when it is too much."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Http2Protocol(Workload("rpc", "v1")), "127.0.0.1", 0)
+    async with server:
+        connection = Http2Connection(*await asyncio.open_connection(*server.sockets[0].getsockname()))
+        requests = [asyncio.create_task(connection.get("a", "/", {})) for _ in range(300)]
+        await asyncio.sleep(0)
+        reading = asyncio.create_task(connection.run())
+        assert {status for status, _ in await asyncio.gather(*requests)} == {200}
+        connection.close()
+        await reading

@@ -7,9 +7,12 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 
 from e2e.apps.http1 import reset
 from e2e.apps.requests import Request, Response, Workload, respond
+
+_MOST_STREAMS = 2**31 - 1
 
 
 @dataclass
@@ -27,6 +30,11 @@ class Http2Protocol(asyncio.Protocol):
         self._workload = workload
         self._connection = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        )
+        # A client need not wait for the settings (RFC 9113, 3.4), and what it opens meanwhile beyond the library's
+        # hundred streams ends the connection, all requests on it: of a server that was not given the CPU for a second.
+        self._connection.local_settings = h2.settings.Settings(
+            client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: _MOST_STREAMS}
         )
         self._streams: dict[int, _Stream] = {}
         self._answers: set[asyncio.Task[None]] = set()

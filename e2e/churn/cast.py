@@ -19,7 +19,7 @@ from e2e.harness.sidecars import sidecars
 
 Protocol = Literal["delta", "sotw"]
 
-DRAIN_SECONDS = 10
+DRAIN_SECONDS = 5
 """Drain time of the Envoys: short enough that many listeners come to its end under the load."""
 
 LEAVING_SECONDS = 3.0
@@ -35,6 +35,9 @@ SUBSCRIBED = frozenset(("cds", "eds", "lds", "sds"))
 
 LONGEST_DELIVERY = 60.0
 """Seconds within which a change has to be in force at all proxies, a restart of the control plane in between."""
+
+LOOK_SECONDS = 0.05
+"""How often the control plane is asked what is in force: a page costs it as much as an endpoint that moves."""
 
 _FLUSH = ("--file-flush-interval-msec", "200")
 
@@ -209,7 +212,7 @@ class Cast:
     async def follow(self) -> None:
         """Note in the timeline what is in force at all proxies; until cancelled."""
         while True:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_SECONDS)
             if not self.timeline.underway:
                 continue
             with contextlib.suppress(ConnectionError, TimeoutError):
@@ -271,7 +274,7 @@ class Cast:
                 with contextlib.suppress(ConnectionError, TimeoutError):
                     if await condition():
                         return
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _all_streams(self, condition: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Whether every proxy has subscribed all types, and a condition holds for each of them."""

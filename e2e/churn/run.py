@@ -9,13 +9,13 @@ from e2e.churn.cast import Cast
 from e2e.churn.changes import changes
 from e2e.churn.load import Load
 
-PER_SECOND = 10
+PER_SECOND = 20
 """Changes, at most: that and `changes.HELD` say for how long a subset that lost its traffic keeps an endpoint."""
 
 UNDERWAY = 5
 """Changes that may be on their way when the next is written."""
 
-AFTERMATH = 3.0
+AFTERMATH = 2.0
 """Seconds of load after the last change: for what it held, and what it has still to remove."""
 
 

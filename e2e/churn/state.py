@@ -13,7 +13,7 @@ Document = Mapping[str, Any]
 ANY = "any"
 """A subset of all pods of a service, whatever their version."""
 
-LONGEST_DELAY = 2.0
+LONGEST_DELAY = 1.0
 """Seconds for which a request to the slow service may be held by its fault."""
 
 

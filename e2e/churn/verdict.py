@@ -117,11 +117,13 @@ def wrong(
     requests: Sequence[Request], timeline: Timeline, drain_seconds: float
 ) -> Iterator[tuple[Request, frozenset[str]]]:
     """The requests with an outcome that no state in force explains, and the outcomes that one would have."""
+    known: dict[tuple[int, Probe], frozenset[str] | None] = {}
     for request in requests:
         start = request.started - drain_seconds if request.probe.service.http else request.opened
         right: set[str] = set()
         for state in reversed(timeline.between(start, request.ended)):  # the latest is the likeliest
-            outcomes = expected(state, request.probe)
+            key = (state.number, request.probe)
+            outcomes = known[key] if key in known else known.setdefault(key, expected(state, request.probe))
             if outcomes is None or request.outcome in outcomes:
                 break
             right |= outcomes

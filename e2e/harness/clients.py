@@ -22,8 +22,10 @@ import grpc.aio
 
 from e2e.harness import http1, http2, tcp
 from e2e.harness.answers import Answer
+from e2e.harness.ipv6 import family_of
 from e2e.harness.namespaces import Namespace
 from e2e.harness.relay import relay
+from e2e.harness.single_request import single_request
 from e2e.harness.traffic import Traffic
 
 
@@ -54,6 +56,11 @@ class Client:
         seconds: float = 10,
     ) -> Answer:
         """One HTTP/1.1 request on a connection of its own."""
+        if tls is None and url.startswith("http:"):
+            address = self._resolve(urlsplit(url).hostname or "")
+            async with asyncio.timeout(seconds):
+                made = self.namespace.socket(uid=self._uid, family=family_of(address))
+                return await single_request(made, address, url, method, headers or {}, body)
         async with self.session(tls=tls, seconds=seconds, keep_alive=False) as request:
             return await request(url, method=method, headers=headers, body=body)
 

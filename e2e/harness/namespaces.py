@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import Self, TypeVar
 
 from e2e.harness.commands import CommandError, run
 
@@ -84,8 +84,7 @@ class Namespace:
         return entered(self.path)
 
     def _enter(self) -> None:
-        with self.path.open() as handle:
-            _go_to(handle)
+        _go_to(self.path)
 
     def write_sysctl(self, key: str, value: int) -> None:
         """Set a parameter below net.ipv4 in this namespace."""
@@ -198,17 +197,28 @@ class Network:
 @contextlib.contextmanager
 def entered(namespace: Path) -> Iterator[None]:
     """This thread is in a network namespace meanwhile."""
-    with Path("/proc/thread-self/ns/net").open() as home, namespace.open() as away:
-        _go_to(away)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _go_to(namespace)
         try:
             yield
         finally:
-            _go_to(home)
+            _set(home)
+    finally:
+        os.close(home)
 
 
-def _go_to(namespace: IO[str]) -> None:
-    if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), f"setns({namespace.name})")
+def _go_to(namespace: Path) -> None:
+    away = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _set(away)
+    finally:
+        os.close(away)
+
+
+def _set(handle: int) -> None:
+    if _LIBC.setns(handle, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 async def delete(name: str) -> None:
