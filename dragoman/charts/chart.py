@@ -18,6 +18,7 @@ from dragoman.charts.functions import numbers_as_floats
 from dragoman.charts.parser import parse
 from dragoman.charts.values import Values, merged
 
+_NOTES: Final = "NOTES.txt"
 _DOCUMENTS: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
 
 
@@ -75,7 +76,21 @@ class Chart:
 
     def render(self, over: Values, release: Release) -> list[Rendered]:
         """The Kubernetes objects, file by file. Raises ChartError."""
-        about = {
+        about = self._about(over, release)
+        found: list[Rendered] = []
+        for name, template in self._templates.items():
+            if not name.startswith("_") and name.endswith(".yaml"):
+                found += _documents(template.file, render(template, about, self._named))
+        return found
+
+    def notes(self, over: Values, release: Release) -> str:
+        """What Helm prints once the chart is installed; nothing where it has no NOTES.txt. Raises ChartError."""
+        template = self._templates.get(_NOTES)
+        return render(template, self._about(over, release), self._named) if template is not None else ""
+
+    def _about(self, over: Values, release: Release) -> dict[str, Any]:
+        """What templates begin with, under the names that Helm gives it."""
+        return {
             "Values": numbers_as_floats(self.values(over)),
             "Chart": {
                 "Name": self.name,
@@ -85,11 +100,6 @@ class Chart:
             "Release": {"Name": release.name, "Namespace": release.namespace},
             "Files": {"Get": lambda path: self._files.get(path, "")},
         }
-        found: list[Rendered] = []
-        for name, template in self._templates.items():
-            if not name.startswith("_") and name.endswith(".yaml"):
-                found += _documents(template.file, render(template, about, self._named))
-        return found
 
 
 def _documents(file: str, text: str) -> Iterator[Rendered]:

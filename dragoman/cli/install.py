@@ -88,5 +88,6 @@ async def _install(
         if not force and any(finding.level is Level.ERROR for finding in findings):
             raise fail("nothing was installed: say --force to install all the same")
         await Installer(cluster, tell, wait_seconds=wait_seconds).install(rendered)
-        label = "istio-injection=enabled" if rendered.revision == "default" else f"istio.io/rev={rendered.revision}"
-        tell(f"installed; sidecars come with: kubectl label namespace NAME {label}")
+        tell("installed")
+        for notes in rendered.notes:
+            tell(f"\n{notes.strip()}")

@@ -43,6 +43,8 @@ class Bundle:
     namespace: str
     revision: str
     parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+    """What to do next, of the control plane and of each gateway."""
 
     @property
     def documents(self) -> tuple[Document, ...]:
@@ -64,18 +66,22 @@ def bundle(values: Values, *, namespace: str) -> Bundle:
     """
     values = overlaid(values, {"global": {"istioNamespace": namespace}})
     own = {key: value for key, value in values.items() if key not in ("base", "gateways")}
-    parts = [Part(Component.BASE, _namespace(namespace, privileged=_asks_for_cni(own)))]
-    base = _shared(Component.BASE, own) | _mapping(values, "base")
-    parts += _rendered(Component.BASE, base, Release("dragoman-base", namespace))
-    parts += _rendered(Component.CONTROL_PLANE, own, Release("dragoman", namespace))
+    releases = [
+        (Component.BASE, _shared(Component.BASE, own) | _mapping(values, "base"), Release("dragoman-base", namespace)),
+        (Component.CONTROL_PLANE, own, Release("dragoman", namespace)),
+    ]
     for name, given in sorted(_mapping(values, "gateways").items()):
         gateway = dict(_mapping({name: given}, name))
         where = gateway.pop("namespace", namespace)
-        parts += _rendered(Component.GATEWAY, _shared(Component.GATEWAY, own) | gateway, Release(name, where))
+        releases.append((Component.GATEWAY, _shared(Component.GATEWAY, own) | gateway, Release(name, where)))
+    parts = [Part(Component.BASE, _namespace(namespace, privileged=_asks_for_cni(own)))]
+    for release in releases:
+        parts += _rendered(*release)
+    notes = [_chart(chart).notes(given, release) for chart, given, release in releases if chart is not Component.BASE]
     revision = own.get("revision") or "default"
     order = list(Component)
     ranked = sorted(parts, key=lambda part: (order.index(part.component), identity(part.document).rank))
-    return Bundle(namespace, revision, tuple(ranked))
+    return Bundle(namespace, revision, tuple(ranked), tuple(notes))
 
 
 def _mapping(values: Values, key: str) -> Values:

@@ -52,6 +52,7 @@ VALUE_SETS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "serviceMonitor": {"enabled": True},
                 "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
                 "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+                "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Mesh"}},
             },
             "sidecarInjectorWebhook": {
                 "enableNamespacesByDefault": True,

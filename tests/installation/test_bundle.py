@@ -310,3 +310,17 @@ def test_gateways_are_as_many_as_are_named() -> None:
 def test_values_that_no_chart_takes_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ChartError, match=said):
         rendered(**values)
+
+
+def test_what_is_next_is_said_of_the_control_plane_and_of_each_gateway() -> None:
+    def labelled(notes: str) -> str:
+        (line,) = [line for line in notes.splitlines() if "kubectl label namespace NAME" in line]
+        return line.rpartition(" ")[2]
+
+    (default,) = rendered("istio-system").notes
+    canary, edge = rendered("mesh", revision="canary", gateways={"edge": {"namespace": "in"}}).notes
+    (tagged,) = rendered("istio-system", revision="canary", revisionTags=["default"]).notes
+    assert labelled(default) == labelled(tagged) == "istio-injection=enabled"
+    assert labelled(canary) == "istio.io/rev=canary"
+    assert "deployment/istiod-canary" in canary
+    assert "gateway edge in in gets its Envoy from the control plane of revision canary" in edge

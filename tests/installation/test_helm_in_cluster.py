@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from documents import rendered
 
+from dragoman.charts import Chart, Release
 from dragoman.installation.findings import Level
 from dragoman.installation.installer import Installer, InstallError
 from dragoman.installation.objects import RESOURCES, Identity, identity
@@ -50,9 +51,16 @@ async def definitions(cluster: Cluster) -> list[dict[str, Any]]:
 async def test_helm_installs_upgrades_and_leaves_the_definitions(server: LocalApiServer) -> None:
     helm = required_helm()
     at = ("--namespace", "by-helm", "--create-namespace")
-    ran(helm, "install", "dragoman-base", CHARTS / "base", *at, server=server)
-    ran(helm, "install", "dragoman", CHARTS / "control-plane", *at, server=server)
-    ran(helm, "install", "edge", CHARTS / "gateway", *at, server=server)
+    shown = {"monitoring": {"dashboards": {"enabled": True}}}
+    for chart, name, values in (
+        ("base", "dragoman-base", {}),
+        ("control-plane", "dragoman", shown),
+        ("gateway", "edge", {}),
+    ):
+        given = [f"--set-json={key}={json.dumps(value)}" for key, value in values.items()]
+        said = ran(helm, "install", name, CHARTS / chart, *at, *given, server=server)
+        notes = Chart(CHARTS / chart).notes(values, Release(name, "by-helm"))
+        assert said.partition("\nNOTES:\n")[2].strip() == notes.strip() != ""
     ran(helm, "upgrade", "dragoman", CHARTS / "control-plane", *at, "--set", "pilot.replicaCount=3", server=server)
     async with await Cluster.connect(server.kubeconfig) as cluster:
         # Whose it is stays so.
