@@ -82,7 +82,7 @@ def _endpoints(g: Graph, found: Service, port: Port) -> Iterator[Endpoint]:
                 pod = _pod(g, written.target_ref, found.namespace)
                 locality = _locality(g, written.node_name or "", written.zone or "")
                 for address in written.addresses:
-                    own = tuple(each for each in pod.addresses if each in both) if pod is not None else ()
+                    own = tuple(each for each in pod.addresses if each in both) if both and pod is not None else ()
                     if address in own[1:]:
                         continue  # stands with the first
                     yield _endpoint(g, (address, *own[1:]), number, health, locality, pod)

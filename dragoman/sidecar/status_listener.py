@@ -27,7 +27,13 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonHttpOptions
 from envoy_data_plane.envoy.config.core.v3 import SocketAddress as EnvoySocketAddress
-from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    EndpointAdditionalAddress,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
@@ -300,6 +306,12 @@ def _checked_cluster(status: Status, probe: ConnectionProbe) -> Cluster:
 
 def _cluster(status: Status, name: str, port: int, *, tls: bool = False, http2: bool = False) -> Cluster:
     address = SocketAddress(status.application, port)
+    # What listens on loopback only may do so in IPv6, and the pod's families are not known when this is written.
+    others = [SocketAddress("::1", port)] if status.application == "127.0.0.1" else []
+    endpoint = Endpoint(
+        address=address.to_envoy(),
+        additional_addresses=[EndpointAdditionalAddress(address=other.to_envoy()) for other in others],
+    )
     cluster = Cluster(
         name=name,
         type=ClusterDiscoveryType.STATIC,
@@ -307,7 +319,7 @@ def _cluster(status: Status, name: str, port: int, *, tls: bool = False, http2: 
         per_connection_buffer_limit_bytes=SCRAPE_LIMIT_BYTES,
         load_assignment=ClusterLoadAssignment(
             cluster_name=name,
-            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address.to_envoy()))])],
+            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=endpoint)])],
         ),
         upstream_bind_config=_bind() if status.captured else None,
     )

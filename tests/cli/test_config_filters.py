@@ -6,6 +6,7 @@ import pytest
 
 from dragoman.cli.inspect import config_filters
 from dragoman.cli.inspect.config_dump import Resource, resource
+from dragoman.cli.inspect.config_tables import listener_addresses
 
 WEB = {"name": "outbound|80||web.shop.svc.cluster.local"}
 SUBSET = {"name": "outbound|80|v1|web.shop.svc.cluster.local"}
@@ -47,6 +48,7 @@ HTTP = {
 BOTH = {
     "name": "both",
     "address": {"socketAddress": {"address": "10.0.0.1", "portValue": 15006}},
+    "additionalAddresses": [{"address": {"socketAddress": {"address": "fd00::1", "portValue": 15006}}}],
     "filterChains": [
         {"filters": [{"typedConfig": _filter("http_connection_manager.v3.HttpConnectionManager")["typed_config"]}]}
     ],
@@ -61,6 +63,7 @@ SOCKET = {"name": "socket", "address": {"pipe": {"path": "/run/x"}}}
         ({}, ["http", "both", "socket"]),
         ({"port": 80}, ["http"]),
         ({"address": "10.0.0.1"}, ["both"]),
+        ({"address": "fd00::1"}, ["both"]),
         ({"address": "/run/x"}, ["socket"]),
         ({"type_": "http"}, ["http"]),
         ({"type_": "HTTP+TCP"}, ["both"]),
@@ -70,6 +73,11 @@ SOCKET = {"name": "socket", "address": {"pipe": {"path": "/run/x"}}}
 def test_listeners(wanted: dict[str, Any], expected: list[str]) -> None:
     chosen = config_filters.listeners(**({"address": None, "port": None, "type_": None} | wanted))
     assert names(chosen([resource(each) for each in (HTTP, BOTH, SOCKET)])) == expected
+
+
+def test_all_addresses_of_a_listener_are_shown() -> None:
+    assert listener_addresses(BOTH) == (("10.0.0.1", "fd00::1"), "15006")
+    assert listener_addresses(SOCKET) == (("/run/x",), "")
 
 
 def test_routes() -> None:

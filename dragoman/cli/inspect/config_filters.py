@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dragoman.cli.inspect.config_dump import Resource, canonical
-from dragoman.cli.inspect.config_tables import Content, Entry, address_text, cluster_name, listener_address
+from dragoman.cli.inspect.config_tables import Content, Entry, address_text, cluster_name, listener_addresses
 
 Filter = Callable[[list[Resource]], list[Resource]]
 
@@ -30,9 +30,9 @@ def listeners(*, address: str | None, port: int | None, type_: str | None) -> Fi
     """Listeners by where they listen, and what they speak: `HTTP`, `TCP` or `HTTP+TCP`."""
 
     def matches(content: Content) -> bool:
-        at, bound = listener_address(content)
+        at, bound = listener_addresses(content)
         return (
-            (address is None or at == address)
+            (address is None or address in at)
             and (port is None or bound == str(port))
             and (type_ is None or listener_type(content) == type_.upper())
         )

@@ -63,7 +63,8 @@ def _configured_by(content: Content) -> str:
 
 def _listeners(entry: Entry) -> Iterator[Row]:
     listener = entry.content
-    address, port = listener_address(listener)
+    addresses, port = listener_addresses(listener)
+    address = ",".join(addresses)
     chains = listener.get("filterChains", ())
     default = (listener["defaultFilterChain"],) if "defaultFilterChain" in listener else ()
     for chain in (*chains, *default):
@@ -72,13 +73,14 @@ def _listeners(entry: Entry) -> Iterator[Row]:
         yield address, port, "ALL", "-"
 
 
-def listener_address(listener: Content) -> tuple[str, str]:
-    """Address and port of a listener; of one that has none, its name."""
+def listener_addresses(listener: Content) -> tuple[tuple[str, ...], str]:
+    """Addresses and port of a listener; of one that has none, its name."""
     address = listener.get("address", {})
     socket = address.get("socketAddress")
     if socket is None:
-        return address.get("pipe", {}).get("path") or listener.get("name", ""), ""
-    return socket.get("address", ""), str(socket.get("portValue", ""))
+        return (address.get("pipe", {}).get("path") or listener.get("name", ""),), ""
+    others = (each["address"].get("socketAddress", {}) for each in listener.get("additionalAddresses", ()))
+    return tuple(each.get("address", "") for each in (socket, *others)), str(socket.get("portValue", ""))
 
 
 def _matched(match: Content) -> str:
