@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from ca.caller import Caller
 from dragoman.callers.credentials import Credentials, NotAuthenticatedError, UnavailableError
-from xds import Peer
+
+if TYPE_CHECKING:
+    from xds import Peer
 
 log = structlog.get_logger(__name__)
 

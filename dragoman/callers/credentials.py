@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from xds import Peer
+if TYPE_CHECKING:
+    from xds import Peer
 
 MAX_TOKEN: Final = 16 << 10
 """Bytes of the largest token that is looked at: tokens of service accounts have 1 to 2 KiB."""

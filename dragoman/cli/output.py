@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 _WIDEST: Final = 10_000
 """Columns of an output that is no terminal."""
@@ -46,6 +44,9 @@ def write(document: Any, style: Format | TableFormat, stream: TextIO | None = No
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns, as wide as the text needs when the output is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column.upper(), overflow="fold", no_wrap=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
-
-from rich.console import Console
 
 
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[None]:
     """Show a text and a sign of life on standard error while in the context; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield
         return
+    from rich.console import Console
+
+    console = Console(stderr=True)
     with console.status(text):
         yield

@@ -72,6 +72,7 @@ def test_the_list_of_commands_is_complete() -> None:
     assert result.exit_code == 0
     listed = result.output.split("Commands:")[1].splitlines()
     assert [line.split()[0] for line in listed if line[:2] == "  " and line[2] != " "] == COMMANDS
+    assert all(line.endswith(".") and not line.endswith("...") and len(line) <= 80 for line in listed if line)
 
 
 @pytest.mark.parametrize(("short", "long"), [("ps", "proxy-status"), ("pc", "proxy-config")])

@@ -19,7 +19,6 @@ from dragoman.cli.cluster_options import (
     Revision,
 )
 from dragoman.cli.shared_options import shares
-from dragoman.kube.connection import in_a_pod
 
 DEBUG_ADDRESS: Final = HostPort("127.0.0.1", 15014)
 """Where `dragoman serve` has its debug pages unless told otherwise."""
@@ -70,6 +69,8 @@ class Where:
     @property
     def cluster_is_configured(self) -> bool:
         """Whether kubectl would find a cluster, or this is a pod of one."""
+        from dragoman.kube.connection import in_a_pod
+
         return (
             self.cluster_is_meant
             or "KUBECONFIG" in os.environ
