@@ -32,7 +32,8 @@ class Families(enum.StrEnum):
         """Those of the addresses that a proxy of these families can be reached at or can reach."""
         if self is Families.DUAL:
             return tuple(addresses)
-        return tuple(address for address in addresses if is_ipv6(address) is (self is Families.IPV6))
+        six = self is Families.IPV6
+        return tuple([address for address in addresses if (":" in address) is six])
 
     @property
     def wildcards(self) -> tuple[str, ...]:

@@ -50,15 +50,21 @@ def targets_of_namespace(
 def targets(g: Graph, client: str, egress: Egress, families: Families) -> tuple[Target, ...]:
     """All targets, each address and port once: of two services that claim one, the older keeps it (Istio:
     pilot_conflict_outbound_listener_tcp_over_current_tcp). Addresses of other families are left out."""
+    listed: list[Target] = []
     owners: dict[tuple[str, int], tuple[tuple[object, ...], Target]] = {}
+    contested = False
     for provider in provider_namespaces(g, egress):
         for target in targets_of_namespace(g, client, egress, families, provider):
             known = service(g, target.namespace, target.service)
             age = known.age if known is not None else ()
+            listed.append(target)
             for address in target.addresses:
                 held = owners.get((address, target.port))
+                contested = contested or held is not None
                 if held is None or age < held[0]:
                     owners[address, target.port] = (age, target)
+    if not contested:
+        return tuple(listed)
     kept: dict[Target, list[str]] = {}
     for (address, _), (_, target) in owners.items():
         kept.setdefault(target, []).append(address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dragoman.mesh.families import Families
 from dragoman.mesh.listeners import targets
 from dragoman.mesh.services import EVERYTHING
-from tests.support.mesh_of_yaml import Mesh, pod, service
+from tests.support.mesh_of_yaml import Mesh, mesh_settings, pod, service
 
 PORTS = "[{name: tcp, port: 90}]"
 BOTH = ["10.96.0.1", "fd00:96::1"]
@@ -35,3 +35,12 @@ def test_a_pod_of_a_headless_service_has_one_listener() -> None:
 def test_who_loses_one_address_keeps_the_other() -> None:
     mesh = Mesh(service("b", ports=PORTS, clusterIPs=BOTH) + service("a", ports=PORTS, clusterIP="fd00:96::1"))
     assert sorted(listed(mesh, Families.DUAL)) == [("a", ("fd00:96::1",)), ("b", ("10.96.0.1",))]
+
+
+def test_families_tell_proxies_apart_only_where_they_listen() -> None:
+    mesh = Mesh(pod("a-1", "10.0.0.1") + pod("b-1", "fd00::1"))
+    four, six = (mesh.outbound(f"sidecar~10.0.0.1~{name}.shop~x") for name in ("a-1", "b-1"))
+    assert four != six == four._replace(families=Families.IPV6)
+    assert mesh.outbound("router~10.0.0.1~a-1.shop~x") == mesh.outbound("router~10.0.0.1~b-1.shop~x")
+    mesh.apply(mesh_settings("defaultConfig: {interceptionMode: NONE}"))
+    assert mesh.outbound("sidecar~10.0.0.1~a-1.shop~x") == mesh.outbound("sidecar~10.0.0.1~b-1.shop~x")
