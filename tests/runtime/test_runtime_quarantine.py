@@ -85,6 +85,10 @@ async def running(source: Documents, file: Path) -> AsyncIterator[tuple[ControlP
         await asyncio.gather(task, return_exceptions=True)
 
 
+def in_sync(plane: ControlPlane) -> bool:
+    return all(type_.in_sync for status in plane.server.connections() for type_ in status.types)
+
+
 async def test_a_new_proxy_gets_the_last_good_from_a_new_control_plane(tmp_path: Path) -> None:
     file = tmp_path / "quarantine.json"
     source = Documents(MESH)
@@ -103,6 +107,10 @@ async def test_a_new_proxy_gets_the_last_good_from_a_new_control_plane(tmp_path:
         await proxy.take()
         assert proxy.version not in (good, *proxy.rejected)
         assert not any(mounted.view.blocked() for mounted in plane.mounted)
+        # While the ACK is on its way nobody has judged the new version, and the last good one is kept.
+        async with asyncio.timeout(10):
+            while not in_sync(plane):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
     assert NAME not in file.read_text()
 
 
