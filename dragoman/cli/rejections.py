@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dragoman.cli.problems import tell
 from dragoman.runtime.blame import Origin, RejectedResource
-from dragoman.runtime.control_plane import FailedResource, UnusableCredential
+from dragoman.runtime.diagnosis import FailedResource, UnusableCredential
 from dragoman.runtime.key_sets import UnfetchedKeys
 from dragoman.runtime.observer import Nack, discovery_service
 

@@ -12,7 +12,7 @@ from crds.meta import ObjectKey
 from dragoman.debug.plane import page, plane_of, without_empty
 from dragoman.mesh.credentials import CredentialUse
 from dragoman.runtime import ControlPlane
-from dragoman.runtime.control_plane import UnusableCredential
+from dragoman.runtime.diagnosis import UnusableCredential
 
 routes = web.RouteTableDef()
 
@@ -35,7 +35,9 @@ async def credentialz(request: web.Request) -> web.Response:
         }
         for each in plane.credentials.served()
     ]
-    return page({"served": served, "problems": [_problem(plane, each) for each in plane.unusable_credentials()]})
+    return page(
+        {"served": served, "problems": [_problem(plane, each) for each in plane.diagnosis.unusable_credentials()]}
+    )
 
 
 def _problem(plane: ControlPlane, unusable: UnusableCredential) -> dict[str, Any]:

@@ -88,7 +88,7 @@ async def nackz(request: web.Request) -> web.Response:
 
 
 def _held_back(plane: ControlPlane, view: View, blocked: Blocked) -> dict[str, Any]:
-    described = plane.rejected_of(view, blocked.wanted)
+    described = plane.diagnosis.rejected_of(view, blocked.wanted)
     entry: dict[str, Any] = {
         "view": view.name,
         "type": discovery_service(blocked.wanted.type_url),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -18,30 +16,26 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from ca.audit import Audit
-from ca.authority import DEFAULT_LIFETIME, Authority, AuthorityError
+from ca.authority import DEFAULT_LIFETIME, Authority
 from ca.caller import Caller
-from ca.identity import WorkloadIdentity
 from ca.keeper import Keeper
 from ca.plugged_in import PluggedInCa
 from ca.workload_certificates import WorkloadCertificates
 from crds.meta import ObjectKey, ObjectMeta
-from crds.problem import Severity
 from dragoman.callers.authenticators import Authenticator, Authenticators
 from dragoman.callers.client_certificate import ClientCertificate
 from dragoman.callers.credentials import NotAuthenticatedError, UnavailableError
-from dragoman.codec import Ref
 from dragoman.engine import Call, Failure, Graph, Transaction
 from dragoman.mesh.inputs import JWKS
 from dragoman.mesh.request_authentications import KeySource
 from dragoman.mesh.world import World
-from dragoman.provenance import origins
 from dragoman.runtime import garbage
 from dragoman.runtime.added_roots import AddedRoots
-from dragoman.runtime.blame import Origin, RejectedResource, to_blame
 from dragoman.runtime.certificate_service import CertificateRequests, CertificateService
 from dragoman.runtime.change_counts import ChangeCounts
 from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.credentials import Credentials
+from dragoman.runtime.diagnosis import Diagnosis, FailedResource, UnusableCredential
 from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.governor import Governor
 from dragoman.runtime.identities import Identities
@@ -54,10 +48,11 @@ from dragoman.runtime.quarantine_store import QuarantineStore
 from dragoman.runtime.root_rotation import RootRotation
 from dragoman.runtime.secret_rights import EverySecret, SecretRights
 from dragoman.runtime.sessions import ProxySession, Sessions
+from dragoman.runtime.settling import Settling
 from dragoman.runtime.statuses import Statuses
 from dragoman.runtime.trust_domains import TrustDomains
 from dragoman.sources.change import Batch, Report
-from xds import Limits, Node, Peer, Refused, Resource, View, XdsServer
+from xds import Limits, Node, Peer, Refused, XdsServer
 
 log = structlog.get_logger(__name__)
 
@@ -76,10 +71,6 @@ _FIRST_KEYS = 5.0
 _RIGHTS_EVERY = 30.0
 """Seconds between questions whether gateways may still read their Secrets."""
 
-_SIGNER_AGAIN = 5.0
-_SIGNER_AGAIN_AT_MOST = 300.0
-"""Seconds between questions to a signer for a session whose pod has become somebody else."""
-
 _FORGET_AT_ONCE = 1000
 """Queries forgotten between two turns of the streams: some milliseconds."""
 
@@ -93,28 +84,6 @@ class Source(Protocol):
     def reports_of(self, key: ObjectKey) -> tuple[Report, ...]: ...
     def metadata(self, key: ObjectKey) -> ObjectMeta | None: ...
     def location(self, key: ObjectKey) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FailedResource:
-    """A resource of a view that cannot be made; what proxies have of it stays. `origins` are the objects at fault."""
-
-    view: str
-    call: Call[Any]
-    failure: Failure
-    origins: tuple[Origin, ...]
-
-    @property
-    def reason(self) -> str:
-        return str(self.failure.error) or type(self.failure.error).__name__
-
-
-@dataclass(frozen=True, slots=True)
-class UnusableCredential:
-    """A problem of a credential that proxies need, with the objects to look at, the one at fault first."""
-
-    found: CredentialProblem
-    origins: tuple[Origin, ...]
 
 
 def _by_certificate(trust_domains: TrustDomains) -> Sequence[Authenticator]:
@@ -171,14 +140,17 @@ class ControlPlane:
         )
         self.audit = Audit(self.registry)
         self.identities = Identities(certificates, self.audit, signing)
-        self._awaiting: asyncio.Queue[ProxySession] = asyncio.Queue()
-        """Sessions that go on with what they have until a certificate of their new identity is signed."""
         self.credentials = Credentials(self.world.objects, self._tell_credential, rights)
         self._rights = rights
         self.sessions = Sessions(self.mounted, self.identities, self.credentials)
-        self.programming = Programming(self.graph, self.mounted, self.world.objects, self.rejected_of)
+        self._turn = asyncio.Lock()
+        self._settling = Settling(self.graph, self.sessions, self.identities, rights, self._turn, self._run)
+        self.diagnosis = Diagnosis(self.graph, self.mounted, self.sessions, self.credentials, source.location)
+        self.programming = Programming(self.graph, self.mounted, self.world.objects, self.diagnosis.rejected_of)
         self.statuses = Statuses(self.graph, self.world.objects, source, self.programming, self.credentials)
-        self.observer = StreamObserver(self.registry, self.rejected, self._tell_nack, self.programming.answered)
+        self.observer = StreamObserver(
+            self.registry, self.diagnosis.rejected, self._tell_nack, self.programming.answered
+        )
         self.trust_domains = TrustDomains(self.graph)
         self._added_roots = AddedRoots(self.graph, self.identities, key_fetching)
         self.key_sets = KeySets(
@@ -186,7 +158,7 @@ class ControlPlane:
             key_fetching,
             self._take_keys,
             self.registry,
-            locate=self._located,
+            locate=self.diagnosis.located,
             on_problem=on_unfetched_keys,
         )
         self._authenticators = Authenticators(authenticators(self.trust_domains), self.registry)
@@ -211,7 +183,6 @@ class ControlPlane:
         self._on_nack = on_nack
         self._on_failure = on_failure
         self._on_credential = on_credential
-        self._turn = asyncio.Lock()
         self._governor = Governor()
         self._pending: list[Batch] = []
         self._arrived = asyncio.Event()
@@ -236,37 +207,6 @@ class ControlPlane:
         await self.server.start()
         self.ready = True
 
-    def rejected(self, proxy: str, ref: Ref) -> RejectedResource:
-        """What a connected proxy rejected, by whose doing, and what is served instead; a name alone if that is gone."""
-        for session in self.sessions:
-            if session.proxy_id == proxy:
-                for view in session.views:
-                    wanted = view.wanted(ref)
-                    if wanted is not None:
-                        return self.rejected_of(view, wanted)
-        return RejectedResource(ref[1], "", (), False, None)
-
-    def rejected_of(self, view: View, wanted: Resource) -> RejectedResource:
-        """What is to be said of a resource of a view that some proxy rejected."""
-        blocked = view.blocked().get(wanted.ref)
-        good = None if blocked is None else blocked.good
-        made_from = self._located(self._to_blame(view, wanted, good))
-        served = None if blocked is None else view.get(wanted.ref)
-        served_instead = None if served is None else served.version
-        return RejectedResource(wanted.name, wanted.version, made_from, blocked is not None, served_instead)
-
-    def _located(self, keys: Iterable[ObjectKey]) -> tuple[Origin, ...]:
-        return tuple(Origin(key, self.source.location(key)) for key in keys)
-
-    def _to_blame(self, view: View, wanted: Resource, good: Resource | None) -> tuple[ObjectKey, ...]:
-        if view.secret:
-            return self.credentials.made_from(view, wanted.name)
-        for mounted in self.mounted:
-            if mounted.view is view:
-                call = mounted.publication.owner(wanted.ref)
-                return () if call is None else to_blame(self.graph, call, wanted, good)
-        return ()
-
     async def run(self) -> None:
         """Follow the source and renew certificates until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -279,7 +219,7 @@ class ControlPlane:
             tasks.create_task(self.quarantine.run())
             tasks.create_task(self._follow_rights())
             tasks.create_task(self.programming.run())
-            tasks.create_task(self._follow_answered())
+            tasks.create_task(self._settling.follow_answered())
             if self.rotation is not None:
                 tasks.create_task(self.rotation.run())
 
@@ -327,7 +267,7 @@ class ControlPlane:
         moved = self.sessions.moved(tx.changed)
         settled = [session for session in moved if session.views]
         if settled:
-            await self._settle(settled)
+            await self._settling.settle(settled)
 
     async def _run(self, tx: Transaction, keys: frozenset[Any] = frozenset()) -> None:
         """Run a transaction and publish it, in slices."""
@@ -340,7 +280,7 @@ class ControlPlane:
                 if failed is None:
                     await asyncio.sleep(0)
                 else:
-                    self._tell(*failed)
+                    self._tell_failure(*failed)
         for _ in self.programming.publish(tx.changed):
             await asyncio.sleep(0)
         for _ in self.credentials.publish(tx.changed, keys):
@@ -352,61 +292,14 @@ class ControlPlane:
         self.programming.rejected()
         self._on_nack(nack)
 
-    def _tell(self, mounted: Mounted, call: Call[Any], failure: Failure) -> None:
-        """Tell of a resource that begins to fail."""
+    def _tell_failure(self, mounted: Mounted, call: Call[Any], failure: Failure) -> None:
         self.programming.failed(mounted, call)
-        resource = FailedResource(mounted.view.name, call, failure, self._located(origins(self.graph, call)))
-        log.error(
-            "resource failed",
-            view=resource.view,
-            resource=call.query.__name__,
-            error=resource.reason,
-            at=failure.location,
-            made_from=list(map(str, resource.origins)),
-        )
-        self._on_failure(resource)
-
-    def unusable_credentials(self) -> tuple[UnusableCredential, ...]:
-        """Credentials that have a problem now."""
-        return tuple(UnusableCredential(found, self._located(found.objects)) for found in self.credentials.problems)
+        self._on_failure(self.diagnosis.failed(mounted, call, failure))
 
     def _tell_credential(self, found: CredentialProblem) -> None:
-        unusable = UnusableCredential(found, self._located(found.objects))
-        log.log(
-            logging.ERROR if found.problem.severity is Severity.ERROR else logging.WARNING,
-            "credential unusable",
-            code=found.problem.code,
-            namespace=found.namespace,
-            credential=found.name,
-            error=found.problem.message,
-            made_from=list(map(str, unusable.origins)),
-            kept_last_good=found.kept_last_good,
-        )
+        unusable = self.diagnosis.unusable(found)
         self.statuses.follow_credentials()
         self._on_credential(unusable)
-
-    async def _settle(self, sessions: Iterable[ProxySession]) -> None:
-        """Give sessions the views that their facts call for now."""
-        tx = self.graph.transaction()
-        followers = []
-        for session in sessions:
-            try:
-                if self.sessions.lacking(session) is not None:
-                    self._awaiting.put_nowait(session)
-                    continue
-                self.sessions.settle(session, tx)
-            except Refused as refusal:
-                # The pod went: its proxy keeps what it has until its own end, as its last requests still drain.
-                log.info("proxy without a pod", proxy=session.proxy_id, reason=refusal.message)
-                if session.caller is not None and session.on_refused is not None:
-                    # Nor does it need the stream for that, and what it has proved no longer holds.
-                    session.on_refused(refusal)
-                continue
-            followers.append(session)
-        await self._run(tx)
-        for session in followers:
-            if session.on_views_changed is not None:
-                session.on_views_changed()
 
     async def authenticate(self, peer: Peer) -> Caller | None:
         """Who is at the other end of a TLS connection; None over plaintext, where proofs could be stolen.
@@ -436,82 +329,7 @@ class ControlPlane:
 
     async def connect(self, node: Node, peer: Peer) -> ProxySession:
         """A session for a client of the xDS server; raises `Refused` (see `Sessions`)."""
-        async with self._turn:
-            tx = self.graph.transaction()
-            session = self.sessions.admit(node, peer, tx)
-            try:
-                await self._run(tx)
-                settled = await self._settle_first(session)
-            except BaseException:
-                session.close()
-                raise
-        if not settled:
-            peer.give_way()
-            try:
-                await self._when_answered(session, self._settle_first)
-            except AuthorityError as error:
-                session.close()
-                raise Refused(grpc.StatusCode.UNAVAILABLE, f"no certificate for this proxy: {error}") from None
-            except BaseException:
-                session.close()
-                raise
-        return session
-
-    async def _settle_first(self, session: ProxySession) -> bool:
-        """Give a new session its views, in the turn; False if others must be asked before."""
-        if self.sessions.lacking(session) is not None:
-            return False
-        tx = self.graph.transaction()
-        self.sessions.settle(session, tx)
-        await self._run(tx)
-        return True
-
-    async def _when_answered(self, session: ProxySession, settle: Callable[[ProxySession], Awaitable[bool]]) -> None:
-        """Settle a session once another has signed its certificate, and said what its account may read. They are waited
-        for outside of the turn.
-
-        Its pod may come to be somebody else meanwhile. Raises `SignerError`, `Refused`.
-        """
-        async with contextlib.AsyncExitStack() as reserved:
-            while True:
-                lacking = self.sessions.lacking(session)
-                if isinstance(lacking, WorkloadIdentity):
-                    await reserved.enter_async_context(self.identities.reserved(lacking))
-                elif lacking is not None:
-                    await self._rights.ask(lacking)
-                async with self._turn:
-                    if await settle(session):
-                        return
-
-    async def _follow_answered(self) -> None:
-        """Settle connected sessions whose pods have become somebody else, or came to need Secrets, when that one's
-        certificate is signed and its rights are known."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                session = await self._awaiting.get()
-                tasks.create_task(self._settle_again(session))
-
-    async def _settle_again(self, session: ProxySession) -> None:
-        async def settle(session: ProxySession) -> bool:
-            if session in self.sessions:
-                if self.sessions.lacking(session) is not None:
-                    return False
-                await self._settle([session])
-            return True
-
-        pause = _SIGNER_AGAIN
-        while session in self.sessions:
-            try:
-                await self._when_answered(session, settle)
-            except AuthorityError as error:
-                log.error("proxy keeps its former certificate", proxy=session.proxy_id, error=str(error))
-            except Refused:
-                # Its pod went, or is another's now: a change, which has this session settled like any other.
-                return
-            else:
-                return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _SIGNER_AGAIN_AT_MOST)
+        return await self._settling.connect(node, peer)
 
     async def _follow_rights(self) -> None:
         while True:

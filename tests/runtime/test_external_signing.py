@@ -241,7 +241,7 @@ async def test_a_stranger_has_no_certificate_asked_for(mesh: SecurePlane, signer
 async def test_a_pod_that_becomes_somebody_else_keeps_its_certificate_until_the_next_is_signed(
     mesh: SecurePlane, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dragoman.runtime.control_plane._SIGNER_AGAIN", 0.05)
+    monkeypatch.setattr("dragoman.runtime.settling._AGAIN", 0.05)
     session = await mesh.plane.connect(Node(node_id()), Peer("unix:", True, {}))
     assert session.identity is not None
     assert session.identity.spiffe_id == WEB.spiffe_id
