@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -100,9 +100,13 @@ class Events:
         self, key: ObjectKey, resource: ApiResource, metadata: ObjectMeta, before: Status, now: Sequence[Condition]
     ) -> None:
         """Conditions of an object were written."""
-        for told in worth_telling(before, now):
+        self.tell_of(key, resource, metadata.uid, worth_telling(before, now))
+
+    def tell_of(self, key: ObjectKey, resource: ApiResource, uid: str, said: Iterable[Told]) -> None:
+        """These things came to be so of an object."""
+        for told in said:
             try:
-                self._waiting.put_nowait(_Wanted(key, resource, metadata.uid, told))
+                self._waiting.put_nowait(_Wanted(key, resource, uid, told))
             except asyncio.QueueFull:
                 log.info("an event is left out, as there are many", object=str(key), reason=told.reason)
 

@@ -15,6 +15,7 @@ from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
 from dragoman.operator.cluster_trust_bundle import PublishedTrustBundle
 from dragoman.operator.election import LEASE, Election
 from dragoman.operator.events import Events
+from dragoman.operator.ingress_events import IngressEvents
 from dragoman.operator.ingress_status import IngressStatus
 from dragoman.operator.injector import DEFAULT_REVISION, Injector
 from dragoman.operator.metrics import OperatorMetrics
@@ -70,7 +71,8 @@ class Operator:
         events = Events(cluster, settings.replica)
         statuses = StatusWriter(cluster, plane, self.replicas, events)
         ingresses = IngressStatus(cluster, plane, settings.namespace)
-        for duty in (statuses.run, events.run, self.replicas.bury, ingresses.run):
+        ingress_events = IngressEvents(plane, self.replicas, events)
+        for duty in (statuses.run, events.run, self.replicas.bury, ingresses.run, ingress_events.run):
             self.election.add(duty)
         for duty in (self._spread_roots, self._publish_roots):
             self.election.add(duty)

@@ -53,7 +53,7 @@ class Statuses:
         programming.subscribe(self._tell)
 
     def subscribe(self, callback: Callable[[frozenset[ObjectKey]], None]) -> None:
-        """Call back with the objects of which something else may be to be said."""
+        """Call back with the objects of which something else may be to be said, Ingresses too."""
         self._subscribers.append(callback)
 
     def __iter__(self) -> Iterator[ObjectKey]:
@@ -131,7 +131,7 @@ class Statuses:
     def _concerned(self, batches: Iterable[Batch]) -> frozenset[ObjectKey]:
         found: set[ObjectKey] = set()
         for batch in batches:
-            found.update(key for key in batch.judged if key.kind in ISTIO_KINDS)
+            found.update(key for key in batch.judged if key.kind in ISTIO_KINDS or key.kind == "Ingress")
             for change in batch.changes:
                 if change.key.kind in ISTIO_KINDS:
                     found.add(change.key)

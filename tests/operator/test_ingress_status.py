@@ -14,9 +14,12 @@ from ca.authority import new_root
 from crds.decode import decode
 from crds.meshconfig import MeshConfig, parse
 from dragoman.kube import Cluster
-from dragoman.kube.resources import INGRESS_CLASSES, INGRESSES, SERVICES
+from dragoman.kube.resources import EVENTS, INGRESS_CLASSES, INGRESSES, SERVICES
 from dragoman.operator.election import Election
+from dragoman.operator.events import Events
+from dragoman.operator.ingress_events import IngressEvents
 from dragoman.operator.ingress_status import IngressStatus, addresses, entries
+from dragoman.operator.replicas import Replicas
 from dragoman.runtime import ControlPlane
 from dragoman.sources.kubernetes import KubernetesSource
 
@@ -92,7 +95,10 @@ async def test_on_the_objects(cluster: Cluster, namespace: str) -> None:
         plane = ControlPlane(source, new_root("cluster.local", now=datetime.now(UTC)))
         await plane.load()
         election = Election(cluster, namespace, "one", QUICK)
-        election.add(IngressStatus(cluster, plane, namespace).run)
+        events = Events(cluster, "one")
+        told = IngressEvents(plane, Replicas(cluster, plane, namespace, "one"), events)
+        for duty in (IngressStatus(cluster, plane, namespace).run, told.run, events.run):
+            election.add(duty)
         tasks = [asyncio.create_task(duty) for duty in (plane.run(), election.run())]
         try:
             backend = {"service": {"name": "web", "port": {"number": 80}}}
@@ -107,6 +113,18 @@ async def test_on_the_objects(cluster: Cluster, namespace: str) -> None:
             await cluster.patch(INGRESSES, "web", wrong, namespace, subresource="status")
             await reached_at("192.0.2.5", "192.0.2.9")
             assert await stored("other") == []
+
+            async def told_of(name: str) -> list[str]:
+                listed = await cluster.list(EVENTS, namespace, field_selector=f"regarding.name={name}")
+                return [f"{each['type']} {each['reason']} {each['note']}" for each in listed]
+
+            async def said() -> bool:
+                return any(
+                    text.startswith("Warning NoEffect DRG0202 spec.defaultBackend: ") for text in await told_of("web")
+                )
+
+            await until(said)
+            assert await told_of("other") == []
         finally:
             for task in tasks:
                 task.cancel()
