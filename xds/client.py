@@ -4,7 +4,6 @@ Wire formats are the business of the stream machines: this is the state they sha
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
 from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, versions_of, without
@@ -12,16 +11,7 @@ from xds.order import KEPT, WHOLE, Patience
 from xds.push import Push
 from xds.resource import Resource
 from xds.view import View
-
-
-@dataclass(frozen=True, slots=True)
-class Warming:
-    """A listener that was ACKed while its routes are missing: the one before it serves on until they are there."""
-
-    listener: Resource
-    routes: frozenset[Ref]
-    before: frozenset[Ref] | None
-    """What the one before refers to; None if that is not known."""
+from xds.warming import WarmingListeners
 
 
 class Client:
@@ -53,7 +43,7 @@ class Client:
         self._unread: dict[tuple[View, str], None] = {}
         # Endpoints of changed clusters that the client has not subscribed yet on this stream.
         self._owed: set[str] = set()
-        self._warming: dict[str, Warming] = {}
+        self.warming = WarmingListeners()
 
     # -- views ------------------------------------------------------------------------------------------------------
 
@@ -208,52 +198,30 @@ class Client:
         delivery.fall_behind(name, self.served(delivery.type_url, name))
         delivery.resend.add(name)
 
-    # -- listeners that warm ------------------------------------------------------------------------------------------
-
-    def predecessors(self) -> list[frozenset[Ref] | None]:
-        """Return what the predecessors of warming listeners refer to.
-
-        Envoy ACKs a listener while it still waits for its routes; until they are there the one before serves on.
-        """
-        self._warmed()
-        return [warming.before for warming in self._warming.values()]
+    # -- what is known to be good -----------------------------------------------------------------------------------
 
     def _came_with(self, resource: Resource) -> None:
-        """The client says that it has what is served. Whether a listener serves by then, it does not say."""
-        routes = frozenset(ref for ref in resource.refs if ref[0] == ROUTE)
-        if resource.type_url == LISTENER and routes:
-            self._warming[resource.name] = Warming(resource, routes, None)
-        else:
-            self._vouch(resource)
+        """The client says that it has what is served."""
+        if resource.type_url != LISTENER or not self.warming.came(resource):
+            self.vouch(resource)
 
     def found(self, resource: Resource, held: Held) -> None:
         """The client turned out to have what is served: from another view, if not from this one."""
-        if resource.type_url == LISTENER and resource.name in self._warming:
+        if resource.type_url == LISTENER and resource.name in self.warming:
             return
         if isinstance(held, Unsure):
             # It came with what nobody served then.
             self._came_with(resource)
         else:
-            self._vouch(resource)
+            self.vouch(resource)
 
-    def _warmed(self) -> None:
-        """Listeners whose routes are there have taken over: only now are they known to be good."""
-        for name, warming in list(self._warming.items()):
-            if all(self._settled(route) for route in warming.routes):
-                del self._warming[name]
-                self._took_over(warming.listener, warming.routes)
-
-    def _took_over(self, listener: Resource, routes: frozenset[Ref]) -> None:
-        # A listener whose routes are gone by now waits for nothing, but was not seen to work either.
-        if all(self.served(*route) is not None for route in routes):
-            self._vouch(listener)
-
-    def _vouch(self, resource: Resource) -> None:
+    def vouch(self, resource: Resource) -> None:
+        """The client uses a resource, and so it is good."""
         for view in () if self.onlooker else self.views:
             if view.get(resource.ref) is not None or view.wanted(resource.ref) is not None:
                 view.vouch(resource)
 
-    def _settled(self, ref: Ref) -> bool:
+    def settled(self, ref: Ref) -> bool:
         """Whether the client has what is served under `ref`, or nothing is wanted there."""
         if self.served(*ref) is None:
             return not any(view.withheld(ref) for view in self.views)
@@ -318,7 +286,7 @@ class Client:
             # What could not be said, because its bytes are not known, is gone.
             delivery.behind.update((name, None) for name in list(delivery.behind) if name not in said)
         if delivery.type_url == ROUTE:
-            self._warmed()
+            self.warming.look(self)
         if delivery.type_url != LISTENER:
             self._vouch_for(delivery, push)
         delivery.shrink(len(push.resources))
@@ -339,7 +307,7 @@ class Client:
         if resource.name not in delivery.subscription:
             return
         if delivery.type_url == LISTENER:
-            self._warms(delivery, resource)
+            self.warming.acked(self, resource, delivery.behind.get(resource.name))
         if self.served(delivery.type_url, resource.name) is resource and resource.name not in delivery.resend:
             delivery.in_sync(resource.name)
         else:
@@ -356,21 +324,7 @@ class Client:
             delivery.inflight_view.accept(push)
         else:
             for resource in taken:
-                self._vouch(resource)
-
-    def _warms(self, delivery: Delivery, listener: Resource) -> None:
-        """Note that a listener was ACKed: it warms while its routes are missing, else it has taken over."""
-        routes = frozenset(ref for ref in listener.refs if ref[0] == ROUTE)
-        earlier = self._warming.pop(listener.name, None)
-        held = delivery.behind.get(listener.name)
-        if all(self._settled(route) for route in routes):
-            self._took_over(listener, routes)
-            return
-        before = frozenset() if held is None else held.refs
-        if earlier is not None:
-            # The one before never took over either: which of them serves is not known.
-            before = None if before is None or earlier.before is None else before | earlier.before
-        self._warming[listener.name] = Warming(listener, routes, before)
+                self.vouch(resource)
 
     def nacked(self, delivery: Delivery, culprits: frozenset[str], message: str, now: float) -> Push:
         """The client rejected the response in flight because of `culprits` (empty: nobody knows).
@@ -417,7 +371,7 @@ class Client:
         delivery.inflight = None
         for name in push.removed:
             if delivery.type_url == LISTENER:
-                self._warming.pop(name, None)
+                self.warming.forget(name)
             held = delivery.behind.get(name)
             if not taken and held is not None:
                 # It may have been applied or not.

@@ -365,7 +365,7 @@ def _in_use(client: Client, type_url: str) -> Uses:
                 uses.add(uses.removed, type_url, refs)
             # Else no listener uses the route, so it uses nothing: its clusters need not wait until it has gone.
         if referrer == LISTENER:
-            for refs in client.predecessors():
+            for refs in client.warming.predecessors(client):
                 uses.add(uses.replaced, type_url, refs)
     return uses
 
