@@ -28,9 +28,10 @@ test: setup lint ## lint, types, layers, unit tests, golden tests, end-to-end te
 	DRAGOMAN_STRICT=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests/translators/test_golden.py tests/codec/test_construction.py
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-apiserver: setup ## build kube-apiserver and helm for the tests, with go, into a cache outside the tree (15 minutes once)
+apiserver: setup ## build kube-apiserver, helm and Istio's client for the tests, with go, into a cache outside the tree (15 minutes once)
 	@$(BIN)/python -m e2e.apiserver
 	@$(BIN)/python -m e2e.helm
+	@$(BIN)/python -m e2e.istio_client
 
 coverage: setup ## which lines the tests in tests/ run
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered tests

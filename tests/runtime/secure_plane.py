@@ -81,7 +81,13 @@ class Answer:
 class SecurePlane:
     """`folder` may be written to; `port` speaks TLS."""
 
-    def __init__(self, folder: Path, limits: Limits, signing: ExternalSigning | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        signing: ExternalSigning | None = None,
+        node_accounts: frozenset[tuple[str, str]] = frozenset(),
+    ) -> None:
         self.folder = folder
         self.root: Authority = new_root("cluster.local", now=datetime.now(UTC))
         self.tokens = TokenIssuer(ec.generate_private_key(ec.SECP256R1()))
@@ -91,6 +97,7 @@ class SecurePlane:
             self.root,
             limits=limits,
             signing=signing,
+            trusted_node_accounts=node_accounts,
             authenticators=lambda trust: [
                 ClientCertificate(trust.all),
                 JsonWebToken(ISSUER, ("istio-ca",), keys, trust.own, name="token"),
@@ -179,11 +186,16 @@ class SecurePlane:
 
 @asynccontextmanager
 async def secure_plane(
-    folder: Path, text: str = MESH, *, signing: ExternalSigning | None = None, **strangers: Any
+    folder: Path,
+    text: str = MESH,
+    *,
+    signing: ExternalSigning | None = None,
+    node_accounts: frozenset[tuple[str, str]] = frozenset(),
+    **strangers: Any,
 ) -> AsyncIterator[SecurePlane]:
     """A control plane that serves a folder with this text in it, over TLS."""
     (folder / "mesh.yaml").write_text(text)
-    running = SecurePlane(folder, Limits(strangers=TlsLimits(**strangers)), signing)
+    running = SecurePlane(folder, Limits(strangers=TlsLimits(**strangers)), signing, node_accounts)
     await running.plane.load()
     running.port = await running.plane.server.listen_securely("127.0.0.1", 0, running.certificate.context)
     await running.plane.start()
