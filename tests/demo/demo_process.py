@@ -50,6 +50,11 @@ class DemoProcess:
             while self.processes():  # noqa: ASYNC110 - processes of another process have no event to wait for
                 await asyncio.sleep(0.02)
 
+    def write(self, name: str, text: str) -> None:
+        """A file among its YAML."""
+        (folder,) = self.folder.glob("*/mesh")
+        (folder / name).write_text(text)
+
     def left_behind(self) -> list[str]:
         """Processes and files that are still there."""
         return [*(f"process {pid}" for pid in self.processes()), *map(str, self.folder.iterdir())]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from rich.console import Console
 
 from dragoman.demo import runner
@@ -22,13 +23,15 @@ from dragoman.demo.runner import Demo
 from dragoman.demo.traffic import Customer, SteadyTraffic
 from dragoman.sidecar import SocketAddress
 
-pytestmark = pytest.mark.envoy
+pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture
-async def demos(tmp_path: Path) -> AsyncIterator[tuple[Demo, Demo]]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demos(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Demo, Demo]]:
+    """For all tests, which leave them as they found them."""
+    folder = tmp_path_factory.mktemp("demos")
     async with AsyncExitStack() as stack:
-        first, second = Demo(tmp_path / "first"), Demo(tmp_path / "second")
+        first, second = Demo(folder / "first"), Demo(folder / "second")
         for demo in (first, second):
             demo.state.mkdir()
             await stack.enter_async_context(demo)
@@ -87,7 +90,10 @@ async def test_each_gateway_leads_to_its_own_shop(demos: tuple[Demo, Demo]) -> N
         async with asyncio.timeout(10):
             while (await at_second.get("/")).status != 403:
                 pass
-        assert (await at_first.get("/")).status == 200
+            assert (await at_first.get("/")).status == 200
+            second.folder.remove("deny-orders.yaml")
+            while (await at_second.get("/")).status != 200:
+                pass
 
 
 async def test_plaintext_is_refused_at_every_sidecar(demos: tuple[Demo, Demo]) -> None:
@@ -141,3 +147,4 @@ async def test_the_live_view_shows_traffic_by_version_and_what_is_wrong(demos: t
             demo.folder.write("prices-route.yaml", route.replace("weight: 100", "weight: all"))
             await until(lambda: "prices-route.yaml:15: DRG" in screen.getvalue())
             await until(lambda: shown()["web-v1"].median_milliseconds is not None)
+            demo.folder.write("prices-route.yaml", route)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from demo_process import running
+from outage import outage
 
 pytestmark = pytest.mark.envoy
 
@@ -31,9 +32,11 @@ async def test_the_tour_goes_well_and_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 async def test_a_tour_that_fails_says_why(tmp_path: Path) -> None:
-    async with running(tmp_path, "--check", "--rate", "20") as demo, asyncio.timeout(100):
+    async with running(tmp_path, "--check") as demo, asyncio.timeout(100):
+        await demo.programs_started()
+        demo.write("outage.yaml", outage("catalog", 100))
         assert await demo.wait() == 1
-    assert "of 50" in demo.output.splitlines()[-1], demo.output
+    assert "dragoman: a request failed: status 503: fault filter abort" in demo.output
     assert demo.left_behind() == []
 
 

@@ -1,82 +1,88 @@
 """The tour judges: what it must not let pass."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from pathlib import Path
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import pytest
+import pytest_asyncio
+from outage import outage
 
 from dragoman.demo import tour
 from dragoman.demo.runner import Demo
-from dragoman.demo.tour import Tour, TourError
-from dragoman.demo.traffic import Customer, SteadyTraffic
+from dragoman.demo.tour import LEAST_RATE, Tour, TourError
+from dragoman.demo.traffic import Customer, Outcome, SteadyTraffic
 
 pytestmark = pytest.mark.envoy
-
-OUTAGE = """
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata:
-  name: outage
-  namespace: shop
-spec:
-  hosts:
-  - {host}
-  http:
-  - fault:
-      abort:
-        httpStatus: 503
-        percentage:
-          value: {percentage}
-    route:
-    - destination:
-        host: {host}
-"""
+shared = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
-    async with Demo(tmp_path) as demo:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Demo]:
+    """One for all tests, which leave it as they found it."""
+    async with Demo(tmp_path_factory.mktemp("demo")) as demo:
         yield demo
 
 
-async def outage(demo: Demo, customer: Customer, host: str, percentage: int) -> None:
-    """Requests to a service begin to fail; returns when one has."""
-    demo.folder.write("outage.yaml", OUTAGE.format(host=host, percentage=percentage))
+async def until(customer: Customer, *, well: bool) -> None:
     async with asyncio.timeout(10):
-        while (await customer.get("/")).status == 200:
+        while ((await customer.get("/")).status == 200) is not well:
             pass
+
+
+@asynccontextmanager
+async def failing(demo: Demo, customer: Customer, host: str, percentage: int) -> AsyncIterator[None]:
+    """Requests to a service fail, one of them already."""
+    demo.folder.write("outage.yaml", outage(host, percentage))
+    try:
+        await until(customer, well=False)
+        yield
+    finally:
+        demo.folder.remove("outage.yaml")
+        await until(customer, well=True)
+
+
+@asynccontextmanager
+async def customers(steady: SteadyTraffic) -> AsyncIterator[None]:
+    coming = asyncio.create_task(steady.run())
+    try:
+        yield
+    finally:
+        coming.cancel()
+        with suppress(asyncio.CancelledError):
+            await coming
+        await steady.settle()
 
 
 async def take(demo: Demo, customer: Customer) -> None:
     steady = SteadyTraffic(customer, "/", 60)
-    customers = asyncio.create_task(steady.run())
-    try:
-        async with asyncio.timeout(60):
-            await Tour(demo, customer, steady, print).run()
-    finally:
-        customers.cancel()
-        with suppress(asyncio.CancelledError):
-            await customers
-        await steady.settle()
+    async with customers(steady), asyncio.timeout(60):
+        await Tour(demo, customer, steady, print).run()
 
 
+@shared
 async def test_a_service_that_is_out(demo: Demo) -> None:
-    async with Customer(demo.gateway_url) as customer:
-        await outage(demo, customer, "catalog", 100)
+    async with Customer(demo.gateway_url) as customer, failing(demo, customer, "catalog", 100):
         with pytest.raises(TourError, match="status 503: fault filter abort"):
             await take(demo, customer)
 
 
+@shared
 async def test_few_failures_among_the_steady_requests(demo: Demo) -> None:
     # Orders are asked for by no step but the denial: only the steady customers meet it.
-    async with Customer(demo.gateway_url) as customer:
-        await outage(demo, customer, "orders", 3)
-        with pytest.raises(TourError, match=r"steady requests failed, the first with status 503|a request failed"):
-            await take(demo, customer)
+    async with Customer(demo.gateway_url) as customer, failing(demo, customer, "orders", 10):
+        steady = SteadyTraffic(customer, "/", 60)
+        started = time.monotonic()
+        async with customers(steady), asyncio.timeout(20):
+            while all(outcome.status == 200 for outcome in steady.since(started)):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+        with pytest.raises(TourError, match=r"[1-9]\d* of \d+ steady requests failed, the first with status 503"):
+            Tour(demo, customer, steady, print)._judge(started, time.monotonic())
 
 
+@shared
 async def test_a_caller_with_another_identity(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tour._CALLERS, "prices", "spiffe://cluster.local/ns/shop/sa/web")
     async with Customer(demo.gateway_url) as customer:
@@ -84,9 +90,57 @@ async def test_a_caller_with_another_identity(demo: Demo, monkeypatch: pytest.Mo
             await take(demo, customer)
 
 
+@shared
 async def test_a_control_plane_that_follows_nothing(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dragoman.demo.delivery._PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(demo.folder.__class__, "write", lambda *_: asyncio.get_running_loop().time())
     async with Customer(demo.gateway_url) as customer:
         with pytest.raises(TourError, match="nothing was seen of the change"):
             await take(demo, customer)
+
+
+# The judgement at the end, without a demo: a policy was there to deny from 4 s to 5 s.
+
+
+GOOD, FAILED = Outcome(1.0, 1.01, 200, {}), Outcome(4.5, 4.51, 503, {})
+DENIED, DENIED_LATE = Outcome(4.5, 4.51, 403, {}), Outcome(7.0, 7.01, 403, {})
+
+
+class Asked:
+    """Steady traffic that is over."""
+
+    def __init__(self, outcomes: Sequence[Outcome], rate: float) -> None:
+        self._outcomes = outcomes
+        self._rate = rate
+
+    def since(self, started: float) -> Iterator[Outcome]:
+        return iter(self._outcomes)
+
+    def rate_between(self, first: float, last: float) -> float:
+        return self._rate
+
+
+def judge(*outcomes: Outcome, rate: float = LEAST_RATE) -> str:
+    """What is said in the end."""
+    said: list[str] = []
+    taken = Tour(cast("Demo", None), cast("Customer", None), cast("SteadyTraffic", Asked(outcomes, rate)), said.append)
+    taken._denied.append((4.0, 5.0))
+    taken._judge(0.0, 10.0)
+    return said[-1]
+
+
+def test_none_may_fail_but_what_the_policy_denied() -> None:
+    assert "none failed but the 1 that the policy denied" in judge(GOOD, DENIED)
+    for wrong in (FAILED, DENIED_LATE):
+        with pytest.raises(TourError, match="1 of 3 steady requests failed"):
+            judge(GOOD, DENIED, wrong)
+
+
+def test_a_denial_that_nobody_met() -> None:
+    with pytest.raises(TourError, match="no steady request met the DENY policy"):
+        judge(GOOD)
+
+
+def test_fewer_requests_than_must_keep_coming() -> None:
+    with pytest.raises(TourError, match=r"only 49\.9 requests a second were made, of 50"):
+        judge(GOOD, DENIED, rate=49.9)
