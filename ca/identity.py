@@ -24,6 +24,10 @@ class InvalidIdentityError(ValueError):
     """A part of an identity is malformed. `str()` names the part and the offending value."""
 
 
+def is_trust_domain(name: str) -> bool:
+    return _TRUST_DOMAIN.fullmatch(name) is not None
+
+
 def _require(pattern: re.Pattern[str], part: str, value: str) -> None:
     if not pattern.fullmatch(value):
         raise InvalidIdentityError(f"{part} {value!r} is malformed")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource, WatchedDirectory
+from envoy_data_plane.envoy.config.core.v3 import DataSource, TypedExtensionConfig, WatchedDirectory
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     Secret,
+    SpiffeCertValidatorConfig,
+    SpiffeCertValidatorConfigTrustDomain,
     TlsCertificate,
 )
 
 from ca.key_folder import CHAIN_FILE, KEY_FILE
 from ca.workload_certificates import IssuedCertificate
-from dragoman.codec import Encoded
+from dragoman.codec import Encoded, pack
 
 WORKLOAD_SECRET: Final = "default"  # Istio: security/pkg/nodeagent/cache, WorkloadKeyCertResourceName  # noqa: S105
 ROOT_SECRET: Final = "ROOTCA"  # Istio: security/pkg/nodeagent/cache, RootCertReqResourceName  # noqa: S105
+
+_SPIFFE_VALIDATOR: Final = "envoy.tls.cert_validator.spiffe"
 
 
 class Confidential(Encoded):
@@ -68,4 +73,18 @@ def root_secret(roots_pem: bytes, crl_pem: bytes = b"") -> Encoded:
     if crl_pem:
         validation.crl = DataSource(inline_bytes=crl_pem)
         validation.only_verify_leaf_cert_crl = True
+    return Encoded.of(Secret(name=ROOT_SECRET, validation_context=validation))
+
+
+def root_secret_by_domain(bundles: Mapping[str, bytes]) -> Encoded:
+    """The secret `ROOTCA` where peers are verified with the bundle of the trust domain that they name
+    (`ca.domain_bundles`); who is of none of these is refused."""
+    config = SpiffeCertValidatorConfig(
+        trust_domains=[
+            SpiffeCertValidatorConfigTrustDomain(name=domain, trust_bundle=DataSource(inline_bytes=bundle))
+            for domain, bundle in bundles.items()
+        ]
+    )
+    validator = TypedExtensionConfig(name=_SPIFFE_VALIDATOR, typed_config=pack(config))
+    validation = CertificateValidationContext(custom_validator_config=validator)
     return Encoded.of(Secret(name=ROOT_SECRET, validation_context=validation))

@@ -26,19 +26,21 @@ from dragoman.mesh.endpoints import all_speak_mtls, service_accounts
 from dragoman.mesh.policies import MtlsMode, namespace_mtls_mode
 from dragoman.mesh.rules import Rule, RuleKeys, merged_rule
 from dragoman.mesh.services import Port, Service, service
-from dragoman.mesh.settings import mesh_config
-from translators import alpn, upstream_tls
+from dragoman.mesh.settings import mesh_config, trusts_others
+from translators import alpn, authorization, upstream_tls
 from translators.circuit_breakers import circuit_breakers, connection_options
 from translators.config_sources import ADS
 from translators.load_balancers import balance, is_passthrough
 from translators.names import BLACK_HOLE, PASSTHROUGH, outbound_cluster, outbound_sni, stat_name
 from translators.outlier_detection import outlier_detection
+from translators.peer_names import PeerNames
 from translators.protocol_options import (
     follows_client,
     passthrough_options,
     protocol_options,
     speaks_http2,
 )
+from translators.tls import exact_uri
 from translators.traffic_policies import PolicyInForce, policy_in_force
 
 
@@ -145,7 +147,7 @@ def _transport(
             policy.tls,
             sni=sni,
             alpn=offer,
-            identities=_identities(g, found),
+            peers=_peers(g, found),
             http2=speaks_http2(port.protocol, policy.connection_pool),
             holds=holds,
             defaults=mesh_config(g).tls_defaults,
@@ -153,11 +155,11 @@ def _transport(
     if not mesh_config(g).enable_auto_mtls or namespace_mtls_mode(g, found.namespace) is MtlsMode.DISABLE:
         return frozenset()
     if cluster.type is not ClusterDiscoveryType.ORIGINAL_DST:
-        return upstream_tls.automatic(cluster, sni, offer, _identities(g, found))
+        return upstream_tls.automatic(cluster, sni, offer, _peers(g, found))
     # Here Envoy knows no endpoints whose metadata could choose, so it is mutual TLS for all of them or for none.
     if not all_speak_mtls(g, found.namespace, found.name, port.name):
         return frozenset()
-    return upstream_tls.mutual(cluster, sni, offer, _identities(g, found))
+    return upstream_tls.mutual(cluster, sni, offer, _peers(g, found))
 
 
 def _holds(rule: Rule | None, gateway: bool) -> Callable[[str], bool]:
@@ -165,12 +167,15 @@ def _holds(rule: Rule | None, gateway: bool) -> Callable[[str], bool]:
     return partial(may_hold, gateway=gateway, selected=rule is not None and rule.selects)
 
 
-def _identities(g: Graph, found: Service) -> tuple[str, ...]:
+def _peers(g: Graph, found: Service) -> PeerNames:
+    """Who serves. Where no account is known nobody is looked at but the roots, unless these verify others, too: they
+    must not pass for ours."""
     domain = mesh_config(g).trust_domain
-    return tuple(
-        f"spiffe://{domain}/ns/{namespace}/sa/{account}"
+    known = tuple(
+        exact_uri(f"spiffe://{domain}/ns/{namespace}/sa/{account}")
         for namespace, account in service_accounts(g, found.namespace, found.name)
     )
+    return known or (authorization.mesh_peers(g) if trusts_others(g) else ())
 
 
 def named(cluster: str) -> Metadata:

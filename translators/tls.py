@@ -82,9 +82,8 @@ def downstream_socket(context: DownstreamTlsContext) -> TransportSocket:
     return TransportSocket(name=SOCKET, typed_config=pack(context))
 
 
-def mesh_upstream(sni: str, alpn: Iterable[str], identities: Iterable[str]) -> TransportSocket:
-    """Mutual TLS towards workloads that run as one of `identities` (SPIFFE URIs; none known: any of the mesh)."""
-    names = [exact_uri(identity) for identity in identities]
+def mesh_upstream(sni: str, alpn: Iterable[str], names: Iterable[SubjectAltNameMatcher]) -> TransportSocket:
+    """Mutual TLS towards workloads with one of `names` (none: with any that the mesh's roots verify)."""
     return upstream_socket(UpstreamTlsContext(common_tls_context=mesh_context(alpn, names), sni=sni))
 
 

@@ -29,7 +29,8 @@ from crds.meshconfig import TLSConfig
 from crds.servertls import CIPHER_SUITES, ECDH_CURVES
 from dragoman.codec import SECRET, Ref, struct
 from dragoman.mesh.credentials import CA_SUFFIX, names_of_client
-from translators.tls import MESH_SECRETS, PLAINTEXT, mesh_upstream, sds, upstream_socket
+from translators.peer_names import PeerNames
+from translators.tls import MESH_SECRETS, PLAINTEXT, exact_uri, mesh_upstream, sds, upstream_socket
 
 TLS_MODE = "tlsMode"
 """Key in an endpoint's `envoy.transport_socket_match` metadata that says it speaks the mesh's TLS."""
@@ -44,22 +45,22 @@ NO_CERTIFICATE = "0" * 64
 plaintext, as it does at Istio's, no server is good enough (docs/decisions/client-credentials.md)."""
 
 
-def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
+def automatic(cluster: Cluster, sni: str, alpn: tuple[str, ...], names: PeerNames) -> frozenset[Ref]:
     """Mutual TLS to the endpoints that speak it, plaintext to the others, endpoint by endpoint."""
     cluster.transport_socket_matches = [
         ClusterTransportSocketMatch(
             name="tlsMode-istio",
             match=struct({TLS_MODE: "istio"}),
-            transport_socket=mesh_upstream(sni, alpn, identities),
+            transport_socket=mesh_upstream(sni, alpn, names),
         ),
         ClusterTransportSocketMatch(name="tlsMode-disabled", match=struct({}), transport_socket=PLAINTEXT),
     ]
     return MESH_SECRETS
 
 
-def mutual(cluster: Cluster, sni: str, alpn: tuple[str, ...], identities: tuple[str, ...]) -> frozenset[Ref]:
+def mutual(cluster: Cluster, sni: str, alpn: tuple[str, ...], names: PeerNames) -> frozenset[Ref]:
     """Mutual TLS to every endpoint."""
-    cluster.transport_socket = mesh_upstream(sni, alpn, identities)
+    cluster.transport_socket = mesh_upstream(sni, alpn, names)
     return MESH_SECRETS
 
 
@@ -69,12 +70,13 @@ def written(
     *,
     sni: str,
     alpn: tuple[str, ...],
-    identities: tuple[str, ...],
+    peers: PeerNames,
     http2: bool,
     holds: Callable[[str], bool],
     defaults: TLSConfig,
 ) -> frozenset[Ref]:
-    """What a DestinationRule's `tls` says; `holds` tells whether the client gets a credential, by its SDS name.
+    """What a DestinationRule's `tls` says; `peers` are the names of who serves, `holds` tells whether the client gets a
+    credential, by its SDS name.
 
     `defaults` are the mesh's for connections that are not the mesh's own (Istio: MeshConfig.tlsDefaults).
     """
@@ -82,7 +84,8 @@ def written(
         case None | ClientTLSMode.DISABLE:
             return frozenset()
         case ClientTLSMode.ISTIO_MUTUAL:
-            return mutual(cluster, settings.sni or sni, alpn, settings.subject_alt_names or identities)
+            written = tuple(map(exact_uri, settings.subject_alt_names))
+            return mutual(cluster, settings.sni or sni, alpn, written or peers)
     context = CommonTlsContext(alpn_protocols=["h2"] if http2 else [], tls_params=_parameters(defaults))
     names = names_of_client(settings)
     if not settings.credential_name:

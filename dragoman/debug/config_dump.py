@@ -66,9 +66,8 @@ def _secrets(plane: ControlPlane, session: ProxySession) -> dict[str, Any]:
         else:
             certificate = plane.identities.certificates.get(session.identity)
             chain = {"certificateChain": _inline(certificate.chain_pem), "privateKey": _inline(_REDACTED)}
-        roots = {"trustedCa": _inline(plane.identities.roots_pem)}
         secrets.append(_secret(WORKLOAD_CERTIFICATE, {"tlsCertificate": chain}))
-        secrets.append(_secret(ROOT_CERTIFICATES, {"validationContext": roots}))
+        secrets.append(_secret(ROOT_CERTIFICATES, to_json(SECRET, plane.identities.distributed.payload)))
     if session.credentials is not None:
         secrets += [_secret(name, {}) for name in plane.credentials.delivered(session.credentials)]
     return {"@type": _ADMIN + "SecretsConfigDump", "dynamicActiveSecrets": secrets}

@@ -26,3 +26,11 @@ def mesh_config(g: Graph) -> MeshConfig:
 def root_namespace(g: Graph) -> str:
     """The namespace whose policies hold for the whole mesh."""
     return mesh_config(g).root_namespace
+
+
+@query
+def trusts_others(g: Graph) -> bool:
+    """Whether workloads believe certificates of trust domains that are not the mesh's."""
+    settings = mesh_config(g)
+    own = {settings.trust_domain, *settings.trust_domain_aliases}
+    return any(not own.issuperset(data.trust_domains) for data in settings.ca_certificates)

@@ -1,14 +1,20 @@
-"""Roots that the mesh's settings add to the trust bundle (MeshConfig.caCertificates)."""
+"""Roots that the mesh's settings add to those of the CA (MeshConfig.caCertificates).
+
+One that is for single trust domains verifies their certificates only, so that whoever holds it cannot sign in the name
+of the others.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
 
+from ca.identity import is_trust_domain
 from crds.meshconfig import CertificateData, MeshConfig
 from dragoman.callers.fetch import Fetcher
 from dragoman.engine import Graph
@@ -38,8 +44,8 @@ class AddedRoots:
         self._settings = graph.mount(mesh_config.call())
         self._identities = identities
         self._before: MeshConfig | None = None
-        self._written: tuple[x509.Certificate, ...] = ()
-        self._urls: tuple[str, ...] = ()
+        self._domains: tuple[str, ...] = ()
+        self._accepted: tuple[_Accepted, ...] = ()
         kept_in = fetching.kept_in.with_name(_KEPT_IN) if fetching.kept_in is not None else None
         self.bundles = TrustBundles(Fetcher(fetching.addresses), self._trust, TrustBundleStore(kept_in))
 
@@ -48,48 +54,69 @@ class AddedRoots:
         found = self._settings.value()
         if not isinstance(found, MeshConfig) or found is self._before:
             return
-        changed = self._before is None or found.ca_certificates != self._before.ca_certificates
+        changed = self._before is None or _deciding(found) != _deciding(self._before)
         self._before = found
         if changed:
             signing = self._identities.signing
-            accepted = tuple(_accepted(found, signing.name if signing is not None else None))
-            self._written = tuple(root for _, roots in accepted for root in roots)
-            self._urls = tuple(dict.fromkeys(data.spiffe_bundle_url for data, _ in accepted if data.spiffe_bundle_url))
-            self.bundles.follow(self._urls)
+            self._domains = tuple(filter(is_trust_domain, _own(found)))
+            self._accepted = tuple(_accepted(found, signing.name if signing is not None else None))
+            self.bundles.follow(dict.fromkeys(each.url for each in self._accepted if each.url))
             self._trust()
 
     def _trust(self) -> None:
-        fetched = (root for url in self._urls for root in self.bundles.roots(url))
-        self._identities.also_trust(tuple(dict.fromkeys((*self._written, *fetched))))
+        for_all: list[x509.Certificate] = []
+        named: defaultdict[str, list[x509.Certificate]] = defaultdict(list)
+        for each in self._accepted:
+            roots = (*each.roots, *self.bundles.roots(each.url))
+            domains = each.trust_domains
+            if not domains or domains.issuperset(self._domains):
+                for_all += roots
+                domains = domains.difference(self._domains)
+            for domain in sorted(domains):
+                named[domain] += roots
+        self._identities.also_trust(tuple(dict.fromkeys(for_all)), named, self._domains)
 
 
-def _accepted(
-    settings: MeshConfig, signer: str | None
-) -> Iterator[tuple[CertificateData, tuple[x509.Certificate, ...]]]:
-    """Those that may vouch for everybody, with the roots that are written there."""
-    own = {settings.trust_domain, *settings.trust_domain_aliases}
+def _own(settings: MeshConfig) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((settings.trust_domain, *settings.trust_domain_aliases)))
+
+
+def _deciding(settings: MeshConfig) -> tuple[object, ...]:
+    return _own(settings), settings.ca_certificates
+
+
+class _Accepted(NamedTuple):
+    """An entry of the settings: the roots that are written there, or where they are; `trust_domains` are those that
+    they are for, none for all of ours."""
+
+    roots: tuple[x509.Certificate, ...]
+    url: str
+    trust_domains: frozenset[str]
+
+
+def _accepted(settings: MeshConfig, signer: str | None) -> Iterator[_Accepted]:
+    """The entries that can be used."""
     for number, data in enumerate(settings.ca_certificates):
-        reason = _objection(data, own, signer)
+        reason = _objection(data, signer)
         if reason is None:
             try:
-                yield data, tuple(x509.load_pem_x509_certificates(data.pem.encode())) if data.pem else ()
+                roots = tuple(x509.load_pem_x509_certificates(data.pem.encode())) if data.pem else ()
+                yield _Accepted(roots, data.spiffe_bundle_url, frozenset(data.trust_domains))
                 continue
             except (ValueError, x509.InvalidVersion):
                 reason = "it is no PEM of certificates"
         log.warning("root of the settings left out", field=f"caCertificates[{number}]", reason=reason)
 
 
-def _objection(data: CertificateData, own: set[str], signer: str | None) -> str | None:
-    """Why a root may not vouch for everybody: proxies have one bundle for all trust domains, and a root that is meant
-    for another one could else sign in the name of ours."""
+def _objection(data: CertificateData, signer: str | None) -> str | None:
+    """Why an entry is of no use."""
     if bool(data.pem) == bool(data.spiffe_bundle_url):
         return "it has no pem and no spiffeBundleUrl" if not data.pem else "pem and spiffeBundleUrl exclude each other"
     if data.spiffe_bundle_url and not _is_https(data.spiffe_bundle_url):
         return "its spiffeBundleUrl is no https URL"
-    if data.trust_domains:
-        foreign = sorted(set(data.trust_domains) - own)
-        return f"it is for other trust domains: {', '.join(foreign)}" if foreign else None
-    if data.cert_signers and signer not in data.cert_signers:
+    if any(not is_trust_domain(name) for name in data.trust_domains):
+        return "its trustDomains are no trust domains"
+    if not data.trust_domains and data.cert_signers and signer not in data.cert_signers:
         return "it is for external signers that are not in use"
     return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -19,10 +19,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.audit import Audit, Refusal
 from ca.authority import Authority, AuthorityError, pem
+from ca.domain_bundles import MixedDomainsError, domain_bundles
 from ca.identity import WorkloadIdentity
-from ca.secrets import ROOT_SECRET, WORKLOAD_SECRET, kept_secret, root_secret, workload_secret
+from ca.secrets import (
+    ROOT_SECRET,
+    WORKLOAD_SECRET,
+    kept_secret,
+    root_secret,
+    root_secret_by_domain,
+    workload_secret,
+)
 from ca.workload_certificates import IssuedCertificate, WorkloadCertificates
-from dragoman.codec import SECRET
+from dragoman.codec import SECRET, Encoded
 from dragoman.runtime.external_signing import ExternalSigning
 from xds import View
 
@@ -62,8 +70,10 @@ class Identities:
         """Of proxies that keep their own keys, by holder."""
         self._changed = asyncio.Event()
         self._added: tuple[x509.Certificate, ...] = ()
+        self._named: dict[str, tuple[x509.Certificate, ...]] = {}
+        self._domains: tuple[str, ...] = ()
         self._revoked: dict[x509.Name, x509.CertificateRevocationList] = {}
-        self._root = root_secret(self.roots_pem, self.crl_pem)
+        self._root = self._root_secret()
         self.on_roots_changed: list[Callable[[], None]] = []
         """Called when another trust bundle, or other revocations, are in force."""
 
@@ -74,13 +84,14 @@ class Identities:
 
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
-        """The trust bundle that proxies get."""
+        """The trust bundle: what verifies every certificate of the mesh. Proxies may get roots of single trust domains
+        beside it."""
         elsewhere = self.signing.roots if self.signing is not None else ()
         return tuple(dict.fromkeys((*self.authority.roots, *elsewhere, *self._added)))
 
     @property
     def roots_pem(self) -> bytes:
-        """The trust bundle that proxies get, PEM."""
+        """The trust bundle, PEM."""
         return pem(self.roots)
 
     def use(self, authority: Authority) -> None:
@@ -92,9 +103,17 @@ class Identities:
         self._distribute()
         self._changed.set()
 
-    def also_trust(self, roots: Sequence[x509.Certificate]) -> None:
-        """Trust these roots beside those of the authority (Istio: MeshConfig.caCertificates)."""
+    def also_trust(
+        self,
+        roots: Sequence[x509.Certificate],
+        named: Mapping[str, Sequence[x509.Certificate]] | None = None,
+        domains: Sequence[str] = (),
+    ) -> None:
+        """Trust these roots beside those of the authority, and those that are `named` for one trust domain in its name
+        only (Istio: MeshConfig.caCertificates). `domains` are the mesh's own, which the others are good for."""
         self._added = tuple(roots)
+        self._named = {domain: tuple(listed) for domain, listed in (named or {}).items() if listed}
+        self._domains = tuple(domains)
         if self.signing is not None:
             self.signing.further_roots = self._added
         self._distribute()
@@ -151,8 +170,28 @@ class Identities:
         served = view.get((SECRET, ROOT_SECRET))
         return served is not None and served.version == self._root.version
 
+    @property
+    def distributed(self) -> Encoded:
+        """What proxies verify peers with, as they get it."""
+        return self._root
+
+    def _root_secret(self) -> Encoded:
+        if self._named:
+            listed = self._lists if self.crl_pem else {}
+            between = self.authority.intermediates if self.signing is None else ()
+            for domain in self._named.keys() & set(self._domains) if listed else ():
+                if any(root.subject not in listed for root in self._named[domain]):
+                    log.warning("certificates of a root refused", domain=domain, reason="it has no revocation list")
+            try:
+                return root_secret_by_domain(
+                    domain_bundles(self._domains, self.roots, self._named, intermediates=between, revoked=listed)
+                )
+            except MixedDomainsError as error:
+                log.error("roots of single trust domains not trusted", domains=sorted(self._named), reason=str(error))
+        return root_secret(self.roots_pem, self.crl_pem)
+
     def _distribute(self) -> None:
-        root = root_secret(self.roots_pem, self.crl_pem)
+        root = self._root_secret()
         if root.version != self._root.version:
             self._root = root
             for view in (*self._views.values(), *self._kept.values()):

@@ -2,15 +2,19 @@
 
 import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
+from ca.authority import new_root
+from ca.secrets import root_secret_by_domain
 from dragoman.cli.inspect.config_dump import bootstrap, canonical, resources
 from dragoman.cli.inspect.config_tables import TABLES
 from dragoman.cli.inspect.redaction import redacted
 from dragoman.cli.main import app
+from dragoman.codec import to_json
 from tests.cli.cli_runs import run
 
 ADMIN = "type.googleapis.com/envoy.admin.v3."
@@ -81,6 +85,15 @@ def test_envoys_own_names_of_fields_make_the_same_tables() -> None:
     }
     assert {section: rows(ENVOYS, section) for section in TABLES} == expected
     assert {section: rows(canonical(ENVOYS), section) for section in TABLES} == expected
+
+
+def test_roots_of_every_trust_domain_are_listed_once() -> None:
+    own, other = (new_root(name, now=datetime.now(UTC)) for name in ("own", "other"))
+    secret = root_secret_by_domain({"a": own.roots_pem, "b": own.roots_pem + other.roots_pem})
+    entry = {"name": secret.name, "secret": to_json(secret.type_url, secret.payload)}
+    dump = {"configs": [{"@type": f"{ADMIN}SecretsConfigDump", "dynamic_active_secrets": [entry]}]}
+    serials = [f"{each.certificate.serial_number:x}" for each in (own, other)]
+    assert [(row[0], row[1], row[4]) for row in rows(dump, "secrets")] == [("ROOTCA", "CA", each) for each in serials]
 
 
 def test_what_was_written_stays_as_it_was() -> None:

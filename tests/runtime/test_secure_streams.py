@@ -103,16 +103,18 @@ async def test_callers_that_prove_nothing(mesh: SecurePlane, token, why: str) ->
     assert mesh.plane.sessions.__len__() == 0
 
 
-@pytest.mark.parametrize("kind", ["another root", "another trust domain"])
+@pytest.mark.parametrize("kind", ["another root", "another root, of an alias", "another trust domain"])
 async def test_certificates_of_others(mesh: SecurePlane, kind: str) -> None:
-    if kind == "another root":
+    if kind.startswith("another root"):
         stranger = new_root("cluster.local", now=datetime.now(UTC))
+        if "alias" in kind:
+            mesh.plane.identities.also_trust((), {"old.example": stranger.roots}, ("cluster.local", "old.example"))
         credentials = mesh.credentials(WEB, by=stranger)
     else:
         credentials = mesh.credentials(SpiffeId("evil.example", "shop", "web"))
     async with mesh.stream(credentials=credentials) as stream:
         code, details = await stream.end()
-    if kind == "another root":
+    if kind.startswith("another root"):
         assert code is grpc.StatusCode.UNAVAILABLE  # the handshake fails
         await mesh.until(lambda: mesh.plane.server.refused_connections["certificate"] > 0)
     else:

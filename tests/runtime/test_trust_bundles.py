@@ -19,6 +19,7 @@ from cryptography import x509
 
 from ca.authority import Authority, new_root
 from ca.bundle import spiffe_bundle
+from ca.secrets import root_secret
 from dragoman.callers.address_rules import AddressRules
 from dragoman.callers.fetch import FetchError
 from dragoman.runtime import trust_bundles
@@ -26,7 +27,7 @@ from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.trust_bundle_store import TrustBundleStore
 from dragoman.runtime.trust_bundles import TrustBundles
 from tests.debug.running_plane import MESH, running_plane, until
-from tests.runtime.test_added_roots import certificates
+from tests.runtime.test_added_roots import certificates, verified_with
 from tests.translators.gateway_certificates import Authority as WebAuthority
 
 URL = "https://spiffe.example/bundle"
@@ -224,20 +225,25 @@ async def test_over_tls_into_what_proxies_trust(tmp_path: Path, monkeypatch: pyt
         async with running_plane(folder, MESH + certificates(entry), key_fetching=local) as running:
             own = running.plane.authority.roots
 
-            async def trusted(*more: x509.Certificate) -> bool:
-                return running.plane.identities.roots == (*own, *more)
+            async def trusted(*more: x509.Certificate, name: str = "old.example") -> bool:
+                identities = running.plane.identities
+                assert identities.roots == own, "it is not for all of ours"
+                if not more:
+                    return identities.distributed == root_secret(identities.roots_pem)
+                ours = {"new.example": own, "old.example": own}
+                return verified_with(identities.distributed) == {**ours, name: (*ours.get(name, ()), *more)}
 
             assert await trusted(old.certificate), "what was fetched is there when the first proxy comes"
             published["roots"] = document(new := root("new"))
             await until(lambda: trusted(new.certificate))
-            for refused in (
-                {**entry, "trustDomains": ["elsewhere.example"]},
-                {**entry, "spiffeBundleUrl": url.replace("https", "http")},
-            ):
-                (folder / "mesh.yaml").write_text(MESH + certificates(refused))
-                await until(trusted)
-                (folder / "mesh.yaml").write_text(MESH + certificates(entry))
-                await until(lambda: trusted(new.certificate))
+            (folder / "mesh.yaml").write_text(MESH + certificates({**entry, "trustDomains": ["elsewhere.example"]}))
+            await until(lambda: trusted(new.certificate, name="elsewhere.example"))
+            (folder / "mesh.yaml").write_text(
+                MESH + certificates({**entry, "spiffeBundleUrl": url.replace("https", "http")})
+            )
+            await until(trusted)
+            (folder / "mesh.yaml").write_text(MESH + certificates(entry))
+            await until(lambda: trusted(new.certificate))
         async with running_plane(folder, MESH + certificates(entry)) as running:
             assert running.plane.identities.roots == running.plane.authority.roots, "loopback is not asked by default"
     finally:

@@ -200,11 +200,7 @@ def _secrets(entry: Entry) -> Iterator[Row]:
     secret = entry.content
     kinds = {"tlsCertificate": "Cert Chain", "validationContext": "CA"}
     field = next((field for field in kinds if field in secret), None)
-    found = (
-        _certificates(secret[field].get("certificateChain" if field == "tlsCertificate" else "trustedCa", {}))
-        if (field)
-        else ()
-    )
+    found = list(dict.fromkeys(each for source in _sources(secret) for each in _certificates(source)))
     kind = kinds[field] if field else "-"
     if not found:
         yield secret["name"], kind, entry.state, "-", "-", "-", "-"
@@ -221,6 +217,16 @@ def _secrets(entry: Entry) -> Iterator[Row]:
             f"{not_after:%Y-%m-%dT%H:%M:%SZ}",
             f"{not_before:%Y-%m-%dT%H:%M:%SZ}",
         )
+
+
+def _sources(secret: Content) -> Iterator[Content]:
+    """Where the certificates of a secret stand: several places where each trust domain has its own roots (Envoy:
+    SPIFFECertValidatorConfig)."""
+    yield secret.get("tlsCertificate", {}).get("certificateChain", {})
+    validation = secret.get("validationContext", {})
+    yield validation.get("trustedCa", {})
+    for domain in validation.get("customValidatorConfig", {}).get("typedConfig", {}).get("trustDomains", ()):
+        yield domain.get("trustBundle", {})
 
 
 def _certificates(source: Content) -> Sequence[x509.Certificate]:
