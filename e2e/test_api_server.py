@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from dragoman.kube.cluster import Cluster
 from dragoman.kube.errors import ApiError
 from dragoman.kube.resources import CONFIG_MAPS, PODS
+from e2e.apiserver import programs
 from tests.support.api_server import ApiServer, LocalApiServer, require_api_server
 
 pytestmark = pytest.mark.real_api
@@ -62,8 +64,21 @@ async def test_after_compaction_and_a_restart_old_versions_are_gone(
 
 async def test_an_older_version_can_be_emulated() -> None:
     require_api_server()
-    with LocalApiServer.running(arguments=("--emulated-version=kube=1.33",), controllers=False) as server:
+    with LocalApiServer.running(minor="1.33", controllers=False) as server:
         async with await Cluster.connect(server.kubeconfig) as cluster:
             version = json.loads(await cluster.request("GET", "/version"))
         assert (version["emulationMajor"], version["emulationMinor"]) == ("1", "33")
     assert not server.kubeconfig.exists(), "nothing is left behind"
+
+
+def test_the_two_api_servers_can_be_like_every_supported_version(tmp_path: Path) -> None:
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    program = programs.OLDER.cache(environment) / "kube-apiserver"
+    assert programs.find_api_server("1.31", environment) is None
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    assert programs.find_api_server("1.31", environment) == programs.find_api_server("1.32", environment) == program
+    assert programs.find_api_server("1.30", environment) is None
+    newest = int(programs.NEWEST.version.split(".")[1])
+    for minor in range(31, newest + 1):
+        assert any(each.can_be(f"1.{minor}") for each in (programs.OLDER, programs.NEWEST)), minor

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from e2e.apiserver.programs import MODULE, PACKAGES, cache, kubernetes_version
+from e2e.apiserver.programs import NEWEST, Release
 
 Tell = Callable[[str], None]
 
@@ -30,21 +30,21 @@ def find_go() -> Path:
     return Path(found)
 
 
-def build(tell: Tell) -> Path:
-    """Build the programs that the cache lacks, and return its folder. Who comes second waits for the first.
+def build(tell: Tell, release: Release = NEWEST) -> Path:
+    """Build the programs of a release that the cache lacks, and return its folder; who comes second waits.
 
     Each comes into being at once and whole, so that a build may be interrupted. Raises BuildError.
     """
-    folder = cache()
+    folder = release.cache()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_name(f"{folder.name}.lock"), tell):
         for left in folder.glob(f"{_SCRATCH}*"):  # by a build that was killed
             shutil.rmtree(left)
-        missing = [name for name in PACKAGES if not (folder / name).exists()]
+        missing = [name for name in release.packages if not (folder / name).exists()]
         go = find_go() if missing else None
         for name in missing:
             assert go is not None
-            _build_one(go, name, folder / name, tell)
+            _build_one(go, release, name, folder / name, tell)
     return folder
 
 
@@ -59,16 +59,18 @@ def _alone(lock: Path, tell: Tell) -> Iterator[None]:
         yield
 
 
-def _build_one(go: Path, name: str, target: Path, tell: Tell) -> None:
+def _build_one(go: Path, release: Release, name: str, target: Path, tell: Tell) -> None:
     began = time.monotonic()
-    tell(f"{name}: {PACKAGES[name]} of Kubernetes {kubernetes_version()}")
+    package = release.packages[name]
+    tell(f"{name}: {package} of Kubernetes {release.version}")
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.parent) as scratch:
         built = Path(scratch, name)
         # `-v` tells every package as it has been compiled; those that Go's own cache has are not told.
-        command = (go, "build", "-v", "-trimpath", "-ldflags", _linker_flags(), "-o", built, PACKAGES[name])
+        flags = _linker_flags(release.version)
+        command = ("nice", go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", built, package)
         # What is built runs in any network namespace, and beside any C library.
         environment = {"HOME": str(Path.home()), **os.environ, "CGO_ENABLED": "0"}
-        compiler = subprocess.Popen(command, cwd=MODULE, env=environment, stderr=subprocess.PIPE, text=True)
+        compiler = subprocess.Popen(command, cwd=release.module, env=environment, stderr=subprocess.PIPE, text=True)
         _follow(compiler, name, began, tell)
         built.rename(target)
     tell(f"{name}: {target.stat().st_size / 1e6:.0f} MB after {time.monotonic() - began:.0f} s")
@@ -90,9 +92,8 @@ def _follow(compiler: subprocess.Popen[str], name: str, began: float, tell: Tell
         raise BuildError(f"{name} was not built: go ended with {compiler.returncode}\n{''.join(last_words)}")
 
 
-def _linker_flags() -> str:
+def _linker_flags(version: str) -> str:
     """No symbols, which halves the files, and the version: without it the programs take themselves for v0.0.0."""
-    version = kubernetes_version()
     major, minor, _ = version.split(".", 2)
     stamps = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
     return " ".join(("-s", "-w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamps.items())))

@@ -3,34 +3,79 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-MODULE = Path(__file__).parent
-"""The Go module that pins what is built."""
-
-PACKAGES: Mapping[str, str] = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-}
-"""The Go package of each program."""
 
 ENVTEST_FOLDER = Path("/usr/local/kubebuilder/bin")
 
+_API_SERVER = "k8s.io/kubernetes/cmd/kube-apiserver"
+_EMULATED_MINORS = 3
+"""An API server can be like those of so many minor versions before its own (Kubernetes: "Compatibility Version")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version of Kubernetes, pinned by a Go module, and what is built of it."""
+
+    module: Path
+    packages: Mapping[str, str]
+    """The Go package of each program."""
+
+    @property
+    def version(self) -> str:
+        """As in "1.36.3"."""
+        pinned = re.search(
+            r"^\s*(?:require )?k8s\.io/kubernetes v(\S+)", (self.module / "go.mod").read_text(), re.MULTILINE
+        )
+        if pinned is None:
+            raise ValueError("go.mod requires no k8s.io/kubernetes")
+        return pinned[1]
+
+    def cache(self, environment: Mapping[str, str] = os.environ) -> Path:
+        """The folder for what has been built: below $XDG_CACHE_HOME, by version."""
+        root = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home(), ".cache")
+        return Path(root, "dragoman", f"kubernetes-{self.version}")
+
+    @property
+    def oldest(self) -> str:
+        """The oldest minor version that its API server can be like, as "1.33"."""
+        return f"1.{self._minor - _EMULATED_MINORS}"
+
+    def can_be(self, minor: str) -> bool:
+        """Whether its API server can be like one of a minor version."""
+        return self._minor - _EMULATED_MINORS <= int(minor.split(".")[1]) <= self._minor
+
+    @property
+    def _minor(self) -> int:
+        return int(self.version.split(".")[1])
+
+
+_HERE = Path(__file__).parent
+
+NEWEST = Release(
+    _HERE,
+    {
+        "etcd": "go.etcd.io/etcd/server/v3",
+        "kube-apiserver": _API_SERVER,
+        "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    },
+)
+
+OLDER = Release(_HERE / "older", {"kube-apiserver": _API_SERVER})
+"""Its API server can be like those that the newest can no longer be."""
+
 
 def kubernetes_version() -> str:
-    """The version of Kubernetes that the module pins, as in "1.36.3"."""
-    pinned = re.search(r"^\s*k8s\.io/kubernetes v(\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
-    if pinned is None:
-        raise ValueError("go.mod requires no k8s.io/kubernetes")
-    return pinned[1]
+    """The version of Kubernetes that the tests are for, as in "1.36.3"."""
+    return NEWEST.version
 
 
-def cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder for what has been built: below $XDG_CACHE_HOME, by the version of Kubernetes."""
-    root = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home(), ".cache")
-    return Path(root, "dragoman", f"kubernetes-{kubernetes_version()}")
+def find_api_server(minor: str = "", environment: Mapping[str, str] = os.environ) -> Path | None:
+    """kube-apiserver, or one that can be like one of a minor version; the older one is in the cache only."""
+    if not minor or NEWEST.can_be(minor):
+        return find("kube-apiserver", environment)
+    return _program(OLDER.cache(environment) / "kube-apiserver") if OLDER.can_be(minor) else None
 
 
 def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -43,7 +88,7 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
         return _program(Path(named))
     if folder := environment.get("KUBEBUILDER_ASSETS"):
         return _program(Path(folder, name))
-    return _program(cache(environment) / name) or _program(ENVTEST_FOLDER / name)
+    return _program(NEWEST.cache(environment) / name) or _program(ENVTEST_FOLDER / name)
 
 
 def _program(path: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """Our definitions over those of Istio, and Istio's over ours, in API servers of older Kubernetes too.
 
-An API server emulates the three minor versions before its own; which ones, $EMULATED_KUBERNETES says ("1.33,1.34").
+Which ones, $EMULATED_KUBERNETES says ("1.33,1.34"); else the oldest that can be had.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from dragoman.kube.errors import ApiError
 from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 from tests.crds.specs import GOOD
 from tests.crds.verdicts import document, refusal, refusals_of_bad_objects, served
-from tests.support.api_server import LocalApiServer, require_api_server
+from tests.support.api_server import LocalApiServer, oldest, require_api_server
 from tests.support.custom_resources import install
 
 pytestmark = pytest.mark.real_api
 
-VERSIONS = os.environ.get("EMULATED_KUBERNETES", "1.33").split(",")
+VERSIONS = os.environ.get("EMULATED_KUBERNETES", oldest()).split(",")
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def older(request: pytest.FixtureRequest) -> Iterator[LocalApiServer]:
     """An API server of its own, in which definitions may be exchanged."""
-    require_api_server()
-    with LocalApiServer.running(arguments=(f"--emulated-version=kube={request.param}",), controllers=False) as server:
+    require_api_server(request.param)
+    with LocalApiServer.running(minor=request.param, controllers=False) as server:
         yield server
 
 

@@ -19,7 +19,7 @@ from dragoman.installation.precheck import precheck
 from dragoman.kube import Cluster
 from dragoman.kube.resources import NAMESPACES
 from e2e.apiserver import programs
-from tests.support.api_server import LocalApiServer, require_api_server
+from tests.support.api_server import LocalApiServer, oldest, require_api_server
 from tests.support.helm import required_helm
 
 pytestmark = pytest.mark.real_api
@@ -28,12 +28,11 @@ ROOT = Path(__file__).parents[2]
 CHARTS, MANIFESTS = ROOT / "deploy" / "charts", ROOT / "deploy" / "manifests"
 
 
-@pytest.fixture(scope="module", params=["", "1.33"], ids=["newest", "1.33"])
+@pytest.fixture(scope="module", params=["", oldest()], ids=["newest", "oldest"])
 def server(request: pytest.FixtureRequest) -> Iterator[LocalApiServer]:
     """An API server of its own, as `helm uninstall` leaves definitions; the oldest that this one can be."""
     require_api_server()
-    arguments = (f"--emulated-version=kube={request.param}",) if request.param else ()
-    with LocalApiServer.running(arguments=arguments, controllers=False) as running:
+    with LocalApiServer.running(minor=request.param, controllers=False) as running:
         yield running
 
 

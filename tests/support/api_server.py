@@ -68,10 +68,11 @@ class ApiServer(Protocol):
 class LocalApiServer:
     """An API server of the tests' own, with its etcd and, if wanted, its controllers: see `running`."""
 
-    def __init__(self, folder: Path, address: str, arguments: Sequence[str]) -> None:
+    def __init__(self, folder: Path, address: str, arguments: Sequence[str], minor: str = "") -> None:
         self._folder = folder
         self._address = address
-        self._arguments = tuple(arguments)
+        self._minor = minor
+        self._arguments = (*arguments, *((f"--emulated-version=kube={minor}",) if minor else ()))
         self._ca = ClusterCA(folder)
         self._tokens = token_keys(folder)
         self._etcd_port, peers, self._port, self._controllers_port = _free_ports(4)
@@ -82,15 +83,16 @@ class LocalApiServer:
     @classmethod
     @contextlib.contextmanager
     def running(
-        cls, *, arguments: Sequence[str] = (), controllers: bool = True, address: str = "127.0.0.1"
+        cls, *, arguments: Sequence[str] = (), controllers: bool = True, address: str = "127.0.0.1", minor: str = ""
     ) -> Iterator["LocalApiServer"]:
         """A new, empty cluster.
 
-        `arguments` are further ones for kube-apiserver, as `--emulated-version=kube=1.31`; `address` is where it
-        listens, which pods reach it at. Raises RuntimeError or TimeoutError with the end of the log of what failed.
+        `arguments` are further ones for kube-apiserver; `address` is where it listens, which pods reach it at; `minor`
+        is the version that it is to be like, as "1.31". Raises RuntimeError or TimeoutError with the end of the log of
+        what failed.
         """
         with tempfile.TemporaryDirectory(prefix="dragoman-api-") as name:
-            server = cls(Path(name), address, arguments)
+            server = cls(Path(name), address, arguments, minor)
             try:
                 server._start(controllers)
                 yield server
@@ -201,7 +203,7 @@ class LocalApiServer:
         )
 
     def _launch(self, name: str, *arguments: str) -> None:
-        program = programs.find(name)
+        program = programs.find_api_server(self._minor) if name == "kube-apiserver" else programs.find(name)
         assert program is not None
         # With the tests: also when they are killed.
         launcher = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
@@ -280,21 +282,33 @@ class ExistingCluster:
         _only_with_our_own()
 
 
-def missing() -> str | None:
-    """Why no API server can be started here; None where one can."""
+def missing(minor: str = "") -> str | None:
+    """Why no API server, or none like that of a minor version, can be started here; None where one can."""
     lacking = [name for name in ("etcd", "kube-apiserver") if programs.find(name) is None]
-    if not lacking:
-        return None
-    return (
-        f"no {' and no '.join(lacking)}: build them with `make apiserver`, or set KUBEBUILDER_ASSETS to their folder, "
-        "or USE_EXISTING_CLUSTER=true"
-    )
+    if lacking:
+        return (
+            f"no {' and no '.join(lacking)}: build them with `make apiserver`, or set KUBEBUILDER_ASSETS to their "
+            "folder, or USE_EXISTING_CLUSTER=true"
+        )
+    if programs.find_api_server(minor) is None:
+        return f"no kube-apiserver that can be like one of Kubernetes {minor}: build it with `make apiserver`"
+    return None
 
 
-def require_api_server() -> None:
-    """Skip the test, with the reason, where no API server can be started; with REQUIRE_REAL_API=1 fail instead."""
-    if (reason := missing()) is not None:
-        (pytest.fail if os.environ.get("REQUIRE_REAL_API") == "1" else pytest.skip)(reason)
+def oldest() -> str:
+    """The oldest minor version that an API server can be like here: 1.31, if `make apiserver` has built all."""
+    return (programs.OLDER if missing(programs.OLDER.oldest) is None else programs.NEWEST).oldest
+
+
+def require_api_server(minor: str = "") -> None:
+    """Skip the test, with the reason, where no API server can be started; with REQUIRE_REAL_API=1 fail instead.
+
+    Where the programs are named by KUBEBUILDER_ASSETS, which has one version of them, an older one is not required.
+    """
+    if (reason := missing(minor)) is None:
+        return
+    required = os.environ.get("REQUIRE_REAL_API") == "1" and not (minor and "KUBEBUILDER_ASSETS" in os.environ)
+    (pytest.fail if required else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session")
