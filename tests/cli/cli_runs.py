@@ -1,14 +1,16 @@
-"""Running the command: inside this process, or as a process of its own."""
+"""Running the command: inside this process, as a process of its own, or several in one process."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -22,6 +24,44 @@ def run(*arguments: str | Path) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+_ATTEMPTS = """
+import json, sys
+from typer.testing import CliRunner
+from dragoman.cli.main import app
+for line in sys.stdin:
+    result = CliRunner().invoke(app, json.loads(line))
+    print(json.dumps([result.exit_code, result.stderr.splitlines()]), flush=True)
+"""
+
+Attempt = Callable[..., tuple[int, list[str]]]
+"""Runs a command: its exit code, and the lines that it told on standard error."""
+
+
+@contextmanager
+def attempts(state: Path) -> Iterator[Attempt]:
+    """A process for commands that end by themselves, as `serve` sets up the whole process that it is in."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ATTEMPTS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "200"},
+    )
+
+    def attempt(*arguments: str | Path) -> tuple[int, list[str]]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
+        process.stdin.flush()
+        code, told = json.loads(process.stdout.readline())
+        return code, told
+
+    with process:
+        yield attempt
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 class Serving:

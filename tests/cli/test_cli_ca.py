@@ -10,9 +10,10 @@ import pytest
 import yaml
 from cryptography import x509
 
-from ca.authority import Authority, key_pem, new_root, pem
+from ca.authority import new_root
 from ca.root_store import load_or_create
 from tests.cli.cli_runs import run, serving
+from tests.cli.plugged_in_folder import put
 
 
 @pytest.fixture
@@ -40,14 +41,6 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
-def put(folder: Path, authority: Authority) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "ca-cert.pem").write_bytes(pem([authority.certificate]))
-    (folder / "ca-key.pem").write_bytes(key_pem(authority.key))
-    (folder / "root-cert.pem").write_bytes(pem(authority.roots))
-    return folder
-
-
 @pytest.mark.parametrize("command", ["status", "root", "rotate"])
 def test_without_a_ca_they_say_what_to_do(state: Path, command: str) -> None:
     result = run("ca", command, "--state-dir", state)
@@ -55,10 +48,15 @@ def test_without_a_ca_they_say_what_to_do(state: Path, command: str) -> None:
     assert "start `dragoman serve`" in result.stderr
 
 
-async def test_a_rotation_is_begun_shown_and_hurried(folder: Path, state: Path) -> None:
+async def test_a_rotation_from_the_files_of_earlier_versions_is_begun_shown_and_hurried(
+    folder: Path, state: Path
+) -> None:
+    before = load_or_create(state / "ca", "cluster.local", now=datetime.now(UTC))
     async with serving("--config", folder, "--state-dir", state, state=state) as running:
         await running.secure_port()
         (old,) = await asyncio.to_thread(roots, state)
+        assert old == before.certificate
+        assert not (state / "ca" / "ca-key.pem").exists()
         begun = await asyncio.to_thread(run, "ca", "rotate", "--state-dir", state, "-o", "json")
         assert begun.exit_code == 0
         assert json.loads(begun.stdout)["phase"] == "distributing"
@@ -94,20 +92,3 @@ async def test_a_plugged_in_ca_is_used_followed_and_not_rotated_from_here(
         put(given, two)
         await until(lambda: roots(state) == [one.certificate, two.certificate])
         assert await running.end() == 0
-
-
-async def test_a_plugged_in_ca_that_is_broken_keeps_it_from_starting(folder: Path, state: Path, tmp_path: Path) -> None:
-    given = put(tmp_path / "cacerts", new_root("acme", now=datetime.now(UTC)))
-    (given / "root-cert.pem").unlink()
-    async with serving("--config", folder, "--state-dir", state, "--ca-dir", given, state=state) as running:
-        assert await running.ended() == 1
-    assert "root-cert.pem missing" in running.told[-1]
-
-
-async def test_the_files_of_earlier_versions_are_taken_over(folder: Path, state: Path) -> None:
-    before = load_or_create(state / "ca", "cluster.local", now=datetime.now(UTC))
-    async with serving("--config", folder, "--state-dir", state, state=state) as running:
-        await running.secure_port()
-        assert await running.end() == 0
-    assert await asyncio.to_thread(roots, state) == [before.certificate]
-    assert not (state / "ca" / "ca-key.pem").exists()

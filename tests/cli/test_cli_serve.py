@@ -30,41 +30,38 @@ async def status_of(port: int, path: str) -> int:
         return response.status
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_until_a_signal_and_ends_with_0(tmp_path: Path, folder: Path, number: int) -> None:
-    async with serving("--config", folder, state=tmp_path) as running:
-        port = await running.xds_port()
-        assert await status_of(await running.http_port(), "/ready") == 200
-        async with proxy_at(port, WEB) as proxy:
-            assert any(CLUSTER_OF_WEB in names for names in proxy.held.values())
-            assert await running.end(number) == 0
-    assert any(line.startswith("loaded 7 objects from") and "0 errors, 0 warnings" in line for line in running.told)
-    events = [json.loads(line) for line in running.logged]
-    connected = next(event for event in events if event["event"] == "connected")
-    assert connected["proxy"] == "web-1.shop"
-    assert {"timestamp", "level"} <= connected.keys()
-    assert not any(event["level"] == "debug" for event in events)
-    key = tmp_path / "dragoman" / "ca" / "authority.json"
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-
-
-async def test_the_root_outlives_the_process(tmp_path: Path, folder: Path) -> None:
+async def test_it_serves_until_a_signal_and_ends_with_0_and_the_root_outlives_it(tmp_path: Path, folder: Path) -> None:
     roots = []
-    for _ in range(2):
-        async with serving("--config", folder, "--state-dir", tmp_path / "state", state=tmp_path) as running:
-            await running.xds_port()
-            assert await running.end() == 0
-        shown = await asyncio.to_thread(run, "ca", "root", "--state-dir", tmp_path / "state")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        async with serving("--config", folder, state=tmp_path) as running:
+            port = await running.xds_port()
+            assert await status_of(await running.http_port(), "/ready") == 200
+            async with proxy_at(port, WEB) as proxy:
+                assert any(CLUSTER_OF_WEB in names for names in proxy.held.values())
+                assert await running.end(number) == 0
+        assert any(line.startswith("loaded 7 objects from") and "0 errors, 0 warnings" in line for line in running.told)
+        events = [json.loads(line) for line in running.logged]
+        connected = next(event for event in events if event["event"] == "connected")
+        assert connected["proxy"] == "web-1.shop"
+        assert {"timestamp", "level"} <= connected.keys()
+        assert not any(event["level"] == "debug" for event in events)
+        key = tmp_path / "dragoman" / "ca" / "authority.json"
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        shown = await asyncio.to_thread(run, "ca", "root", "--state-dir", tmp_path / "dragoman")
         roots.append(shown.stdout)
     assert "BEGIN CERTIFICATE" in roots[0]
     assert roots[0] == roots[1]
 
 
-async def test_a_response_is_logged_with_proxy_type_nonce_and_versions(tmp_path: Path, folder: Path) -> None:
+async def test_a_response_is_logged_and_a_rejection_is_told_with_envoys_words(tmp_path: Path, folder: Path) -> None:
     async with serving("--config", folder, "--log-level", "debug", state=tmp_path) as running:
-        async with proxy_at(await running.xds_port(), WEB):
-            pass
+        async with proxy_at(await running.xds_port(), WEB, rejects={CLUSTER_OF_WEB: "bad cluster"}):
+            line = await running.hear(r"^error: web-1\.shop rejected .*")
         await running.end()
+    assert CLUSTER_OF_WEB in line[0]
+    assert "of CDS" in line[0]
+    assert "bad cluster" in line[0]
+    assert "DestinationRule shop/web" in line[0]
     events = [json.loads(line) for line in running.logged]
     pushed = next(event for event in events if event["event"] == "pushed")
     assert pushed["proxy"] == "web-1.shop"
@@ -95,17 +92,6 @@ async def test_problems_are_told_with_file_line_and_remedy_and_the_rest_goes_on(
         assert await running.end() == 0
 
 
-async def test_a_rejection_is_told_with_envoys_words_and_the_objects(tmp_path: Path, folder: Path) -> None:
-    async with serving("--config", folder, state=tmp_path) as running:
-        async with proxy_at(await running.xds_port(), WEB, rejects={CLUSTER_OF_WEB: "bad cluster"}):
-            line = await running.hear(r"^error: web-1\.shop rejected .*")
-        await running.end()
-    assert CLUSTER_OF_WEB in line[0]
-    assert "of CDS" in line[0]
-    assert "bad cluster" in line[0]
-    assert "DestinationRule shop/web" in line[0]
-
-
 async def test_a_broken_credential_is_told_at_its_secret_with_the_gateway_that_names_it(
     tmp_path: Path, folder: Path
 ) -> None:
@@ -127,60 +113,6 @@ async def test_a_broken_credential_is_told_at_its_secret_with_the_gateway_that_n
     assert "no Secret shop/site" in missing[0]
     (logged,) = [event for event in map(json.loads, running.logged) if event.get("code") == "DRG0502"]
     assert (logged["event"], logged["level"]) == ("credential unusable", "error")
-
-
-async def test_a_unix_socket_is_its_owners_alone_and_goes_with_the_process(tmp_path: Path, folder: Path) -> None:
-    path = tmp_path / "xds.sock"
-    stale = socket.socket(socket.AF_UNIX)
-    stale.bind(str(path))
-    stale.close()
-    async with serving("--config", folder, "--xds-socket", path, state=tmp_path) as running:
-        await running.hear(rf"serving proxies at .*, unix://{path}")
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        async with serving("--config", folder, "--xds-address", f"unix://{path}", state=tmp_path) as second:
-            assert await second.ended() == 1
-        assert f"another process listens on {path}" in second.told[-1]
-        assert path.exists()
-        assert await running.end() == 0
-    assert not path.exists()
-
-
-async def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path, folder: Path) -> None:
-    path = tmp_path / "precious"
-    path.write_text("data")
-    async with serving("--config", folder, "--xds-socket", path, state=tmp_path) as running:
-        assert await running.ended() == 1
-    assert "is no socket" in running.told[-1]
-    assert path.read_text() == "data"
-
-
-@pytest.mark.parametrize("option", ["--xds-address", "--http-address"])
-async def test_a_taken_port_is_a_clear_error_and_1(tmp_path: Path, folder: Path, option: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        async with serving("--config", folder, option, address, state=tmp_path) as running:
-            assert await running.ended() == 1
-    assert any(line.startswith(f"dragoman: cannot listen on {address}") for line in running.told)
-    assert not any("Traceback" in line for line in running.told)
-
-
-async def test_a_broken_authority_is_a_clear_error_and_1(tmp_path: Path, folder: Path) -> None:
-    (tmp_path / "ca").mkdir()
-    (tmp_path / "ca" / "ca-key.pem").write_text("no key")
-    async with serving("--config", folder, "--state-dir", tmp_path, state=tmp_path) as running:
-        assert await running.ended() == 1
-    assert running.told == [running.told[0]]
-    assert running.told[0].startswith("dragoman: no certificate authority: ")
-
-
-async def test_plaintext_beyond_this_machine_says_what_it_means(tmp_path: Path, folder: Path) -> None:
-    """The address is one that this machine does not have, so nothing listens on it."""
-    arguments = ("--config", folder, "--xds-address", "192.0.2.1:15010", "--insecure-xds")
-    async with serving(*arguments, state=tmp_path) as running:
-        assert await running.ended() == 1
-    assert running.told[0].startswith("warning: 192.0.2.1:15010 is plaintext")
-    assert "No private key is given over it" in running.told[0]
-    assert any("cannot listen on 192.0.2.1:15010" in line for line in running.told)
 
 
 async def test_the_xds_port_opens_after_the_load(tmp_path: Path, folder: Path) -> None:
