@@ -14,6 +14,7 @@ import yaml
 from crds.meshconfig import OutboundTrafficPolicyMode as MeshOutboundMode
 from crds.sidecar import OutboundTrafficPolicyMode, Sidecar
 from dragoman.engine import Graph, consult, query
+from dragoman.mesh.captured_by import CAPTURED_BY
 from dragoman.mesh.families import Families
 from dragoman.mesh.hosts import resolve
 from dragoman.mesh.inputs import DESTINATION_RULE_LABEL_KEYS, GATEWAYS, SIDECARS, SOURCE_LABEL_KEYS, chosen
@@ -116,15 +117,16 @@ def allows_any(g: Graph, namespace: str, labels: Labels) -> bool:
 def proxy_settings(g: Graph, namespace: str, pod: str) -> tuple[Interception, int]:
     """Interception mode and HTTP proxy port of a pod's sidecar.
 
-    Read from the pod's annotations (`sidecar.istio.io/interceptionMode`, `proxy.istio.io/config`), else from the mesh's
-    `defaultConfig` and `proxyHttpPort`: not from what the proxy claims of itself.
+    Read from the pod's annotations (`CAPTURED_BY`, `sidecar.istio.io/interceptionMode`, `proxy.istio.io/config`), else
+    from the mesh's `defaultConfig` and `proxyHttpPort`: not from what the proxy claims of itself.
     """
     found = workload(g, namespace, pod)
     mesh = mesh_config(g)
     annotations = dict(found.annotations) if found is not None else {}
     config = yaml.safe_load(annotations.get("proxy.istio.io/config", "")) or {}
     default = mesh.default_config.interception_mode
-    mode = annotations.get("sidecar.istio.io/interceptionMode") or config.get("interceptionMode") or default
+    asked = annotations.get("sidecar.istio.io/interceptionMode")
+    mode = annotations.get(CAPTURED_BY) or asked or config.get("interceptionMode") or default
     metadata = config.get("proxyMetadata") or {}
     port = metadata.get("HTTP_PROXY_PORT") or metadata.get("ISTIO_META_HTTP_PROXY_PORT") or mesh.proxy_http_port
     return Interception(str(mode or Interception.REDIRECT).upper()), int(port or 0)

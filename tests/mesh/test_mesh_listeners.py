@@ -5,6 +5,7 @@ from __future__ import annotations
 from dragoman.mesh.families import Families
 from dragoman.mesh.listeners import targets
 from dragoman.mesh.services import EVERYTHING
+from dragoman.mesh.workloads import Interception
 from tests.support.mesh_of_yaml import Mesh, mesh_settings, pod, service
 
 PORTS = "[{name: tcp, port: 90}]"
@@ -44,3 +45,12 @@ def test_families_tell_proxies_apart_only_where_they_listen() -> None:
     assert mesh.outbound("router~10.0.0.1~a-1.shop~x") == mesh.outbound("router~10.0.0.1~b-1.shop~x")
     mesh.apply(mesh_settings("defaultConfig: {interceptionMode: NONE}"))
     assert mesh.outbound("sidecar~10.0.0.1~a-1.shop~x") == mesh.outbound("sidecar~10.0.0.1~b-1.shop~x")
+
+
+def test_a_pod_has_the_listeners_of_the_mode_that_it_is_captured_by() -> None:
+    asks = pod("a-1", "10.0.0.1").replace(
+        "namespace: shop", "namespace: shop\n  annotations: {sidecar.istio.io/interceptionMode: TPROXY}", 1
+    )
+    injected = asks.replace("TPROXY}", "TPROXY, sidecar.dragoman.io/captured-by: REDIRECT}")
+    assert Mesh(asks).outbound("sidecar~10.0.0.1~a-1.shop~x").mode is Interception.TPROXY
+    assert Mesh(injected).outbound("sidecar~10.0.0.1~a-1.shop~x").mode is Interception.REDIRECT

@@ -17,6 +17,7 @@ from dragoman.sidecar.injection import values
 READINESS: Final = "readiness.status.sidecar.istio.io/"
 TRAFFIC: Final = "traffic.sidecar.istio.io/"
 SIDECAR: Final = "sidecar.istio.io/"
+INTERCEPTION: Final = f"{SIDECAR}interceptionMode"
 STATUS: Final = "sidecar.istio.io/status"
 STATUS_PORT: Final = "status.sidecar.istio.io/port"
 PROXY_CONFIG: Final = "proxy.istio.io/config"
@@ -34,7 +35,7 @@ CHECKS: Final[Mapping[str, values.Check]] = {
     f"{SIDECAR}proxyCPULimit": values.quantity,
     f"{SIDECAR}proxyMemory": values.quantity,
     f"{SIDECAR}proxyMemoryLimit": values.quantity,
-    f"{SIDECAR}interceptionMode": values.one_of("REDIRECT", "TPROXY", "NONE"),
+    INTERCEPTION: values.one_of("REDIRECT", "TPROXY", "NONE"),
     f"{SIDECAR}bootstrapOverride": values.name,
     f"{SIDECAR}statsInclusionPrefixes": values.anything,
     f"{SIDECAR}statsInclusionSuffixes": values.anything,

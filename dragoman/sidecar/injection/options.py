@@ -14,7 +14,7 @@ from crds.duration import Duration
 from crds.meshproxyconfig import MeshProxyConfig
 from crds.problem import Invalid, Problem, Severity
 from dragoman.sidecar.injection import annotations as known
-from dragoman.sidecar.injection.annotations import READINESS, SIDECAR, STATUS_PORT, TRAFFIC
+from dragoman.sidecar.injection.annotations import INTERCEPTION, READINESS, SIDECAR, STATUS_PORT, TRAFFIC
 from dragoman.sidecar.injection.proxy_config import proxy_config
 from dragoman.sidecar.injection.settings import InjectionSettings, Json
 from dragoman.sidecar.injection.values import items
@@ -119,15 +119,16 @@ def options(
 
 
 def _in_vain(annotations: Mapping[str, str], config: MeshProxyConfig) -> Iterator[Problem]:
-    if _interception(annotations, config) == "TPROXY":
+    if wanted_interception(annotations, config) == "TPROXY":
         why = "TPROXY is not offered: captured by REDIRECT, which hides the client's address from the application"
         yield problem("DRG0602", "interceptionMode", why)
     for name in _OF_AGENTS & config.proxy_metadata.keys():
         yield problem("DRG0602", f"proxyMetadata.{name}", "no effect: it is for an agent, and there is none in the pod")
 
 
-def _interception(annotations: Mapping[str, str], config: MeshProxyConfig) -> str:
-    return annotations.get(f"{SIDECAR}interceptionMode", config.interception_mode.value)
+def wanted_interception(annotations: Mapping[str, str], config: MeshProxyConfig) -> str:
+    """The interception mode that is asked for, offered or not."""
+    return annotations.get(INTERCEPTION, config.interception_mode.value)
 
 
 def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: InjectionSettings) -> Options:
@@ -142,7 +143,7 @@ def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: 
         config=config,
         image=of("proxyImage") or _image(of("proxyImageType") or _image_type(config), settings.proxy_image),
         resources=resources,
-        interception="NONE" if _interception(annotations, config) == "NONE" else "REDIRECT",
+        interception="NONE" if wanted_interception(annotations, config) == "NONE" else "REDIRECT",
         capture=_capture(annotations, settings),
         discovery_address=of("discoveryAddress", settings.discovery_address or config.discovery_address),
         concurrency=_concurrency(config.concurrency, resources),

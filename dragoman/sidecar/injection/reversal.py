@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from dragoman.mesh.captured_by import CAPTURED_BY
 from dragoman.sidecar.injection import metrics, probes
 from dragoman.sidecar.injection.annotations import OVERRIDES, STATUS
 from dragoman.sidecar.injection.proxy_container import PROBERS, PROMETHEUS, PROXY
@@ -31,6 +32,7 @@ def original(pod: Mapping[str, Json]) -> dict[str, Json]:
         return {**pod, "metadata": metadata, "spec": spec}
     kept = _kept(spec)
     overrides = _document(annotations.pop(OVERRIDES, ""))
+    annotations.pop(CAPTURED_BY, None)
     for key in LISTS:
         if key not in spec:
             continue
