@@ -19,6 +19,7 @@ from dragoman.kube.errors import ApiError
 from dragoman.kube.resource import ApiResource
 
 if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
     from kubernetes_asyncio.client import ApiClient
 
 Query = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -163,11 +164,8 @@ class Cluster:
             raise ApiError(error.status, "", f"{self.server}{path}: {error.status} {error.message}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError.unreachable(self.server, error) from error
-        ended = _end_of_transport(socket)
-        async with socket:
+        async with _to_its_end(socket), socket:
             yield socket
-        if ended is not None:
-            await asyncio.wait((ended,), timeout=_TLS_GOODBYE)
 
     async def get(self, resource: ApiResource, name: str, namespace: str | None = None) -> dict[str, Any]:
         """One object."""
@@ -254,15 +252,23 @@ class Cluster:
         await self.request("DELETE", resource.path(namespace, name), body=body)
 
 
-def _end_of_transport(socket: aiohttp.ClientWebSocketResponse) -> asyncio.Future[None] | None:
-    """Done once the connection under a WebSocket is closed, None if that cannot be known.
+@contextlib.asynccontextmanager
+async def _to_its_end(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[None, None]:
+    """Leave no connection behind when the WebSocket has been closed: one that TLS takes too long to end is cut.
 
-    aiohttp forgets the connection as the WebSocket closes, and a loop that ends before TLS has said goodbye leaves a
-    socket open: no public name leads to it.
+    So is one whose end nobody may wait for, as they have been cancelled. aiohttp forgets the connection as the
+    WebSocket closes, and a loop that ends before TLS has said goodbye leaves a socket open: no public name leads to it.
     """
-    protocol = getattr(getattr(socket, "_conn", None), "protocol", None)
-    ended: asyncio.Future[None] | None = getattr(protocol, "closed", None)
-    return ended
+    protocol: ResponseHandler | None = getattr(getattr(socket, "_conn", None), "protocol", None)
+    transport = protocol.transport if protocol is not None else None
+    ended = protocol.closed if protocol is not None else None
+    try:
+        yield
+        if ended is not None:
+            await asyncio.wait((ended,), timeout=_TLS_GOODBYE)
+    finally:
+        if transport is not None and ended is not None and not ended.done():
+            transport.abort()
 
 
 def _options(dry_run: bool) -> list[tuple[str, str]]:

@@ -1,0 +1,87 @@
+"""A WebSocket to an API server leaves no connection behind, whatever the server does at its end."""
+
+import asyncio
+import base64
+import contextlib
+import gc
+import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dragoman.kube.cluster import Cluster
+from tests.support.api_server_credentials import ClusterCA
+
+ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+
+
+class SilentServer:
+    """Takes a WebSocket and its close frame, and then neither closes the connection nor answers TLS's goodbye."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (key,) = (line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+        accept = base64.b64encode(hashlib.sha1(key + ACCEPT, usedforsecurity=False).digest())
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        writer.write(b"Sec-WebSocket-Protocol: v4\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            await reader.readexactly(8)  # a masked close frame with a status
+            writer.write(b"\x88\x02\x03\xe8")
+            # What comes from now on stays with the kernel.
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await self.ended.wait()
+        writer.transport.abort()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    authority = ClusterCA(tmp_path)
+    certificate, key = authority.serving("server", ["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    silent = SilentServer()
+    server = await asyncio.start_server(silent.serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        async with await Cluster.connect(authority.kubeconfig(f"https://127.0.0.1:{port}", "amina", ())) as connected:
+            yield connected
+        silent.ended.set()
+
+
+def open_connections(cluster: Cluster) -> int:
+    """How many TLS connections to the server are there in this process."""
+    gc.collect()
+    port = int(cluster.server.rpartition(":")[2])
+    transports = [each for each in gc.get_objects() if type(each).__name__ == "_SelectorSocketTransport"]
+    return sum(
+        (each.get_extra_info("peername") or ("", 0))[1] == port and each._sock is not None for each in transports
+    )
+
+
+async def test_one_whose_server_does_not_say_goodbye_is_cut(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dragoman.kube.cluster._TLS_GOODBYE", 0.05)
+    async with cluster.websocket("/", protocol="v4"):
+        assert open_connections(cluster) == 1
+    await asyncio.sleep(0)  # it is closed by the loop
+    assert open_connections(cluster) == 0
+
+
+async def test_one_whose_user_is_cancelled_is_cut_at_once(cluster: Cluster) -> None:
+    opened = asyncio.Event()
+
+    async def use() -> None:
+        async with cluster.websocket("/", protocol="v4"):
+            opened.set()
+            await asyncio.Event().wait()
+
+    using = asyncio.create_task(use())
+    await opened.wait()
+    using.cancel()
+    await asyncio.wait([using])
+    await asyncio.sleep(0)
+    assert open_connections(cluster) == 0
