@@ -162,12 +162,3 @@ def _resource(document: dict[str, Any]) -> ApiResource:
     group, _, version = document["apiVersion"].partition("/")
     kind = document["kind"]
     return ApiResource(group, version, f"{kind.lower()}s", kind, namespaced=not kind.startswith("Cluster"))
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
-    """Wait until it does."""
-    async with asyncio.timeout(seconds):
-        while True:
-            if await holds():
-                return
-            await asyncio.sleep(0.02)

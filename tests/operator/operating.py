@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -93,13 +93,6 @@ async def taking(*proxies: ScriptedProxy, rejects: Mapping[str, str] | None = No
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
-    """Wait until it holds; fails after some seconds."""
-    async with asyncio.timeout(within):
-        while not await condition():  # noqa: ASYNC110 - an API server has no event for it
-            await asyncio.sleep(0.05)
 
 
 async def deploy(cluster: Cluster, namespace: str, *pods: str) -> None:

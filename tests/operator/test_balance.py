@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from operating import deploy, replica, until
+from operating import deploy, replica
 
 from dragoman.kube import Cluster
 from dragoman.operator.balance import FEW, share
+from tests.support.until import until
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ def test_share(own: int, others: tuple[int, ...], keep: int | None) -> None:
     assert share(own, others) == keep
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), min_size=2, max_size=6), st.randoms(use_true_random=False))
 def test_replicas_come_to_rest_near_the_average_whatever_the_load_balancer_does(counts, rng) -> None:
     average = sum(counts) / len(counts)

@@ -14,7 +14,8 @@ from dragoman.kube import ApiError, ApiResource, Cluster
 from dragoman.kube.resources import MUTATING_WEBHOOK_CONFIGURATIONS, PODS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from dragoman.operator.ca_bundles import Webhook, correction, webhooks_of
 from dragoman.operator.webhook_proof import VIRTUAL_SERVICES
-from tests.operator.installed_webhooks import Installed, eventually
+from tests.operator.installed_webhooks import Installed
+from tests.support.until import until
 
 BOTH = (MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS)
 
@@ -53,18 +54,18 @@ async def _refusal(installed: Installed, document: dict[str, Any]) -> str:
 async def test_webhooks_get_the_bundle_and_get_it_back(installed: Installed) -> None:
     async with installed.keeping_bundles():
         for resource in BOTH:
-            await eventually(lambda resource=resource: _bundled(installed, resource))
+            await until(lambda resource=resource: _bundled(installed, resource))
         name = installed.injector["metadata"]["name"]
         forged = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "Zm9yZ2Vk"}]
         await installed.cluster.patch(MUTATING_WEBHOOK_CONFIGURATIONS, name, forged, kind="json")
-        await eventually(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
+        await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
         # As after `helm upgrade`, which knows of no bundle.
         await installed.cluster.delete(MUTATING_WEBHOOK_CONFIGURATIONS, name)
         await installed.cluster.create(MUTATING_WEBHOOK_CONFIGURATIONS, installed.injector)
-        await eventually(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
+        await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
         installed.identities.also_trust([new_root("next", now=datetime.now(UTC)).certificate])
         for resource in BOTH:
-            await eventually(lambda resource=resource: _bundled(installed, resource))
+            await until(lambda resource=resource: _bundled(installed, resource))
 
 
 @pytest.mark.real_api
@@ -72,18 +73,18 @@ async def test_validation_fails_closed_once_the_webhook_has_refused_something(in
     bad = installed.virtual_service("bad", regex="(")
     async with installed.keeping_bundles():
         # Nobody answers: what is wrong passes, and so does what is right.
-        await eventually(lambda: _bundled(installed, VALIDATING_WEBHOOK_CONFIGURATIONS))
+        await until(lambda: _bundled(installed, VALIDATING_WEBHOOK_CONFIGURATIONS))
         assert await _refusal(installed, bad) == ""
         assert not await _fails_closed(installed)
         async with installed.serving():
-            await eventually(lambda: _fails_closed(installed))
+            await until(lambda: _fails_closed(installed))
             assert "DRG0306 spec.http[0].match[0].uri.regex" in await _refusal(installed, bad)
             assert await _refusal(installed, installed.virtual_service("good")) == ""
             # An upgrade that sets it back does not stay.
             name = installed.validator["metadata"]["name"]
             opened = [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]
             await installed.cluster.patch(VALIDATING_WEBHOOK_CONFIGURATIONS, name, opened, kind="json")
-            await eventually(lambda: _fails_closed(installed))
+            await until(lambda: _fails_closed(installed))
     # The webhook is gone, and nothing passes that it should have looked at.
     assert "failed calling webhook" in await _refusal(installed, installed.virtual_service("good"))
 
@@ -91,7 +92,7 @@ async def test_validation_fails_closed_once_the_webhook_has_refused_something(in
 @pytest.mark.real_api
 async def test_pods_are_kept_out_while_the_injector_is_away(installed: Installed) -> None:
     async with installed.keeping_bundles():
-        await eventually(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
+        await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
         assert "failed calling webhook" in await _refusal(installed, installed.pod("web"))
         refused = {"sidecar.istio.io/inject": "false"}
         assert await _refusal(installed, installed.pod("web", **refused)) == ""
@@ -119,31 +120,31 @@ async def test_the_root_rotates_under_load_without_a_refused_request(installed: 
         async def enough() -> bool:
             return created >= until
 
-        await eventually(enough)
+        await until(enough)
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(installed.serving())
         await stack.enter_async_context(installed.keeping_bundles())
-        await eventually(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
+        await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
 
         async def injects() -> bool:
             return await _refusal(installed, installed.pod("first")) == ""
 
-        await eventually(injects)
+        await until(injects)
         old, new = installed.identities.authority, new_root("cluster.local", now=datetime.now(UTC))
         async with asyncio.TaskGroup() as tasks:
             for number in range(4):
                 tasks.create_task(load(number))
             await more(20)
             installed.identities.also_trust([new.certificate])
-            await eventually(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
+            await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
             await more(50)
             installed.identities.use(new)
             installed.identities.also_trust([old.certificate])
             await more(50)
             # What is signed by the old root is served nowhere any more.
             installed.identities.also_trust([])
-            await eventually(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
+            await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
             await more(100)
             ended.set()
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ca import rotation_document
-from ca.authority import new_root
+from ca.authority import Authority, key_pem, new_root, pem
 from ca.authority_files import RootStoreError, files_of, parse
 from ca.keeper import Keeper
+from ca.plugged_in import Given
 from ca.rotation import Rotation
 from ca.store import ConflictError, StoreError
 from dragoman.cli.ca_state import open_ca_of_cluster
@@ -58,6 +59,60 @@ async def test_the_root_of_an_istio_that_was_there_is_taken_over(cluster: Cluste
     # And by the next replica, which finds the state.
     again = await open_ca_of_cluster(cluster, namespace, None, "s")
     assert again.keeper.authority.certificate == theirs.certificate
+
+
+def as_istio_makes_it(root: Authority, first: Authority | None = None) -> dict[str, bytes]:
+    """A self-signed root in a Secret (Istio: security/pkg/pki/ca, BuildSecret), and after a rotation of the `first`."""
+    empty = {"cert-chain.pem": b"", "key.pem": b""}
+    certificate, key = pem([root.certificate]), key_pem(root.key)
+    return empty | {"ca-cert.pem": certificate, "ca-key.pem": key, "root-cert.pem": pem((first or root).roots)}
+
+
+@pytest.mark.parametrize("name", [CA_SECRET, "cacerts"])
+async def test_what_istio_leaves_empty_or_stale_is_no_hindrance(cluster: Cluster, namespace: str, name: str) -> None:
+    first = new_root("cluster.local", now=NOW)
+    rotated = new_root("cluster.local", now=NOW + timedelta(minutes=1), key=first.key)
+    made = as_istio_makes_it(rotated, first) | ({"istio-generated": b""} if name == "cacerts" else {})
+    await cluster.create(SECRETS, secret(name, made), namespace)
+    authority = (await open_ca_of_cluster(cluster, namespace, None, "r")).keeper.authority
+    assert (authority.certificate, authority.roots) == (rotated.certificate, (rotated.certificate,))
+
+
+async def test_an_istio_that_rotates_beside_us_is_followed(cluster: Cluster, namespace: str) -> None:
+    first = new_root("cluster.local", now=NOW)
+    await cluster.create(SECRETS, secret(CA_SECRET, as_istio_makes_it(first)), namespace)
+    opened = await open_ca_of_cluster(cluster, namespace, None, "r", overlap=timedelta(minutes=4))
+    keeper, store = opened.keeper, opened.plugged_in
+    assert store is not None
+
+    async def turn(at: timedelta = timedelta()) -> Given | None:
+        await keeper.turn(lambda authority: None, lambda bundle, now: (), NOW + at)
+        return store.changed()
+
+    assert await turn() is None
+    rotated = new_root("cluster.local", now=NOW + timedelta(minutes=1), key=first.key)
+    data = {"ca-cert.pem": pem([rotated.certificate]), "ca-key.pem": key_pem(rotated.key)}
+    await cluster.patch(SECRETS, CA_SECRET, {"data": secret("", data)["data"]}, namespace)
+    given = await turn()
+    assert given is not None
+    assert given.authority.certificate == rotated.certificate
+    assert await turn() is not None, "it is told until it is in the state"
+    await keeper.offer(given.authority, NOW)
+    assert await turn() is None
+    # It is trusted before it signs; meanwhile Istio, which signs with it, is not set back.
+    assert keeper.authority.certificate == first.certificate
+    assert rotated.certificate in keeper.authority.roots
+    assert (await files(cluster, namespace))["ca-cert.pem"] == data["ca-cert.pem"]
+    assert await turn(timedelta(minutes=5)) is None
+    assert keeper.authority.certificate == rotated.certificate
+    kept = await files(cluster, namespace)
+    assert (kept["ca-cert.pem"], kept["root-cert.pem"]) == (data["ca-cert.pem"], data["ca-cert.pem"])
+    # What is no CA is told once, and our next write replaces it.
+    await cluster.patch(SECRETS, CA_SECRET, {"data": {"ca-cert.pem": "eA=="}}, namespace)
+    with pytest.raises(RootStoreError, match=r"ca-cert\.pem holds no PEM"):
+        await turn(timedelta(minutes=5))
+    assert await turn(timedelta(minutes=7)) is None
+    assert (await files(cluster, namespace))["ca-cert.pem"] == data["ca-cert.pem"]
 
 
 async def test_who_writes_second_has_to_read_again(cluster: Cluster, namespace: str) -> None:

@@ -11,8 +11,9 @@ from ca.authority import new_root
 from dragoman.kube import ApiError, Cluster
 from dragoman.kube.resources import CLUSTER_TRUST_BUNDLES
 from dragoman.operator.cluster_trust_bundle import NAME, PublishedTrustBundle
-from tests.operator.installed_webhooks import eventually, new_identities
+from tests.operator.installed_webhooks import new_identities
 from tests.support.api_server import LocalApiServer, require_api_server
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 
@@ -41,14 +42,14 @@ async def test_it_is_made_put_right_and_follows_the_roots(with_bundles: LocalApi
             return bool(found["spec"]["trustBundle"] == identities.roots_pem.decode())
 
         task = asyncio.create_task(PublishedTrustBundle(cluster, identities).run())
-        await eventually(right)
+        await until(right)
         forged: Any = {"spec": {"trustBundle": new_identities().roots_pem.decode()}}
         await cluster.patch(CLUSTER_TRUST_BUNDLES, NAME, forged)
-        await eventually(right)
+        await until(right)
         await cluster.delete(CLUSTER_TRUST_BUNDLES, NAME)
-        await eventually(right)
+        await until(right)
         identities.also_trust([new_root("next", now=datetime.now(UTC)).certificate])
-        await eventually(right)
+        await until(right)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from operating import QUICK, until
+from operating import QUICK
 
 from ca.authority import new_root
 from crds.decode import decode
@@ -22,6 +22,7 @@ from dragoman.operator.ingress_status import IngressStatus, addresses, entries
 from dragoman.operator.replicas import Replicas
 from dragoman.runtime import ControlPlane
 from dragoman.sources.kubernetes import KubernetesSource
+from tests.support.until import until
 
 SERVICE = {
     "apiVersion": "v1",

@@ -19,7 +19,6 @@ from operating import (
     resource_of,
     rule,
     taking,
-    until,
 )
 
 from crds.meta import ObjectKey, ObjectMeta
@@ -28,6 +27,7 @@ from dragoman.kube.resources import EVENTS
 from dragoman.operator.events import Events
 from dragoman.runtime.conditions import Condition
 from tests.support.api_server import ApiServer
+from tests.support.until import until
 
 pytestmark = [pytest.mark.real_api, pytest.mark.usefixtures("custom_resources")]
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from operating import apply, condition, conditions_in, deploy, resource_of, rule, until
+from operating import apply, condition, conditions_in, deploy, resource_of, rule
 
 from dragoman.kube import Cluster
 from dragoman.kube.resources import LEASES
@@ -18,6 +18,7 @@ from dragoman.operator.election import LEASE
 from tests.cli.cli_runs import Serving, serving
 from tests.debug.debug_proxy import DebugProxy, proxy_at
 from tests.support.api_server import ApiServer
+from tests.support.until import until
 
 pytestmark = [pytest.mark.real_api, pytest.mark.usefixtures("custom_resources")]
 
@@ -53,7 +54,7 @@ class Processes:
         async def another() -> bool:
             return await self.holder() not in ("", than)
 
-        await until(another, 30)
+        await until(another, within=30)
         return await self.holder()
 
 

@@ -22,9 +22,10 @@ from dragoman.kube.resources import (
 from dragoman.operator.injector import PROXY_CONFIGS
 from e2e.apiserver import programs
 from tests.cli.cli_runs import Serving, serving
-from tests.operator.installed_webhooks import Installed, eventually
+from tests.operator.installed_webhooks import Installed
 from tests.support.api_server import ApiServer, a_namespace
 from tests.support.custom_resources import install_once
+from tests.support.until import until
 
 pytestmark = [pytest.mark.real_api, pytest.mark.asyncio(loop_scope="module")]
 
@@ -80,7 +81,7 @@ async def a_mesh(installed: Installed, api_server: ApiServer, folder: Path) -> A
                 await mesh.create("first")
             )
 
-        await eventually(ready, 30)
+        await until(ready, within=30)
         yield mesh
         assert await running.end() == 0
 
@@ -161,7 +162,7 @@ async def test_pods_of_a_deployment_get_a_sidecar(mesh: Mesh) -> None:
     async def all_there() -> bool:
         return len(await mesh.cluster.list(PODS, mesh.namespace, label_selector="app=web")) == 3
 
-    await eventually(all_there)
+    await until(all_there)
     for pod in await mesh.cluster.list(PODS, mesh.namespace, label_selector="app=web"):
         assert {"istio-init", "istio-proxy", "app"} == set(names_of(pod))
         metadata = pod["metadata"]
@@ -207,7 +208,7 @@ async def test_the_injectors_settings_are_followed_and_bad_ones_leave_the_last_g
     async def is_one() -> bool:
         return await image() == "example/envoy:1"
 
-    await eventually(is_one)
+    await until(is_one)
     await mesh.cluster.patch(
         CONFIG_MAPS, name, {"data": {"values": "global: []", "config": "policy: enabled"}}, mesh.namespace
     )
@@ -215,7 +216,7 @@ async def test_the_injectors_settings_are_followed_and_bad_ones_leave_the_last_g
     async def told() -> bool:
         return any("injector's settings not readable" in line for line in mesh.running.logged)
 
-    await eventually(lambda: _both(is_one, told))
+    await until(lambda: _both(is_one, told))
     proxy_config = {
         "apiVersion": PROXY_CONFIGS.api_version,
         "kind": PROXY_CONFIGS.kind,
@@ -227,7 +228,7 @@ async def test_the_injectors_settings_are_followed_and_bad_ones_leave_the_last_g
     async def has_it() -> bool:
         return '"TEAM"' in json.dumps(await mesh.create("web"))
 
-    await eventually(has_it)
+    await until(has_it)
 
 
 async def _both(one: Any, other: Any) -> bool:
@@ -241,7 +242,7 @@ async def test_it_has_every_right_that_it_asks_for(mesh: Mesh) -> None:
         names = [each["metadata"]["name"] for each in await mesh.cluster.list(CONFIG_MAPS, mesh.namespace)]
         return "istio-ca-root-cert" in names
 
-    await eventually(spread)
+    await until(spread)
     assert not [line for line in mesh.running.logged if "forbidden" in line.lower()]
 
 

@@ -34,6 +34,8 @@ from e2e.apiserver import programs
 from tests.support.api_server_credentials import ClusterCA, token_keys
 
 START_SECONDS = 60.0
+# A third of what these programs compute would be Go's collection of garbage: they live for minutes, and may be larger.
+_ENVIRONMENT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 SERVICE_ADDRESSES = "10.96.0.0/16"
 _ADMINISTRATORS = ("system:masters",)
 # They act upon nodes that no longer say that they live, and no test has nodes that say anything.
@@ -210,6 +212,7 @@ class LocalApiServer:
         with (self._folder / f"{name}.log").open("ab") as log:
             self._programs[name] = subprocess.Popen(
                 (*launcher, program, *arguments),
+                env={**os.environ, **_ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -5,10 +5,15 @@ from collections.abc import Awaitable, Callable
 
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within: float = 15.0) -> None:
-    """Look every few milliseconds until the condition holds. Raises TimeoutError after `within` seconds."""
+    """Look until the condition holds: every few milliseconds at first, and less often the longer it takes.
+
+    Raises TimeoutError after `within` seconds.
+    """
+    pause = 0.01
     async with asyncio.timeout(within):
         while True:
             holds = condition()
             if holds if isinstance(holds, bool) else await holds:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause)
+            pause = min(1.2 * pause, 0.05)
