@@ -28,6 +28,7 @@ _PARTS: Final = ("ca-key.pem", "ca-cert.pem", "cert-chain.pem", "root-cert.pem")
 class Opened(NamedTuple):
     keeper: Keeper
     plugged_in: PluggedInCa | None
+    """Where another may put a CA that is to be gone over to."""
     revoked: tuple[x509.CertificateRevocationList, ...]
 
 
@@ -83,7 +84,7 @@ async def open_ca_of_cluster(
     if given is None:
         keeper = Keeper(store, replica, lifetime=lifetime, overlap=overlap, renew=new_self_signed)
         await keeper.open(lambda: store.kept_before() or new_self_signed(now), now)
-        return Opened(keeper, None, ())
+        return Opened(keeper, store, ())
     return await _given(secret, given, store, replica, lifetime, overlap)
 
 

@@ -1,8 +1,8 @@
 """The CA in Secrets: its state, which replicas share, and a CA that the operator gives.
 
 The state stands in `istio-ca-secret`, beside the keys that Istio has there (Istio: security/pkg/pki/ca), so that the
-root of an Istio that ran before is taken over and one that comes after takes over ours. A CA of the operator's own is
-`cacerts` (Istio: "Plug in CA Certificates").
+root of an Istio that ran before is taken over, one that comes after takes over ours, and of two that run side by side
+each follows the other. A CA of the operator's own is `cacerts` (Istio: "Plug in CA Certificates").
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
+from cryptography import x509
 
 from ca import rotation_document
-from ca.authority import Authority
+from ca.authority import Authority, AuthorityError, issued
 from ca.authority_files import ISTIO, RootStoreError, files_of, parse
 from ca.plugged_in import Given
+from ca.rotation import Rotation
 from ca.store import ConflictError, StoreError
 from dragoman.kube import ApiError, Cluster
 from dragoman.kube.resources import SECRETS
@@ -28,6 +30,8 @@ PLUGGED_IN_SECRET: Final = "cacerts"  # noqa: S105
 DOCUMENT: Final = "authority.json"
 """The key of the state beside Istio's."""
 _TYPE: Final = "istio.io/ca-root"
+_GENERATED: Final = "istio-generated"
+"""The key by which Istio marks a `cacerts` of its own making (Istio: USE_CACERTS_FOR_SELF_SIGNED_CA)."""
 
 
 class SecretStore:
@@ -39,6 +43,8 @@ class SecretStore:
         self._name = name
         self._secret: Mapping[str, Any] = {}
         """As it was last read: keys in it that are not ours stay."""
+        self._judged: tuple[bytes | None, bytes | None] = None, None
+        """Istio's certificate and key, as `changed` last had nothing to tell of them."""
 
     @property
     def place(self) -> str:
@@ -57,12 +63,33 @@ class SecretStore:
 
     def kept_before(self) -> Authority | None:
         """The authority that Istio has left in the Secret, as it was last read. Raises `RootStoreError`."""
+        return self._istios(self._files())
+
+    def changed(self) -> Given | None:
+        """The root that an Istio has put in place of the one that was there, as of when the Secret was last read, until
+        it stands in the state; None if nobody has. Raises `AuthorityError` once for what is no CA: our next write
+        replaces it.
+        """
         files = self._files()
-        return parse(files, self.place) if ISTIO.key in files else None
+        pair = files.get(ISTIO.certificate), files.get(ISTIO.key)
+        if pair == self._judged or DOCUMENT not in files:
+            return None
+        try:
+            state = rotation_document.load(files[DOCUMENT])
+            theirs = self._istios(files)
+        except AuthorityError:
+            self._judged = pair
+            raise
+        known = [each.certificate for each in (state.active, state.next) if each is not None]
+        if theirs is None or theirs.certificate in known:
+            self._judged = pair
+            return None
+        return Given(theirs)
 
     async def replace(self, document: bytes, version: str) -> str:
         """Write if the version is still this one; return the new one. Raises `ConflictError`, `StoreError`."""
-        files = files_of(rotation_document.load(document).active) | {DOCUMENT: document}
+        state = rotation_document.load(document)
+        files = {DOCUMENT: document} if self._is_istios(state) else files_of(state.active) | {DOCUMENT: document}
         data = {name: base64.b64encode(content).decode() for name, content in files.items()}
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
         try:
@@ -84,12 +111,51 @@ class SecretStore:
         self._secret = written
         return str(written["metadata"]["resourceVersion"])
 
+    def _is_istios(self, following: Rotation) -> bool:
+        """Whether Istio's keys are to stay: it has put a root there that does not sign here yet, and signs with it."""
+        files = self._files()
+        if following.plugged_in or DOCUMENT not in files:
+            return False
+        try:
+            theirs = self._istios(files)
+        except RootStoreError:
+            return False
+        ours = (rotation_document.load(files[DOCUMENT]).active.certificate, following.active.certificate)
+        return theirs is not None and theirs.certificate not in ours
+
+    def _istios(self, files: Mapping[str, bytes]) -> Authority | None:
+        return _authority(files, self.place) if ISTIO.key in files else None
+
     def _files(self) -> dict[str, bytes]:
-        return {name: base64.b64decode(value) for name, value in (self._secret.get("data") or {}).items()}
+        # Istio leaves keys empty.
+        return {name: base64.b64decode(value) for name, value in (self._secret.get("data") or {}).items() if value}
+
+
+def _authority(files: Mapping[str, bytes], place: str) -> Authority:
+    """The authority in a Secret that Istio writes. Raises `RootStoreError`.
+
+    Istio rotates a root of its own in certificate and key alone, the other files are of the day on which it made the
+    Secret (Istio: security/pkg/pki/ca/selfsignedcarootcertrotator.go).
+    """
+    own = {name: files[name] for name in (ISTIO.certificate, ISTIO.key) if name in files}
+    try:
+        certificate = x509.load_pem_x509_certificate(own.get(ISTIO.certificate, b""))
+    except (ValueError, x509.InvalidVersion):
+        return parse(files, place)  # which says what is wrong
+    return parse({**own, ISTIO.root: own[ISTIO.certificate]} if issued(certificate, certificate) else files, place)
 
 
 class _Secret(msgspec.Struct):
-    data: dict[str, bytes] | None = None
+    data: dict[str, bytes | None] | None = None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What is not empty, and how it is marked."""
+        return {name: value or b"" for name, value in (self.data or {}).items() if value or name == _GENERATED}
+
+
+def _given(files: Mapping[str, bytes], place: str) -> Given:
+    return Given(_authority(files, place)) if _GENERATED in files else Given.of(files, place)
 
 
 class PluggedInSecret:
@@ -114,8 +180,8 @@ class PluggedInSecret:
             if error.not_found:
                 return None
             raise RootStoreError(f"cannot read {self.place}: {error}") from error
-        self._files = self._seen = msgspec.json.decode(body, type=_Secret).data or {}
-        return Given.of(self._seen, self.place)
+        self._files = self._seen = msgspec.json.decode(body, type=_Secret).files
+        return _given(self._seen, self.place)
 
     def changed(self) -> Given | None:
         """What the operator gives now, if that is something else than was seen last; None if not.
@@ -128,14 +194,14 @@ class PluggedInSecret:
         self._seen = files
         if files is None:
             raise RootStoreError(f"{self.place} is gone")
-        return Given.of(files, self.place)
+        return _given(files, self.place)
 
     async def run(self) -> NoReturn:
         """Follow the Secret until cancelled."""
 
         def deliver(deltas: Iterable[Delta]) -> None:
             for delta in deltas:
-                self._files = None if delta.data is None else msgspec.json.decode(delta.data, type=_Secret).data or {}
+                self._files = None if delta.data is None else msgspec.json.decode(delta.data, type=_Secret).files
 
         reflector = Reflector(selector=f"metadata.name={self._name}")
         await follow(self._cluster, SECRETS.path(self._namespace), reflector, deliver)

@@ -12,7 +12,7 @@ import structlog
 
 from ca.authority import Authority, AuthorityError
 from ca.keeper import Keeper
-from ca.plugged_in import PluggedInCa
+from ca.plugged_in import Given, PluggedInCa
 from ca.rotation import Rotation, signs_under
 from ca.rotation import name_of as root_name
 from ca.trust_ledger import TrustLedger
@@ -50,6 +50,8 @@ class RootRotation:
         self._sessions = sessions
         self._connections = connections
         self._plugged_in = plugged_in
+        self._given: Given | None = None
+        """What has not come into the state yet, which may not be to be written for a while."""
         self._ledger = TrustLedger()
         self._warned_at: datetime | None = None
 
@@ -82,15 +84,15 @@ class RootRotation:
 
     async def _take_in(self) -> None:
         """Go over to the operator's own CA where that was changed."""
-        given = None
         try:
             if self._plugged_in is not None:
-                given = await asyncio.to_thread(self._plugged_in.changed)
+                self._given = await asyncio.to_thread(self._plugged_in.changed) or self._given
         except AuthorityError as error:
             log.error("plugged-in CA not usable, the last good one stays", error=str(error))
-        if given is not None:
-            await self._keeper.offer(given.authority, datetime.now(UTC))
-            self._identities.revoke(given.revoked)
+        if self._given is not None:
+            await self._keeper.offer(self._given.authority, datetime.now(UTC))
+            self._identities.revoke(self._given.revoked)
+            self._given = None
 
     def _warn(self, state: Rotation, now: datetime) -> None:
         """Say in time that a certificate of the CA ends; nothing signed lives longer than that."""

@@ -12,10 +12,11 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest
 from envoy_data_plane.google.rpc import Status
 from structlog.testing import capture_logs
 
-from ca.authority import new_root
+from ca.authority import Authority, new_root
 from ca.keeper import Keeper
+from ca.plugged_in import Given
 from ca.rotation import Phase, Rotation
-from ca.store import FileStore, update
+from ca.store import FileStore, StoreError, update
 from dragoman.codec import SECRET, decode, encode
 from dragoman.runtime import root_rotation
 from dragoman.runtime.root_rotation import RootRotation
@@ -123,3 +124,33 @@ async def test_while_the_state_cannot_be_read_what_was_known_is_in_force_and_tol
     assert [entry["event"] for entry in told] == ["state of the CA not followed, what was known last is in force"]
     assert following.mesh.plane.authority.certificate == following.mesh.root.certificate
     following.store.path.write_bytes(document)
+
+
+class GivenOnce:
+    """A CA of the operator's own, told of as those in folders and Secrets are: once."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.given: Given | None = Given(authority)
+
+    def changed(self) -> Given | None:
+        given, self.given = self.given, None
+        return given
+
+
+async def test_what_was_given_while_the_state_could_not_be_written_is_not_forgotten(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = asyncio.Event()
+    offer = following.keeper.offer
+
+    async def away(authority: Authority, now: datetime) -> None:
+        refused.set()
+        raise StoreError("away")
+
+    monkeypatch.setattr(following.keeper, "offer", away)
+    new = new_root("given", now=datetime.now(UTC))
+    following.rotation._plugged_in = GivenOnce(new)
+    async with asyncio.timeout(15):
+        await refused.wait()
+    monkeypatch.setattr(following.keeper, "offer", offer)
+    await following.until(lambda state: new.certificate in state.roots)
