@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import pytest_asyncio
 
 from tests.cli.cli_runs import Serving, run, serving
 from tests.debug.running_plane import CLUSTER_OF_WEB, MESH
@@ -35,38 +37,48 @@ async def watching(*arguments: str | Path) -> AsyncIterator[Serving]:
             await running.ended()
 
 
-@pytest.fixture
-async def control_plane(tmp_path: Path) -> AsyncIterator[tuple[Path, str]]:
-    """Its folder and the address of its xDS server."""
-    folder = tmp_path / "mesh"
+class ControlPlane(NamedTuple):
+    folder: Path
+    address: str
+    secure: str
+    state: Path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def control_plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
+    """One for all: who changes its folder puts back what was there."""
+    place = tmp_path_factory.mktemp("served")
+    folder = place / "mesh"
     folder.mkdir()
     (folder / "mesh.yaml").write_text(MESH)
-    async with serving("--config", folder, state=tmp_path) as running:
-        yield folder, f"127.0.0.1:{await running.xds_port()}"
+    async with serving("--config", folder, state=place) as running:
+        secure = f"127.0.0.1:{await running.secure_port()}"
+        yield ControlPlane(folder, f"127.0.0.1:{await running.xds_port()}", secure, place / "dragoman")
 
 
-def responses(watch: Serving) -> list[dict]:
-    return [event for line in watch.logged if (event := json.loads(line))["event"] == "response"]
+def responses(lines: Iterable[str]) -> list[dict[str, Any]]:
+    return [event for line in lines if (event := json.loads(line))["event"] == "response"]
 
 
 @pytest.mark.parametrize("variant", [(), ("--sotw",)], ids=["delta", "sotw"])
-async def test_once_ends_in_sync_with_all_that_a_proxy_gets(control_plane, variant: tuple[str, ...]) -> None:
-    _, address = control_plane
-    async with watching("--node", "web-1.shop", "--server", address, "--once", "-o", "json", *variant) as watch:
-        assert await watch.ended() == 0, watch.told
-    types = {event["type"] for event in responses(watch)}
-    assert types == {"cds", "eds", "lds", "rds", "sds"}
-    clusters = {each["name"] for event in responses(watch) if event["type"] == "cds" for each in event["added"]}
+def test_once_ends_in_sync_with_all_that_a_proxy_gets(control_plane: ControlPlane, variant: tuple[str, ...]) -> None:
+    where = ("--node", "web-1.shop", "--server", control_plane.address)
+    watch = run("xds", "watch", *where, "--once", "-o", "json", *variant)
+    assert watch.exit_code == 0, watch.stderr
+    lines = watch.stdout.splitlines()
+    assert {event["type"] for event in responses(lines)} == {"cds", "eds", "lds", "rds", "sds"}
+    clusters = {each["name"] for event in responses(lines) if event["type"] == "cds" for each in event["added"]}
     assert CLUSTER_OF_WEB in clusters
-    secrets = [each["resource"] for event in responses(watch) if event["type"] == "sds" for each in event["added"]]
+    secrets = [each["resource"] for event in responses(lines) if event["type"] == "sds" for each in event["added"]]
     assert {secret["name"] for secret in secrets} == {"default", "ROOTCA"}
-    assert "PRIVATE" not in "".join(watch.logged)
+    assert "PRIVATE" not in watch.stdout
     assert {value for secret in secrets for key, value in secret.items() if key != "name"} == {"[redacted]"}
-    assert json.loads(watch.logged[-1])["event"] == "in-sync"
+    assert json.loads(lines[-1])["event"] == "in-sync"
 
 
-async def test_follows_changes_with_their_difference_until_a_signal(control_plane) -> None:
-    folder, address = control_plane
+@pytest.mark.asyncio(loop_scope="module")
+async def test_follows_changes_with_their_difference_until_a_signal(control_plane: ControlPlane) -> None:
+    folder, address = control_plane.folder, control_plane.address
     options = ("--type", "cds", "--name", "outbound*web*", "--diff")
     async with watching("--node", "web-1.shop", "--server", address, *options) as watch:
         await watch.hear("in sync")
@@ -74,6 +86,7 @@ async def test_follows_changes_with_their_difference_until_a_signal(control_plan
         async with asyncio.timeout(60), watch._news:
             await watch._news.wait_for(lambda: any("+connectTimeout: 7s" in line for line in watch.logged))
         assert await watch.end(signal.SIGINT) == 0
+    (folder / "mesh.yaml").write_text(MESH)
     assert [line.split()[:2] for line in watch.logged if line[:3] in ("  +", "  ~")] == [
         ["+", CLUSTER_OF_WEB],
         ["~", CLUSTER_OF_WEB],
@@ -100,25 +113,25 @@ async def test_connects_anew_and_says_what_it_holds(tmp_path: Path) -> None:
             assert [line for line in watch.logged[held:] if line[:3] in ("  +", "  ~", "  -")] == []
 
 
-async def test_rejects_on_purpose(control_plane) -> None:
-    _, address = control_plane
+@pytest.mark.asyncio(loop_scope="module")
+async def test_rejects_on_purpose(control_plane: ControlPlane) -> None:
+    address = control_plane.address
     options = ("--type", "cds", "--nack", "outbound*web*", "--nack-message", "I will not", "-o", "json")
     async with (
         watching("--node", "web-1.shop", "--server", address, *options) as watch,
         asyncio.timeout(60),
         watch._news,
     ):
-        await watch._news.wait_for(lambda: any(event["rejected"] for event in responses(watch)))
-    (event,) = (event for event in responses(watch) if event["rejected"])
+        await watch._news.wait_for(lambda: any(event["rejected"] for event in responses(watch.logged)))
+    (event,) = (event for event in responses(watch.logged) if event["rejected"])
     assert [each["name"] for each in event["rejected"]] == [CLUSTER_OF_WEB]
     assert "I will not" in event["error"]
 
 
-async def test_refusal_ends_it_with_1(control_plane) -> None:
-    _, address = control_plane
-    async with watching("--node", "ghost.shop", "--server", address) as watch:
-        assert await watch.ended() == 1
-    assert any("refused: NOT_FOUND: no pod shop/ghost" in line for line in watch.told)
+def test_refusal_ends_it_with_1(control_plane: ControlPlane) -> None:
+    watch = run("xds", "watch", "--node", "ghost.shop", "--server", control_plane.address)
+    assert watch.exit_code == 1
+    assert "refused: NOT_FOUND: no pod shop/ghost" in watch.stderr
 
 
 def test_not_in_sync_in_time_ends_with_1(tmp_path: Path) -> None:
@@ -147,19 +160,15 @@ def test_wrong_usage(arguments: tuple[str, ...], complaint: str) -> None:
     assert complaint in result.stderr
 
 
-async def test_the_state_of_a_control_plane_on_this_machine_is_all_that_tls_needs(tmp_path: Path) -> None:
-    folder = tmp_path / "mesh"
-    folder.mkdir()
-    (folder / "mesh.yaml").write_text(MESH)
-    async with serving("--config", folder, "--secure-address", "127.0.0.1:0", state=tmp_path) as running:
-        options = ("--node", "web-1.shop", "--server", f"127.0.0.1:{await running.secure_port()}", "--state-dir")
-        state = tmp_path / "dragoman"
-        async with watching(*options, state, "--service-account", "web", "--once", "-o", "json") as watch:
-            assert await watch.ended() == 0, watch.told
-        assert "sds" in {event["type"] for event in responses(watch)}, "who proves its identity gets its certificate"
-        async with watching(*options, state, "--once", "--timeout", "20") as watch:
-            assert await watch.ended() == 1
-        assert any("service account 'web'" in line for line in watch.told), watch.told
+def test_the_state_of_a_control_plane_on_this_machine_is_all_that_tls_needs(control_plane: ControlPlane) -> None:
+    where = ("--node", "web-1.shop", "--server", control_plane.secure, "--state-dir", control_plane.state)
+    watch = run("xds", "watch", *where, "--service-account", "web", "--once", "-o", "json")
+    assert watch.exit_code == 0, watch.stderr
+    told = {event["type"] for event in responses(watch.stdout.splitlines())}
+    assert "sds" in told, "who proves its identity gets its certificate"
+    nobody = run("xds", "watch", *where, "--once", "--timeout", "20")
+    assert nobody.exit_code == 1
+    assert "service account 'web'" in nobody.stderr
 
 
 def test_without_a_state_the_remedy_is_named(tmp_path: Path) -> None:
