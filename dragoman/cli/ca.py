@@ -25,7 +25,7 @@ from dragoman.cli.cluster_options import CONTROL_PLANE_NAMESPACE, Context, Istio
 from dragoman.cli.output import TableFormat, fail, write, write_table
 from dragoman.cli.problems import tell
 from dragoman.cli.shared_options import shares
-from dragoman.cli.state import default_state_folder
+from dragoman.cli.state import default_state_folder, state_dir_option
 from dragoman.kube import Cluster, ConnectionConfigError
 from dragoman.operator.ca_secret import SecretStore
 
@@ -48,12 +48,7 @@ app = typer.Typer(
 
 StateDir = Annotated[
     Path | None,
-    typer.Option(
-        "--state-dir",
-        help="Where the CA is kept outside of a cluster.",
-        show_default="$XDG_STATE_HOME/dragoman",
-        file_okay=False,
-    ),
+    state_dir_option("Where the CA is kept outside of a cluster."),
 ]
 Kubernetes = Annotated[
     bool, typer.Option("--kubernetes", help="The CA of a cluster; also said by naming its configuration or context.")

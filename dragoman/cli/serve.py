@@ -20,7 +20,7 @@ from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.cli.output import fail
 from dragoman.cli.problems import tell
 from dragoman.cli.serving import ClusterSettings, Settings, run
-from dragoman.cli.state import default_state_folder
+from dragoman.cli.state import default_state_folder, state_dir_option
 from dragoman.operator.certificate_requests import SHORTEST
 from dragoman.runtime.signer_files import SignerFiles
 from xds import Limits
@@ -149,12 +149,7 @@ def serve(
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--state-dir",
-            help="Where the CA's root and what proxies rejected are kept.",
-            show_default="$XDG_STATE_HOME/dragoman",
-            file_okay=False,
-        ),
+        state_dir_option("Where the CA's root and what proxies rejected are kept."),
     ] = None,
     ca_dir: Annotated[
         Path | None,

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+import typer
 
 
 def default_state_folder() -> Path:
     """`$XDG_STATE_HOME/dragoman`, by default `~/.local/state/dragoman` (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "dragoman"
+
+
+def state_dir_option(meaning: str) -> Any:
+    """`--state-dir`: that folder, and what it is to a command."""
+    return typer.Option("--state-dir", help=meaning, show_default="$XDG_STATE_HOME/dragoman", file_okay=False)
 
 
 def root_file(state: Path) -> Path:

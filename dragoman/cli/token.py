@@ -14,7 +14,7 @@ from ca.identity import InvalidIdentityError, SpiffeId
 from dragoman.callers.token_issuer import AUDIENCE, TokenIssuer, TokenKeyError
 from dragoman.cli.durations import duration
 from dragoman.cli.output import fail
-from dragoman.cli.state import default_state_folder, token_folder
+from dragoman.cli.state import default_state_folder, state_dir_option, token_folder
 from dragoman.runtime.replaced_file import replace
 
 _SHORTEST = timedelta(seconds=10)
@@ -40,12 +40,7 @@ def token(
     ] = False,
     state_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--state-dir",
-            help="That of the control plane, which has the key.",
-            show_default="$XDG_STATE_HOME/dragoman",
-            file_okay=False,
-        ),
+        state_dir_option("That of the control plane, which has the key."),
     ] = None,
 ) -> None:
     """Print a token with which the proxy of a pod can prove to `dragoman serve` who it is.

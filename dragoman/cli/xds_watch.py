@@ -21,7 +21,7 @@ from dragoman.cli.addresses import host_port
 from dragoman.cli.debug_client import NoAnswerError, fetch
 from dragoman.cli.output import TableFormat, fail
 from dragoman.cli.problems import tell
-from dragoman.cli.state import default_state_folder
+from dragoman.cli.state import default_state_folder, state_dir_option
 from dragoman.cli.xds_channel import Target
 from dragoman.cli.xds_printer import Printer
 from dragoman.codec import struct
@@ -98,12 +98,7 @@ def watch(
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--state-dir",
-            help="That of a control plane on this machine: TLS by its roots, and a token as the proxy has.",
-            show_default="$XDG_STATE_HOME/dragoman",
-            file_okay=False,
-        ),
+        state_dir_option("That of a control plane on this machine: TLS by its roots, and a token as the proxy has."),
     ] = None,
     service_account: Annotated[
         str, typer.Option("--service-account", help="The service account that the pod runs as, for that token.")
