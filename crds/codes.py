@@ -64,6 +64,7 @@ CODES: Mapping[str, Code] = {
     "DRG0411": Code(_W, "an annotation that cannot be read"),
     "DRG0412": Code(_W, "a key that verifies no token"),
     "DRG0413": Code(_W, "an external authorizer that cannot be asked: what was to be asked about is denied"),
+    "DRG0414": Code(_W, "several external authorizers for one workload: none is asked, what was to be is denied"),
     # 05xx: credentials that connected proxies need
     "DRG0501": Code(_E, "a credential that does not exist", "IST0101"),
     "DRG0502": Code(_E, "a credential that no proxy could use", "IST0161"),

@@ -34,6 +34,7 @@ _REASONS: Final = {
     "DRG0503": "DoubtfulCredential",
     "DRG0504": "CredentialNotPermitted",
     "DRG0413": "AuthorizerNotFound",
+    "DRG0414": "SeveralAuthorizers",
 }
 
 _DRAIN: Final = "connections opened before follow within the drain time"

@@ -10,10 +10,13 @@ import structlog
 
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.meta import IstioObject, ObjectKey, ObjectMeta
+from crds.problem import Problem
 from crds.registry import ISTIO_KINDS
 from dragoman.engine import Graph
-from dragoman.mesh.authorizers import obstacles, unaskable
+from dragoman.mesh.authorizers import asks, disagreement, obstacles, unaskable
 from dragoman.mesh.conflicts import conflicts_of, rivals
+from dragoman.mesh.inputs import AUTHORIZATION_POLICIES
+from dragoman.mesh.settings import root_namespace
 from dragoman.runtime.conditions import Facts
 from dragoman.runtime.credential_problems import CredentialProblem
 from dragoman.runtime.credentials import Credentials
@@ -83,7 +86,7 @@ class Statuses:
             problems,
             conflicts_of(self._graph, obj),
             self._of_credentials().get(key, ()),
-            unaskable(self._graph, obj) if isinstance(obj, AuthorizationPolicy) else None,
+            self._unasked(obj) if isinstance(obj, AuthorizationPolicy) else None,
             self._programming.of(key),
         )
 
@@ -120,6 +123,22 @@ class Statuses:
                 )
             )
 
+    def _unasked(self, policy: AuthorizationPolicy) -> Problem | None:
+        """Why nobody is asked for a policy."""
+        if not asks(policy):
+            return None
+        found = unaskable(self._graph, policy)
+        return found or disagreement(policy, self._near(policy), root_namespace(self._graph))
+
+    def _near(self, policy: AuthorizationPolicy) -> Iterator[AuthorizationPolicy]:
+        """The policies that may hold for the same workloads."""
+        root = root_namespace(self._graph)
+        if policy.namespace == root:
+            yield from (obj for obj in self._objects.values() if isinstance(obj, AuthorizationPolicy))
+            return
+        for namespace in (root, policy.namespace):
+            yield from AUTHORIZATION_POLICIES(self._graph, namespace)
+
     def _of_credentials(self) -> dict[ObjectKey, tuple[CredentialProblem, ...]]:
         found: defaultdict[ObjectKey, tuple[CredentialProblem, ...]] = defaultdict(tuple)
         for problem in self._credentials.problems:
@@ -138,6 +157,8 @@ class Statuses:
                     for obj in (change.old, change.new):
                         if isinstance(obj, IstioObject):
                             found |= rivals(self._graph, obj)
+                        if isinstance(obj, AuthorizationPolicy) and asks(obj):
+                            found.update(near.key for near in self._near(obj) if asks(near))
         return frozenset(found)
 
     def _tell(self, keys: frozenset[ObjectKey]) -> None:

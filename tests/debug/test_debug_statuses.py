@@ -115,12 +115,12 @@ ASKING = """
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: ask, namespace: shop}
-spec: {action: CUSTOM, provider: {name: guard}, rules: [{}]}
+spec: {action: CUSTOM, selector: {matchLabels: {app: web}}, provider: {name: guard}, rules: [{}]}
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: other, namespace: shop}
-spec: {action: CUSTOM, provider: {name: other}, rules: [{}]}
+spec: {action: CUSTOM, selector: {matchLabels: {app: other}}, provider: {name: other}, rules: [{}]}
 """
 PROVIDER = """
 ---
@@ -161,3 +161,15 @@ async def test_a_policy_whose_authorizer_is_unknown(tmp_path: Path) -> None:
         file.write_text(MESH + ASKING)
         await until(unwell)
         assert told == [{ObjectKey("AuthorizationPolicy", "shop", "ask")}]
+        file.write_text(MESH + ASKING + PROVIDER)
+        await until(well)
+        told.clear()
+        # Another policy begins to ask somebody else for the same workloads: neither is asked for.
+        file.write_text(MESH + ASKING.replace("{app: other}", "{app: web}") + PROVIDER)
+
+        async def several() -> bool:
+            found = await resolved()
+            return found is not None and found["reason"] == "SeveralAuthorizers"
+
+        await until(several)
+        assert {ObjectKey("AuthorizationPolicy", "shop", "ask")} <= set().union(*told)

@@ -7,7 +7,7 @@ import pytest
 from crds.authorizationpolicy import AuthorizationPolicy
 from crds.meta import ObjectKey
 from crds.problem import Problem
-from dragoman.mesh.authorizers import authorizer, unaskable
+from dragoman.mesh.authorizers import authorizer, disagreement, unaskable
 from tests.support.mesh_of_yaml import Mesh, istio, mesh_settings
 
 GUARD = """
@@ -83,3 +83,44 @@ def test_services_that_come_and_go() -> None:
     mesh.remove("Service", "guards", "guard")
     seen.append(unaskable(mesh.graph, policy) is None)
     assert seen == [False, True, False]
+
+
+ROOT = "istio-system"
+WEB = "selector: {matchLabels: {app: web}}"
+TARGET = "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "namespace", "meet"),
+    [
+        pytest.param(WEB, WEB, "shop", True, id="the same selector"),
+        pytest.param(WEB, "selector: {matchLabels: {app: web, version: v1}}", "shop", True, id="a narrower one"),
+        pytest.param(WEB, "", "shop", True, id="the whole namespace"),
+        pytest.param(WEB, WEB, ROOT, True, id="everywhere"),
+        pytest.param(WEB, "", ROOT, True, id="the whole mesh"),
+        pytest.param(TARGET, TARGET, "shop", True, id="the same gateway"),
+        pytest.param(TARGET, TARGET, ROOT, False, id="gateways of other namespaces"),
+        pytest.param(WEB, WEB, "bank", False, id="another namespace"),
+        pytest.param(WEB, "selector: {matchLabels: {app: db}}", "shop", False, id="another workload"),
+        pytest.param(WEB, TARGET, "shop", False, id="a gateway"),
+    ],
+)
+def test_two_authorizers_for_one_workload(one: str, other: str, namespace: str, meet: bool) -> None:
+    def policy(name: str, who: str, provider: str, namespace: str, more: str = "") -> str:
+        spec = f"{{{who + ', ' if who else ''}action: CUSTOM, rules: [{{}}], provider: {{name: {provider}}}}}"
+        return istio("AuthorizationPolicy", name, spec, namespace).replace("metadata: {", "metadata: {" + more)
+
+    def said(*policies: str) -> list[Problem | None]:
+        mesh = Mesh("".join(policies))
+        found = [obj for obj in mesh.world.objects.values() if isinstance(obj, AuthorizationPolicy)]
+        return [disagreement(each, found, ROOT) for each in found]
+
+    ours = policy("a", one, "guard", "shop")
+    problems = said(ours, policy("b", other, "other", namespace))
+    assert [problem is not None for problem in problems] == [meet, meet], "neither of them wins"
+    if problems[0] is not None:
+        assert (problems[0].code, problems[0].path) == ("DRG0414", "spec.provider.name")
+        assert f"AuthorizationPolicy {namespace}/b names 'other' for the same workloads" in problems[0].message
+    assert said(ours, policy("b", other, "guard", namespace)) == [None, None]
+    dry = 'annotations: {istio.io/dry-run: "true"}, '
+    assert said(ours, policy("b", other, "other", namespace, dry)) == [None, None]

@@ -53,12 +53,12 @@ ASKING = """\
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {{name: {name}, namespace: shop}}
-spec: {{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}
+spec: {{selector: {{matchLabels: {{app: {app}}}}}, action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}
 """
 
 
 def test_authorizers_that_the_mesh_settings_among_the_files_lack(tmp_path: Path) -> None:
-    asking = (ASKING.format(name=name, provider=name) for name in ("guard", "gaurd", "logs"))
+    asking = (ASKING.format(name=name, app=name, provider=name) for name in ("guard", "gaurd", "logs"))
     policies = tmp_path / "policies.yaml"
     policies.write_text(join(*asking))
     assert check([tmp_path]) == []
@@ -68,3 +68,15 @@ def test_authorizers_that_the_mesh_settings_among_the_files_lack(tmp_path: Path)
     assert found == [("gaurd", 6, "DRG0413"), ("logs", 11, "DRG0413")]
     mesh.write_text(MESH + "    trustDomain: [\n")
     assert "DRG0413" not in [report.problem.code for report in check([tmp_path])]
+
+
+def test_policies_that_ask_several_authorizers_for_one_workload(tmp_path: Path) -> None:
+    """Without the settings, too: it is for the policies to decide."""
+    both = [ASKING.format(name=name, app="web", provider=name) for name in ("guard", "other")]
+    (tmp_path / "policies.yaml").write_text(join(*both))
+    reports = check([tmp_path])
+    assert [(report.key.name, report.problem.code) for report in reports if report.key] == [
+        ("guard", "DRG0414"),
+        ("other", "DRG0414"),
+    ]
+    assert "AuthorizationPolicy shop/other names 'other'" in reports[0].problem.message
