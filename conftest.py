@@ -8,14 +8,13 @@ pytest_plugins = ["tests.support.api_server", "tests.support.custom_resources", 
 
 
 LONGEST = (
-    "e2e/test_churn.py",
+    "e2e/test_under_load.py",
     "e2e/test_operator.py",
     "tests/demo/test_demo_process.py",
     "e2e/test_operator_failures.py",
     "e2e/test_poison.py",
     "e2e/test_authorization.py",
     "tests/installation/test_install_in_cluster.py",
-    "e2e/test_restarts_under_load.py",
     "e2e/test_root_rotation_traffic.py",
     "e2e/test_restarts.py",
     "e2e/test_request_authentication.py",

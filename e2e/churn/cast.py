@@ -111,14 +111,18 @@ class Cast:
             await self.mesh.service(service.name, {service.port_name: service.port})
         ports = [Port(f"http-{number}", number, target) for number, target in GATEWAY_PORTS.items()]
         await self.mesh.service(GATEWAY, ports)
-        for service in SERVICES:
-            for slot in range(len(service.versions)):
-                await self._start_server(service, slot)
-            client = self.mesh.pod(service.client, sidecar=True)
-            self.clients[service.client] = await self._stack.enter_async_context(client)
+        async with asyncio.TaskGroup() as starting:
+            for service in SERVICES:
+                starting.create_task(self._start_pair(service))
         gateway = self.mesh.pod(GATEWAY, sidecar=self.gateways, captured=False)
         self.gateway = await self._stack.enter_async_context(gateway)
         self.stranger = await self._stack.enter_async_context(self.mesh.pod("stranger"))
+
+    async def _start_pair(self, service: Service) -> None:
+        for slot in range(len(service.versions)):
+            await self._start_server(service, slot)
+        client = self.mesh.pod(service.client, sidecar=True)
+        self.clients[service.client] = await self._stack.enter_async_context(client)
 
     async def _start_server(self, service: Service, slot: int) -> None:
         app = EchoApp(http=(service.port,)) if service.http else EchoApp(tcp=(service.port,))

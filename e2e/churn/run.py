@@ -12,8 +12,9 @@ from e2e.churn.load import Load
 PER_SECOND = 20
 """Changes, at most: that and `changes.HELD` say for how long a subset that lost its traffic keeps an endpoint."""
 
-UNDERWAY = 5
-"""Changes that may be on their way when the next is written."""
+UNDERWAY = 10
+"""Changes that may be on their way when the next is written: so many that the pace does not hang on each delivery, so
+few that what is left of `changes.HELD` is longer than the longest delay."""
 
 AFTERMATH = 2.0
 """Seconds of load after the last change: for what it held, and what it has still to remove."""

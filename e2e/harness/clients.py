@@ -140,8 +140,12 @@ class Client:
         keep_alive: bool = True,
     ) -> AsyncIterator[Traffic]:
         """Requests at a steady rate, whatever happens meanwhile, until the block ends; then each has its outcome."""
+        if not keep_alive:
+            async with Traffic(lambda: self.http(url, headers=headers, seconds=seconds), per_second) as traffic:
+                yield traffic
+            return
         async with (
-            self.session(seconds=seconds, keep_alive=keep_alive) as request,
+            self.session(seconds=seconds) as request,
             Traffic(lambda: request(url, headers=headers), per_second) as traffic,
         ):
             yield traffic
