@@ -99,6 +99,9 @@ async def test_an_istio_that_rotates_beside_us_is_followed(cluster: Cluster, nam
     assert await turn() is not None, "it is told until it is in the state"
     await keeper.offer(given.authority, NOW)
     assert await turn() is None
+    await keeper.offer(new_root("ours", now=NOW), NOW)
+    assert await turn() == given, "Istio signs with it"
+    await keeper.offer(given.authority, NOW)
     # It is trusted before it signs; meanwhile Istio, which signs with it, is not set back.
     assert keeper.authority.certificate == first.certificate
     assert rotated.certificate in keeper.authority.roots
