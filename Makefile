@@ -29,7 +29,7 @@ test: setup lint ## lint, types, layers, unit tests, golden tests, end-to-end te
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 apiserver: setup ## build kube-apiserver, helm and Istio's client for the tests, with go, into a cache outside the tree (15 minutes once)
-	@$(BIN)/python -m e2e.apiserver
+	@$(BIN)/python -m e2e.apiserver --older
 	@$(BIN)/python -m e2e.helm
 	@$(BIN)/python -m e2e.istio_client
 

@@ -90,9 +90,10 @@ class LocalApiServer:
         """A new, empty cluster.
 
         `arguments` are further ones for kube-apiserver; `address` is where it listens, which pods reach it at; `minor`
-        is the version that it is to be like, as "1.31". Raises RuntimeError or TimeoutError with the end of the log of
-        what failed.
+        is the version that it is to be like, as "1.31", by default the first in $EMULATED_KUBERNETES. Raises
+        RuntimeError or TimeoutError with the end of the log of what failed.
         """
+        minor = minor or os.environ.get("EMULATED_KUBERNETES", "").partition(",")[0]
         with tempfile.TemporaryDirectory(prefix="dragoman-api-") as name:
             server = cls(Path(name), address, arguments, minor)
             try:
