@@ -43,7 +43,7 @@ def parts(g: Graph, call: Call[Encoded | None]) -> dict[str, Origins]:
     for piece in _pieces(g, call):
         if piece.query is endpoints:
             objects = _objects(g, piece)
-            found |= {name: _of_endpoint(objects, address) for name, address in shown}
+            found |= {name: _of_endpoint(objects, addresses) for name, addresses in shown}
         else:
             made_from = origins(g, piece)
             for name in _NAMES[piece.query](attempt(g, piece.query, *piece.args)):
@@ -111,21 +111,21 @@ _NAMES: Final[Mapping[Query[..., Any], Callable[[Any], Iterable[str]]]] = {
 """Queries that make parts, and how their value names them."""
 
 
-def _addresses(assignment: Encoded) -> tuple[tuple[str, str], ...]:
-    """Name and IP address of each endpoint."""
+def _addresses(assignment: Encoded) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Name and IP addresses of each endpoint."""
     message: Any = decode(assignment.type_url, assignment.payload)
-    sockets = [
-        endpoint.endpoint.address.socket_address for place in message.endpoints for endpoint in place.lb_endpoints
-    ]
-    return tuple(
-        (f"[{s.address}]:{s.port_value}" if ":" in s.address else f"{s.address}:{s.port_value}", s.address)
-        for s in sockets
-    )
+    found = []
+    for endpoint in (each.endpoint for place in message.endpoints for each in place.lb_endpoints):
+        first = endpoint.address.socket_address
+        host = f"[{first.address}]" if ":" in first.address else first.address
+        more = (each.address.socket_address.address for each in endpoint.additional_addresses)
+        found.append((f"{host}:{first.port_value}", (first.address, *more)))
+    return tuple(found)
 
 
-def _of_endpoint(objects: Mapping[ObjectKey, Object], address: str) -> Origins:
+def _of_endpoint(objects: Mapping[ObjectKey, Object], addresses: tuple[str, ...]) -> Origins:
     """Of the objects that all endpoints of a port were made from, those that this one was."""
-    about = {key: _nodes_of(obj, address) for key, obj in objects.items()}
+    about = {key: _nodes_of(obj, addresses) for key, obj in objects.items()}
     nodes = frozenset().union(*(found for found in about.values() if found is not None))
     return tuple(
         sorted(
@@ -140,8 +140,8 @@ _HOLDERS = (Pod, EndpointSlice, Endpoints)
 """Objects that hold addresses."""
 
 
-def _nodes_of(obj: Object, address: str) -> frozenset[str] | None:
-    """The nodes that an object says an address is on; None if it does not hold the address."""
+def _nodes_of(obj: Object, addresses: tuple[str, ...]) -> frozenset[str] | None:
+    """The nodes that an object says an endpoint is on; None if it holds none of its addresses."""
     held: list[tuple[str | None, str]]
     match obj:
         case Pod():
@@ -156,5 +156,5 @@ def _nodes_of(obj: Object, address: str) -> frozenset[str] | None:
             ]
         case _:
             return None
-    nodes = [node for node, ip in held if ip == address]
+    nodes = [node for node, ip in held if ip in addresses]
     return frozenset(node for node in nodes if node) if nodes else None

@@ -111,7 +111,7 @@ def _endpoint(endpoint: Endpoint, port: Port) -> dict[str, Any]:
     place = endpoint.locality
     return without_empty(
         {
-            "Addresses": [endpoint.address],
+            "Addresses": list(endpoint.addresses),
             "EndpointPort": endpoint.port,
             "ServicePortName": port.name,
             "ServiceAccount": endpoint.service_account,

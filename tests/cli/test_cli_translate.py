@@ -114,6 +114,18 @@ def test_endpoints_of_slices_name_the_slice_that_holds_them(folder: Path) -> Non
     assert "EndpointSlice shop/web-b" in endpoints["10.9.9.9:8080"]
 
 
+def test_an_endpoint_of_both_families_names_what_holds_either_address(tmp_path: Path) -> None:
+    case = Path(__file__).parents[1] / "golden" / "all" / "dual-stack"
+    (tmp_path / "mesh.yaml").write_text((case / "in.yaml").read_text())
+    proxy = (case / "proxy").read_text().strip()
+    result = run("translate", "--config", tmp_path, "--proxy", proxy, "--provenance")
+    found = json.loads(result.stdout)["provenance"]["endpoints"]
+    endpoints = found["outbound|80||web.shop.svc.cluster.local"]["endpoints"]
+    assert set(endpoints) == {"10.0.0.1:8080", "[fd00::99]:8080"}
+    assert {"EndpointSlice shop/web-four", "EndpointSlice shop/web-six"} <= set(endpoints["10.0.0.1:8080"])
+    assert "EndpointSlice shop/web-four" not in endpoints["[fd00::99]:8080"]
+
+
 def test_an_unknown_pod_is_an_error(folder: Path) -> None:
     result = run("translate", "--config", folder, "--proxy", WEB.replace("web-1", "web-9"))
     assert result.exit_code == 1
