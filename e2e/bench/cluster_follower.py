@@ -1,16 +1,19 @@
 """A control plane that reads its mesh from an API server, in a process of its own.
 
-Its first line of standard input is `{"kubeconfig", "node"}`; it prints how the first full view came about, then follows
-until it is asked, by any second line, what became of the changes meanwhile.
+Its first line of standard input is `{"kubeconfig", "node"}`; it answers with how the first full view came about and
+where proxies may connect. The lines that follow are commands, as of `server.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import gc
 import json
+import os
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,36 +23,72 @@ from crds.kubernetes import EndpointSlice
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.kube import Cluster
 from dragoman.runtime import ControlPlane
+from dragoman.runtime.observer import Nack
 from dragoman.sources.change import Batch
 from dragoman.sources.kubernetes import KubernetesSource
+from e2e.bench.lines import answer, commands, obey
 from e2e.bench.measure import LoopLag, memory_mb, percentile
 from e2e.bench.mesh import change_of
+from e2e.bench.meter import METER, install
+from e2e.bench.server import carried_changes
 from xds import Node, Peer
 
 
-def _print(found: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(found) + "\n")
-    sys.stdout.flush()
+class Follower:
+    """A control plane that follows its API server, and what is asked of it."""
+
+    def __init__(self, source: KubernetesSource, lag: LoopLag) -> None:
+        self._source, self._lag = source, lag
+        self._newest = 0
+        self._rejections: list[str] = []
+        self.reset()
+
+    def rejected(self, nack: Nack) -> None:
+        """A proxy refused something."""
+        self._rejections.append(str(nack))
+
+    def in_force(self, batch: Batch) -> None:
+        """A batch was taken over."""
+        slices = (change.new for change in batch.changes if isinstance(change.new, EndpointSlice))
+        moved = (change_of(slice_.endpoints[-1].addresses[0]) for slice_ in slices)
+        self._newest = max(filter(None, moved), default=self._newest)
+
+    def newest(self) -> dict[str, Any]:
+        """The newest change that is in force; they come in order."""
+        return {"newest": self._newest}
+
+    def reset(self) -> dict[str, Any]:
+        """Begin to measure."""
+        self._lag.samples.clear()
+        METER.messages = METER.bytes = 0
+        METER.recorded = {}
+        self._cpu, self._clock = time.process_time(), time.perf_counter()
+        return {}
+
+    def statistics(self) -> dict[str, Any]:
+        """What was measured since `reset`."""
+        used, seconds = time.process_time() - self._cpu, time.perf_counter() - self._clock
+        return {
+            "cpu_share": used / seconds,
+            "cpu_s": used,
+            "messages": METER.messages,
+            "bytes": METER.bytes,
+            "lists": sum(each.reflector.lists for each in self._source.followed.values()),
+            "loop_lag_p99_ms": percentile(self._lag.samples, 0.99),
+            "loop_lag_max_ms": max(self._lag.samples, default=0.0),
+            "rss_mb": memory_mb()[0],
+        }
+
+    def carried(self) -> dict[str, Any]:
+        """The changes that each response carried since `reset`, by its nonce."""
+        recorded, METER.recorded = METER.recorded or {}, None
+        return {"carried": dict(map(carried_changes, recorded.values())), "rejections": self._rejections[:3]}
 
 
-async def _measure(kubeconfig: Path, node: str) -> None:
-    in_force: dict[int, int] = {}
-    batches = 0
-
-    def note(batch: Batch) -> None:
-        """When each change was in force."""
-        nonlocal batches
-        batches += 1
-        now = time.monotonic_ns()
-        for change in batch.changes:
-            if isinstance(change.new, EndpointSlice):
-                number = change_of(change.new.endpoints[-1].addresses[0])
-                if number is not None:
-                    in_force[number] = now
-
+async def _follow(kubeconfig: Path, node: str, lines: asyncio.StreamReader, profiler: cProfile.Profile | None) -> None:
     lag = LoopLag()
-    sampling = asyncio.create_task(lag.run())
-    async with await Cluster.connect(kubeconfig) as cluster:
+    async with asyncio.TaskGroup() as tasks, await Cluster.connect(kubeconfig) as cluster:
+        running = [tasks.create_task(lag.run())]
         # What the API client's import costs is no part of the mesh.
         gc.collect()
         empty, _ = memory_mb()
@@ -57,7 +96,9 @@ async def _measure(kubeconfig: Path, node: str) -> None:
         async with KubernetesSource(cluster, ("istio-system", "istio")) as source:
             await source.synced()
             synced = time.perf_counter() - clock, time.process_time() - cpu
-            plane = ControlPlane(source, new_root("bench", now=datetime.now(UTC)), on_batch=note)
+            follower = Follower(source, lag)
+            authority = new_root("bench", now=datetime.now(UTC))
+            plane = ControlPlane(source, authority, on_nack=follower.rejected, on_batch=follower.in_force)
             await plane.load()
             loaded = time.perf_counter() - clock
             await plane.connect(Node(node), Peer("ipv4:127.0.0.1:1", True, {}))
@@ -73,30 +114,29 @@ async def _measure(kubeconfig: Path, node: str) -> None:
             }
             gc.collect()
             rss, peak = memory_mb()
-            _print(first | {"rss_mb": rss, "peak_rss_mb": peak, "mesh_mb": rss - empty})
-            running = asyncio.create_task(plane.run())
-            lag.samples.clear()
-            batches, cpu, clock = 0, time.process_time(), time.perf_counter()
-            await asyncio.to_thread(sys.stdin.readline)
-            used, seconds = time.process_time() - cpu, time.perf_counter() - clock
-            _print(
-                {
-                    "cpu_share": used / seconds,
-                    "cpu_s": used,
-                    "batches": batches,
-                    "in_force": in_force,
-                    "lists": sum(each.reflector.lists for each in source.followed.values()),
-                    "loop_lag_p99_ms": percentile(lag.samples, 0.99),
-                    "loop_lag_max_ms": max(lag.samples),
-                    "rss_mb": memory_mb()[0],
-                }
-            )
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-    sampling.cancel()
+            port = plane.server.listen("127.0.0.1:0")
+            await plane.start()
+            running.append(tasks.create_task(plane.run()))
+            answer(first | {"rss_mb": rss, "peak_rss_mb": peak, "mesh_mb": rss - empty, "port": port})
+            if profiler is not None:
+                profiler.enable()
+            await obey(lines, follower)
+            for task in running:
+                task.cancel()
+
+
+async def _main(profiler: cProfile.Profile | None) -> None:
+    lines = await commands()
+    said = json.loads(await lines.readline())
+    await _follow(Path(said["kubeconfig"]), said["node"], lines, profiler)
 
 
 if __name__ == "__main__":
     configure(LogFormat.json, LogLevel.warning, sys.stderr)
-    said = json.loads(sys.stdin.readline())
-    asyncio.run(_measure(Path(said["kubeconfig"]), said["node"]))
+    install()
+    profile = os.environ.get("BENCH_PROFILE")
+    profiler = cProfile.Profile() if profile else None
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_main(profiler))
+    if profiler is not None:
+        profiler.dump_stats(profile)  # type: ignore[arg-type]

@@ -78,4 +78,4 @@ class _MeteredConnection(Connection):
 
 def install() -> None:
     """Have all servers of this process watched."""
-    xds.server.Connection = _MeteredConnection  # type: ignore[misc]
+    xds.server.Connection = _MeteredConnection  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from envoy_data_plane.envoy.config.core.v3 import BuildVersion, Extension, Node
 from envoy_data_plane.envoy.type.v3 import SemanticVersion
 
 from dragoman.codec import encode
-from e2e.bench.mesh import Size, node_ids
+from e2e.bench.mesh import Size
 
 ROOT = Path(__file__).parents[2]
 _CLIENTS = Path(__file__).with_name("clients.c")
@@ -249,11 +249,11 @@ async def tls_clients(port: int, roots: str, parts: list[tuple[list[str], list[s
 
 
 @asynccontextmanager
-async def fleet(program: Path, port: int, size: Size) -> AsyncIterator[Fleet]:
-    """Start the clients, none of them connected."""
+async def fleet(program: Path, port: int, nodes: Iterable[str]) -> AsyncIterator[Fleet]:
+    """Start a client for each node id, none of them connected."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "nodes").write_text("".join(f"{node}\n" for node in node_ids(size)))
+        (folder / "nodes").write_text("".join(f"{node}\n" for node in nodes))
         (folder / "properties").write_bytes(encode(_envoy()))
         arguments = ("127.0.0.1", str(port), str(folder / "nodes"), str(folder / "properties"))
         async with _child(folder / "clients.log", str(program), *arguments) as child:

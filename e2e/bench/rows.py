@@ -13,8 +13,9 @@ from typing import Any
 
 from e2e.bench import cluster, envoys, security
 from e2e.bench.measure import median, percentile
-from e2e.bench.mesh import Size
+from e2e.bench.mesh import Size, node_ids
 from e2e.bench.processes import BenchError, Fleet, ServerProcess, alone, fleet, server
+from e2e.bench.staleness import Change, staleness
 
 Metrics = dict[str, float]
 
@@ -53,7 +54,7 @@ class Row:
 @asynccontextmanager
 async def _connected(bench: Bench, size: Size) -> AsyncIterator[tuple[ServerProcess, Fleet, Metrics]]:
     """A server and its clients, all connected and in sync, and how that went."""
-    async with server(size) as process, fleet(bench.clients, process.port, size) as clients:
+    async with server(size) as process, fleet(bench.clients, process.port, node_ids(size)) as clients:
         await process.ask("reset")
         started = time.monotonic_ns()
         clients.open(0, size.proxies)
@@ -124,7 +125,7 @@ async def _changes(bench: Bench, kind: str, services: int) -> Metrics:
 async def _floor(bench: Bench, size: Size, message: int) -> Metrics:
     """What a gRPC server without anything behind it takes for messages of the same length."""
     last_acks, cpu = [], []
-    async with server(size, "bare") as process, fleet(bench.clients, process.port, size) as clients:
+    async with server(size, "bare") as process, fleet(bench.clients, process.port, node_ids(size)) as clients:
         clients.open(0, size.proxies)
         await process.ask("connected", streams=size.proxies)
         for _ in range(bench.changes // 4):
@@ -165,31 +166,14 @@ async def _storm(bench: Bench) -> Metrics:
     async with _connected(bench, size) as (process, clients, _):
         clients.forget()
         found = await process.ask("storm", rate=rate, seconds=seconds)
-        acks, carried = clients.acks, found["carried"]
-        service_of = {number: service for number, service, _ in found["changes"]}
-        changed_at = {number: at for number, _, at in found["changes"]}
-        staleness = []
-        # What was changed again before it was sent is as stale as the newer change that it went out with.
-        pending: list[dict[int, list[int]]] = []
-        for _ in range(size.proxies):
-            by_service: dict[int, list[int]] = {}
-            for number, service in service_of.items():
-                by_service.setdefault(service, []).append(number)
-            pending.append(by_service)
-        for ack in sorted(acks, key=lambda ack: ack.at):
-            for number in carried.get(ack.nonce, ()):
-                waiting = pending[ack.client].get(service_of.get(number, -1), [])
-                while waiting and waiting[0] <= number:
-                    staleness.append((ack.at - changed_at[waiting.pop(0)]) / 1e6)
-        undelivered = sum(len(waiting) for by_service in pending for waiting in by_service.values())
-        if undelivered:
-            raise BenchError(f"{undelivered} changes never arrived")
+        changes = (Change(*change) for change in found["changes"])
+        ages = staleness(changes, clients.acks, found["carried"], size.proxies)
         statistics = found["statistics"]
         lag = statistics.pop("lag")
         return {
             "cpu_share": statistics["cpu_s"] / statistics["seconds"],
-            "staleness_p50_ms": median(staleness),
-            "staleness_p99_ms": percentile(staleness, 0.99),
+            "staleness_p50_ms": median(ages),
+            "staleness_p99_ms": percentile(ages, 0.99),
             "loop_lag_p99_ms": percentile(lag, 0.99),
             "loop_lag_max_ms": max(lag),
             **statistics,
@@ -265,8 +249,8 @@ ROWS: Mapping[str, Row] = {
         {"cpu_s": 8, "rss_mb": 500},
     ),
     "cluster_churn": Row(
-        "300 EndpointSlices a second written to a real API server for 20 s, followed",
-        lambda _: cluster.churn(),
+        "300 EndpointSlices a second change under a real API server for 20 s, 10 streams",
+        lambda bench: cluster.churn(bench.clients),
         {"cpu_share": 0.5, "staleness_p99_ms": 250, **_LAG},
     ),
     "reconnect_tls_1k": Row(

@@ -128,7 +128,7 @@ class Server:
         self.changes += len(changes)
         await asyncio.sleep(1.0)
         recorded, METER.recorded = METER.recorded, None
-        return {"changes": changes, "carried": dict(map(_carried, recorded.values())), "statistics": measured}
+        return {"changes": changes, "carried": dict(map(carried_changes, recorded.values())), "statistics": measured}
 
     def churn(self, per_second: int) -> dict[str, Any]:
         """Change things from now on: endpoints move, weights change, services come and go."""
@@ -162,11 +162,11 @@ class Server:
         self.source.put(decode_json(mesh.endpoints(0, change)))
         await asyncio.sleep(_PROBE_SECONDS)
         recorded, METER.recorded = METER.recorded, None
-        carried = map(_carried, recorded.values())
+        carried = map(carried_changes, recorded.values())
         return {"at": at, "nonces": [nonce for nonce, changes in carried if change in changes]}
 
 
-def _carried(data: bytes) -> tuple[str, list[int]]:
+def carried_changes(data: bytes) -> tuple[str, list[int]]:
     """The nonce of a response, and the changes that its endpoints come from."""
     response: Any = decode(_RESPONSE, data)
     found = []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.bench.measure import median, percentile, slope
-from e2e.bench.mesh import Size
+from e2e.bench.mesh import Size, node_ids
 from e2e.bench.processes import BenchError, Fleet, ServerProcess, build_clients, fleet, server
 
 _SIZE = Size(1000, replicas=100)
@@ -67,7 +67,7 @@ async def _soak(minutes: float) -> list[Sample]:
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory() as folder:
         program = build_clients(Path(folder))
-        async with server(_SIZE) as process, fleet(program, process.port, _SIZE) as clients:
+        async with server(_SIZE) as process, fleet(program, process.port, node_ids(_SIZE)) as clients:
             clients.open(0, _SIZE.proxies)
             await clients.until(lambda: len(clients.ready) == _SIZE.proxies, "all clients to be ready")
             await process.ask("churn", per_second=_CHANGES_PER_SECOND)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from crds.decode import decode_json
-from crds.meta import ObjectKey
+from crds.meta import ObjectKey, ObjectMeta
 from dragoman.sources.change import Batch, Change, Report
 
 
@@ -28,6 +28,14 @@ class MemorySource:
 
     def reports(self) -> tuple[Report, ...]:
         return ()
+
+    def reports_of(self, key: ObjectKey) -> tuple[Report, ...]:
+        return ()
+
+    def metadata(self, key: ObjectKey) -> ObjectMeta | None:
+        """What an object says of itself."""
+        obj = self._objects.get(key)
+        return None if obj is None else obj.metadata
 
     def location(self, key: ObjectKey) -> None:
         """Nothing here comes from a file."""

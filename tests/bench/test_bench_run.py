@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.bench.mesh import Size
+from e2e.bench.mesh import Size, node_ids
 from e2e.bench.processes import build_clients, fleet, server
 
 SIZE = Size(20, replicas=3)
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the clients 
 
 
 async def test_a_change_is_acked_by_every_client_after_it_was_made(tmp_path: Path) -> None:
-    async with server(SIZE) as process, fleet(build_clients(tmp_path), process.port, SIZE) as clients:
+    async with server(SIZE) as process, fleet(build_clients(tmp_path), process.port, node_ids(SIZE)) as clients:
         clients.open(0, SIZE.proxies)
         await clients.until(lambda: len(clients.ready) == SIZE.proxies, "clients to be ready")
         assert {ack.type for ack in clients.acks} == {"cds", "eds", "lds", "rds", "sds"}
