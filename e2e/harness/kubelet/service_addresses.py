@@ -1,6 +1,8 @@
 """The node's service addresses, and its DNS: what kube-proxy and CoreDNS do, from the API server's objects."""
 
 import asyncio
+import contextlib
+import ipaddress
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,7 +62,9 @@ class ServiceAddresses:
         return None
 
     def resolve(self, name: str, namespace: str) -> str:
-        """An address of a name as a pod of a namespace asks for it. Raises ConnectionError."""
+        """An address of a name as a pod of a namespace asks for it; one stands for itself. Raises ConnectionError."""
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(name))
         for suffix in ("", f".{namespace}.svc.{DOMAIN}", f".svc.{DOMAIN}", f".{DOMAIN}"):
             if found := self.addresses(name + suffix):
                 return found[0]
