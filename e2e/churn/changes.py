@@ -15,6 +15,10 @@ HELD = 40
 """Changes during which a subset that lost its traffic keeps an endpoint, as requests are held that chose it: longer
 than the longest delay at the fastest pace."""
 
+REPLACING = 120
+"""Changes during which nothing else becomes of a pod that is replaced: its successor starts and it drains meanwhile, and
+a change of either would have to wait for that."""
+
 _BALANCERS = ("LEAST_REQUEST", "ROUND_ROBIN", "RANDOM")
 _SHAPES = ("weights", "weights", "header", "retries")
 _MOST_EXTRAS = 4
@@ -65,11 +69,11 @@ def _is_valid(outcome: _Outcome, states: collections.deque[State], busy: Mapping
     now = states[-1]
     if isinstance(outcome, tuple):
         service, slot = outcome
-        return slot in now.ready(service) and states[-1].number - busy.get((service.name, slot), -HELD) >= HELD
+        return slot in now.ready(service) and states[-1].number - busy.get((service.name, slot), -REPLACING) >= REPLACING
     assert outcome is not None
     for service in SERVICES:
         moved = set(outcome.ready(service)) ^ set(now.ready(service))
-        if any(outcome.number - busy.get((service.name, slot), -HELD) < HELD for slot in moved):
+        if any(outcome.number - busy.get((service.name, slot), -REPLACING) < REPLACING for slot in moved):
             return False
         splits = {ANY}.union(
             *(state.routing[service.name].splits for state in (*states, outcome) if service.name in state.routing)
