@@ -7,7 +7,6 @@ from pathlib import Path
 
 import hpack
 import pytest
-import yaml
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, SettingsFrame
 
 from dragoman.sources.files import FileSource
@@ -17,6 +16,7 @@ from e2e.churn.changes import HELD, Change, changes
 from e2e.churn.http2 import Http2Connection, NotProcessedError
 from e2e.churn.state import ANY, SERVICES, WEB, Extra, Routing, State, files
 from e2e.churn.verdict import DENIED, FRESH, GRACE, TALKED, TCP, Probe, Request, Timeline, at_gateway, expected, wrong
+from e2e.harness.configuration import as_yaml
 
 DRAIN = 10.0
 
@@ -47,7 +47,7 @@ def test_states_are_valid(tmp_path: Path) -> None:
     for seed in range(2):
         for change in itertools.islice(changes(seed), 30, 80):
             for name, documents in files(change.after).items():
-                (tmp_path / f"{name}-{change.number}.yaml").write_text(yaml.safe_dump_all(documents))
+                (tmp_path / f"{name}-{change.number}.yaml").write_text(as_yaml(*documents))
             source = FileSource(tmp_path)
             source.load()
             errors = [report for report in source.reports() if report.problem.severity == "error"]

@@ -16,8 +16,8 @@ HELD = 40
 than the longest delay at the fastest pace."""
 
 REPLACING = 120
-"""Changes during which nothing else becomes of a pod that is replaced: its successor starts and it drains meanwhile, and
-a change of either would have to wait for that."""
+"""Changes during which nothing else becomes of a pod that is replaced: it drains while its successor starts, and a change
+of either would have to wait for that."""
 
 _BALANCERS = ("LEAST_REQUEST", "ROUND_ROBIN", "RANDOM")
 _SHAPES = ("weights", "weights", "header", "retries")
@@ -67,13 +67,17 @@ _Outcome = State | tuple[Service, int] | None
 
 def _is_valid(outcome: _Outcome, states: collections.deque[State], busy: Mapping[tuple[str, int], int]) -> bool:
     now = states[-1]
+
+    def rests(service: Service, slot: int) -> bool:
+        return now.number - busy.get((service.name, slot), -REPLACING) >= REPLACING
+
     if isinstance(outcome, tuple):
         service, slot = outcome
-        return slot in now.ready(service) and states[-1].number - busy.get((service.name, slot), -REPLACING) >= REPLACING
+        return slot in now.ready(service) and rests(service, slot)
     assert outcome is not None
     for service in SERVICES:
         moved = set(outcome.ready(service)) ^ set(now.ready(service))
-        if any(outcome.number - busy.get((service.name, slot), -REPLACING) < REPLACING for slot in moved):
+        if not all(rests(service, slot) for slot in moved):
             return False
         splits = {ANY}.union(
             *(state.routing[service.name].splits for state in (*states, outcome) if service.name in state.routing)
