@@ -16,8 +16,8 @@ HELD = 40
 than the longest delay at the fastest pace."""
 
 REPLACING = 120
-"""Changes during which nothing else becomes of a pod that is replaced: it drains while its successor starts, and a change
-of either would have to wait for that."""
+"""Changes during which nothing else becomes of a pod that is replaced: it drains while its successor starts, and a
+change of either would have to wait for that."""
 
 _BALANCERS = ("LEAST_REQUEST", "ROUND_ROBIN", "RANDOM")
 _SHAPES = ("weights", "weights", "header", "retries")
