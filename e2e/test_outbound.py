@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 
 from dragoman.demo.callers import verified_caller
+from dragoman.mesh.proxy_id import ProxyType
 from e2e.harness import Echo, EchoApp, Mesh, Pod, ServiceSpec, eventually, failing, mesh_settings
 from e2e.harness.capture import INBOUND_SOURCE
+from e2e.harness.sidecars import sidecars
 
 pytestmark = [
     pytest.mark.netns,
@@ -185,6 +187,52 @@ async def test_ipv6_that_no_service_has_passes_through(cast: Cast) -> None:
     for client in (cast.client, cast.six):
         echo = (await client.http(f"http://[{own}]:8080/")).echo
         assert (echo.workload, echo.peer, caller(echo)) == ("server", "::6", None)
+
+
+FRONT = (
+    """
+    apiVersion: networking.istio.io/v1
+    kind: Gateway
+    metadata: {name: front, namespace: default}
+    spec:
+      selector: {app: gateway}
+      servers: [{port: {number: 8000, name: http, protocol: HTTP}, hosts: ["*"]}]
+    """,
+    """
+    apiVersion: networking.istio.io/v1
+    kind: VirtualService
+    metadata: {name: front, namespace: default}
+    spec:
+      hosts: ["*"]
+      gateways: [front]
+      http: [{route: [{destination: {host: server, port: {number: 8080}}}]}]
+    """,
+)
+NOT_BY_IPV6 = """
+    apiVersion: security.istio.io/v1
+    kind: AuthorizationPolicy
+    metadata: {name: front, namespace: default}
+    spec:
+      selector: {matchLabels: {app: gateway}}
+      action: DENY
+      rules: [{from: [{source: {ipBlocks: ["fd00:10::/64"]}}]}]
+"""
+
+
+async def test_a_gateway_listens_in_both_families_and_tells_them_apart(cast: Cast) -> None:
+    assert cast.mesh.control_plane is not None
+    gateways = sidecars(cast.mesh.control_plane.socket, kind=ProxyType.ROUTER)
+    with cast.mesh.configuration.during(*FRONT):
+        async with cast.mesh.pod("gateway", sidecar=gateways, captured=False, ipv6="also") as gateway:
+            four, six = (
+                partial(cast.client.http, f"http://{host}:8000/")
+                for host in (gateway.address, f"[{gateway.spec.more_addresses[0]}]")
+            )
+            for reach in (four, six):
+                await eventually(reach, lambda answer: answer.status == 200)
+            with cast.mesh.configuration.during(NOT_BY_IPV6):
+                await eventually(six, lambda answer: answer.status == 403)
+                assert (await four()).status == 200
 
 
 # Unknown destinations.
