@@ -19,8 +19,9 @@ from e2e.harness.sidecars import sidecars
 
 Protocol = Literal["delta", "sotw"]
 
-DRAIN_SECONDS = 5
-"""Drain time of the Envoys: short enough that many listeners come to its end under the load."""
+DRAIN_SECONDS = 10
+"""Drain time of the Envoys: short enough that many listeners come to its end under the load, long enough for the
+exchanges over a TCP connection on a machine that is busy with other things."""
 
 LEAVING_SECONDS = 3.0
 """How long a pod serves on that is an endpoint no more: what was on its way to it has ended then."""
