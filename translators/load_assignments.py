@@ -1,21 +1,18 @@
-"""Endpoints of outbound clusters, by locality (Istio: pilot/pkg/xds/endpoints/endpoint_builder.go)."""
+"""Endpoints of outbound clusters, by locality (Istio: pilot/pkg/xds/endpoints/endpoint_builder.go).
+
+A mesh has ten times as many endpoints as other things, and one that moves has all of its service written anew. So they
+are joined on the wire from what they share, which is what the pods of a workload tell of themselves, and an address.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Locality, Metadata
-from envoy_data_plane.envoy.config.endpoint.v3 import (
-    ClusterLoadAssignment,
-    EndpointAdditionalAddress,
-    LbEndpoint,
-    LocalityLbEndpoints,
-)
-from envoy_data_plane.envoy.config.endpoint.v3 import (
-    Endpoint as EndpointMessage,
-)
+from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints
 
-from dragoman.codec import Encoded, struct
+from dragoman.codec import ENDPOINT, Encoded, encode, frame, struct
 from dragoman.engine import Graph, query
 from dragoman.mesh.endpoints import Endpoint, Health, endpoints
 from dragoman.mesh.labels import Labels, labels_of
@@ -45,16 +42,14 @@ def load_assignment(g: Graph, namespace: str, name: str, number: int, subset: st
     port = found.port(number) if found is not None else None
     if found is None or port is None:
         return None
-    return Encoded.of(
-        ClusterLoadAssignment(
-            cluster_name=outbound_cluster(number, subset, found.host),
-            endpoints=_localities(e for e in endpoints(g, namespace, name, port.name) if labels <= e.labels),
-        )
-    )
+    cluster = outbound_cluster(number, subset, found.host)
+    chosen = [e for e in endpoints(g, namespace, name, port.name) if labels <= e.labels]
+    payload = encode(ClusterLoadAssignment(cluster_name=cluster)) + b"".join(_localities(chosen))
+    return Encoded.of_payload(ENDPOINT, cluster, payload)
 
 
-def _localities(endpoints: Iterable[Endpoint]) -> list[LocalityLbEndpoints]:
-    chosen = list(endpoints)
+def _localities(chosen: list[Endpoint]) -> Iterator[bytes]:
+    """Elements of `ClusterLoadAssignment.endpoints` (2)."""
     healthy = [e for e in chosen if e.health is Health.HEALTHY]
     # Draining endpoints serve only where nothing else is left (Kubernetes: "serving terminating endpoints").
     shown = healthy or [e for e in chosen if e.health is Health.DRAINING]
@@ -62,61 +57,69 @@ def _localities(endpoints: Iterable[Endpoint]) -> list[LocalityLbEndpoints]:
     for endpoint in shown:
         place = endpoint.locality
         by_locality.setdefault((place.region, place.zone, place.subzone), []).append(endpoint)
-    return [
-        LocalityLbEndpoints(
-            locality=Locality(region=region, zone=zone, sub_zone=subzone) if region or zone else None,
-            load_balancing_weight=len(members),
-            lb_endpoints=[_lb_endpoint(member) for member in members],
-        )
-        for (region, zone, subzone), members in sorted(by_locality.items())
-    ]
+    for names, members in sorted(by_locality.items()):
+        weight = encode(LocalityLbEndpoints(load_balancing_weight=len(members)))
+        yield frame(2, b"".join((_locality(*names), *map(_lb_endpoint, members), weight)))
 
 
-def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:
-    return LbEndpoint(
-        endpoint=EndpointMessage(
-            address=tcp_address(endpoint.address, endpoint.port),
-            additional_addresses=[
-                EndpointAdditionalAddress(address=tcp_address(address, endpoint.port))
-                for address in endpoint.additional
-            ],
-        ),
-        health_status=HealthStatus.HEALTHY,
-        load_balancing_weight=1,
-        metadata=_metadata(endpoint),
-    )
+@lru_cache(maxsize=1024)
+def _locality(region: str, zone: str, subzone: str) -> bytes:
+    """`LocalityLbEndpoints.locality`; nothing where it is not known."""
+    locality = Locality(region=region, zone=zone, sub_zone=subzone) if region or zone else None
+    return encode(LocalityLbEndpoints(locality=locality))
 
 
-def _metadata(endpoint: Endpoint) -> Metadata | None:
-    """What picks the transport (Envoy: `envoy.transport_socket_match`) and names the workload in telemetry."""
-    found = {}
-    if endpoint.mtls:
-        found["envoy.transport_socket_match"] = struct({TLS_MODE: "istio"})
-    if endpoint.workload:
-        found["istio"] = struct(_workload(endpoint))
-    return Metadata(filter_metadata=found) if found else None
+def _lb_endpoint(endpoint: Endpoint) -> bytes:
+    """An element of `LocalityLbEndpoints.lb_endpoints` (2), of which `endpoint` is field 1, and of that `address` 1 and
+    `additional_addresses` 4, which have an `address` (1) too."""
+    address = frame(1, encode(tcp_address(endpoint.address, endpoint.port)))
+    for other in endpoint.additional:
+        address += frame(4, frame(1, encode(tcp_address(other, endpoint.port))))
+    return frame(2, frame(1, address) + _rest(endpoint))
 
 
-def _workload(endpoint: Endpoint) -> dict[str, object]:
-    """`workload` is Istio's form (pkg/model, WorkloadMetadata); the rest are the labels of metrics, which formats can
-    read one by one (translators.metric_labels). What is not there falls back on `app`, on `version` or on unknown."""
+def _rest(endpoint: Endpoint) -> bytes:
     labels = dict(endpoint.labels)
-    app, version = labels.get("app", ""), labels.get("version", "")
-    names = (
+    return _rest_of(
+        endpoint.mtls,
         endpoint.workload,
         endpoint.namespace,
+        labels.get("app", ""),
+        labels.get("version", ""),
         endpoint.canonical_name,
         endpoint.canonical_revision,
-        CLUSTER_ID,
     )
-    found = {
-        "workload": ";".join(names),
-        "name": endpoint.workload,
-        "namespace": endpoint.namespace,
-        "app": app,
-        "version": version,
-        "canonical_service": endpoint.canonical_name if endpoint.canonical_name != app else "",
-        "canonical_revision": endpoint.canonical_revision if endpoint.canonical_revision != version else "",
-        "cluster": CLUSTER_ID,
-    }
-    return {key: value for key, value in found.items() if value}
+
+
+@lru_cache(maxsize=4096)
+def _rest_of(
+    mtls: bool, workload: str, namespace: str, app: str, version: str, canonical_name: str, canonical_revision: str
+) -> bytes:
+    """All of an endpoint but its addresses: the same for the pods of a workload.
+
+    Metadata picks the transport (Envoy: `envoy.transport_socket_match`) and names the workload in telemetry: `workload`
+    is Istio's form (pkg/model, WorkloadMetadata); the rest are the labels of metrics, which formats can read one by one
+    (translators.metric_labels). What is not there falls back on `app`, on `version` or on unknown.
+    """
+    metadata = {}
+    if mtls:
+        metadata["envoy.transport_socket_match"] = struct({TLS_MODE: "istio"})
+    if workload:
+        named = {
+            "workload": ";".join((workload, namespace, canonical_name, canonical_revision, CLUSTER_ID)),
+            "name": workload,
+            "namespace": namespace,
+            "app": app,
+            "version": version,
+            "canonical_service": canonical_name if canonical_name != app else "",
+            "canonical_revision": canonical_revision if canonical_revision != version else "",
+            "cluster": CLUSTER_ID,
+        }
+        metadata["istio"] = struct({key: value for key, value in named.items() if value})
+    return encode(
+        LbEndpoint(
+            health_status=HealthStatus.HEALTHY,
+            load_balancing_weight=1,
+            metadata=Metadata(filter_metadata=metadata) if metadata else None,
+        )
+    )
