@@ -7,7 +7,8 @@ import yaml
 
 from tests.cli.test_cli_proxies import asked
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CART, MESH, WEB, running_plane, until
+from tests.debug.running_plane import CART, MESH, WEB, running_plane
+from tests.support.until import until
 
 SECRET_WORD = "hunter2-hunter2"  # noqa: S105
 RULES = f"""

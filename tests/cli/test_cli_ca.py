@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ca.authority import new_root
 from ca.root_store import load_or_create
 from tests.cli.cli_runs import run, serving
 from tests.cli.plugged_in_folder import put
+from tests.support.until import until
 
 
 @pytest.fixture
@@ -35,12 +35,6 @@ def status(state: Path) -> str:
     return run("ca", "status", "--state-dir", state, "-o", "json").stdout
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - the state of another process
-            await asyncio.sleep(0.1)
-
-
 @pytest.mark.parametrize("command", ["status", "root", "rotate"])
 def test_without_a_ca_they_say_what_to_do(state: Path, command: str) -> None:
     result = run("ca", command, "--state-dir", state)
@@ -60,7 +54,7 @@ async def test_a_rotation_from_the_files_of_earlier_versions_is_begun_shown_and_
         begun = await asyncio.to_thread(run, "ca", "rotate", "--state-dir", state, "-o", "json")
         assert begun.exit_code == 0
         assert json.loads(begun.stdout)["phase"] == "distributing"
-        await until(lambda: json.loads(status(state))["controlPlanes"][0]["trustsAll"])
+        await until(lambda: asyncio.to_thread(lambda: json.loads(status(state))["controlPlanes"][0]["trustsAll"]))
         assert old in await asyncio.to_thread(roots, state)
         again = await asyncio.to_thread(run, "ca", "rotate", "--state-dir", state)
         assert again.exit_code == 1
@@ -70,7 +64,7 @@ async def test_a_rotation_from_the_files_of_earlier_versions_is_begun_shown_and_
         for phase in ("retiring", "steady"):
             hurried = await asyncio.to_thread(run, "ca", "rotate", "--proceed", "--state-dir", state)
             assert hurried.exit_code == 0
-            await until(lambda: phase == json.loads(status(state))["phase"])  # noqa: B023
+            await until(lambda: asyncio.to_thread(lambda: phase == json.loads(status(state))["phase"]))  # noqa: B023
         assert await asyncio.to_thread(roots, state) != [old]
         assert await running.end() == 0
     phases = [json.loads(line)["phase"] for line in running.logged if '"rotation of the CA"' in line]
@@ -90,5 +84,5 @@ async def test_a_plugged_in_ca_is_used_followed_and_not_rotated_from_here(
         assert refused.exit_code == 1
         assert "--ca-dir" in refused.stderr
         put(given, two)
-        await until(lambda: roots(state) == [one.certificate, two.certificate])
+        await until(lambda: asyncio.to_thread(lambda: roots(state) == [one.certificate, two.certificate]))
         assert await running.end() == 0

@@ -10,7 +10,8 @@ from dragoman.cli.inspect.authz_policies import Policy, policies
 from dragoman.cli.inspect.description_text import pod_lines, pooled, service_lines
 from tests.cli.test_cli_proxies import asked, lines
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import MESH, WEB, running_plane, until
+from tests.debug.running_plane import MESH, WEB, running_plane
+from tests.support.until import until
 
 RULES = """
 ---

@@ -15,8 +15,9 @@ from dragoman.cli.inspect.config_dump import resource as resource_of
 from dragoman.codec import SECRET
 from tests.cli.cli_runs import run
 from tests.debug.debug_proxy import DebugProxy, proxy_at
-from tests.debug.running_plane import CART, CLUSTER_OF_WEB, MESH, WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, MESH, WEB, RunningPlane, running_plane
 from tests.debug.test_debug_secrecy import GATEWAY, secrets
+from tests.support.until import until
 
 
 @asynccontextmanager

@@ -17,8 +17,9 @@ from crds.registry import ISTIO_KINDS
 from dragoman.cli.waiting import Found, Goal, State, Wanted, find_kind, objects_in, on_object, on_page
 from dragoman.kube import ApiResource, Cluster
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CLUSTER_OF_WEB, WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import CLUSTER_OF_WEB, WEB, RunningPlane, running_plane
 from tests.support.api_server import ApiServer
+from tests.support.until import until
 
 RULES = ISTIO_KINDS["DestinationRule"].resource
 RULE = """

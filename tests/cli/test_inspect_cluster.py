@@ -21,9 +21,10 @@ from dragoman.kube.cluster import Cluster
 from tests.cli.cli_runs import run
 from tests.cli.test_bug_report import unpacked
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CART, WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import CART, WEB, RunningPlane, running_plane
 from tests.support.api_server import ApiServer
 from tests.support.stream_kubelet import StreamKubelet, stream_kubelet
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 

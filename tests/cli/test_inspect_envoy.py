@@ -25,9 +25,10 @@ from dragoman.sidecar import (
     render,
 )
 from tests.cli.cli_runs import run
-from tests.debug.running_plane import RunningPlane, running_plane, until
+from tests.debug.running_plane import RunningPlane, running_plane
 from tests.support.api_server import ApiServer
 from tests.support.stream_kubelet import stream_kubelet
+from tests.support.until import until
 
 pytestmark = pytest.mark.envoy
 
@@ -94,7 +95,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
         )
         async with envoy:
             await envoy.wait_live(30)
-            await until(running.all_in_sync, 30)
+            await until(running.all_in_sync, within=30)
             yield Proxied(running, envoy, addresses.admin)
 
 

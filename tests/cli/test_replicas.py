@@ -16,7 +16,8 @@ from dragoman.cli.inspect.replicas import reached
 from dragoman.cli.inspect.where import Where
 from tests.cli.cli_runs import run
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import WEB, RunningPlane, running_plane
+from tests.support.until import until
 
 TOKEN = "of-the-debug-pages"  # noqa: S105
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,13 +60,6 @@ spec:
 WEB = "sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local"
 CART = "sidecar~10.1.0.2~cart-1.shop~shop.svc.cluster.local"
 CLUSTER_OF_WEB = "outbound|8080||web.shop.svc.cluster.local"
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
-    """Wait until it holds; fails after some seconds."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - what the pages show has no event of its own
-            await asyncio.sleep(0.01)
 
 
 class RunningPlane:

@@ -6,7 +6,8 @@ from typing import Any
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, decode, from_json, to_json
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane, until
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane
+from tests.support.until import until
 
 _SECTIONS = {
     CLUSTER: ("ClustersConfigDump", "dynamicActiveClusters", lambda entry: entry["cluster"]),

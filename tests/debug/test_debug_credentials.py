@@ -6,8 +6,9 @@ from pathlib import Path
 
 from dragoman.codec import SECRET
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import MESH, RunningPlane, running_plane, until
+from tests.debug.running_plane import MESH, RunningPlane, running_plane
 from tests.debug.test_debug_secrecy import GATEWAY, secrets
+from tests.support.until import until
 
 NAME = "kubernetes://site"
 

@@ -18,8 +18,9 @@ from dragoman.sidecar import (
     find_envoy,
     render,
 )
-from tests.debug.running_plane import running_plane, until
+from tests.debug.running_plane import running_plane
 from tests.debug.test_debug_config_dump import resources
+from tests.support.until import until
 
 pytestmark = pytest.mark.envoy
 

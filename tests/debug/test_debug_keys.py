@@ -33,6 +33,7 @@ from dragoman.codec.messages import IstioCertificateRequest
 from dragoman.debug.server import DebugServer
 from tests.debug.test_debug_secrecy import secrets
 from tests.runtime.secure_plane import MESH, SERVER_NAME, SecurePlane, node_id, secure_plane
+from tests.support.until import until
 
 CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 MARKERS = ("PRIVATE KEY", base64.b64encode(b"-----BEGIN PRIVATE KEY")[:28].decode(), b"PRIVATE KEY".hex())
@@ -126,7 +127,7 @@ async def _served_secret(mesh: SecurePlane) -> bytes:
             type_url=SECRET, response_nonce=response.nonce, error_detail=Status(code=13, message="default: bad key")
         )
         await answer.call.write(encode(refusal))
-        await mesh.until(lambda: any(t.rejected for s in mesh.plane.server.connections() for t in s.types))
+        await until(lambda: any(t.rejected for s in mesh.plane.server.connections() for t in s.types))
         return bytes(key)
 
 

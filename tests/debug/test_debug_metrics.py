@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dragoman.debug.loop_lag import LoopLag
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CLUSTER_OF_WEB, WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import CLUSTER_OF_WEB, WEB, RunningPlane, running_plane
+from tests.support.until import until
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 

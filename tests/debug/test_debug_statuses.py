@@ -8,8 +8,9 @@ from typing import Any
 from crds.meta import ObjectKey
 from dragoman.codec import SECRET
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CART, CLUSTER_OF_WEB, MESH, WEB, RunningPlane, running_plane, until
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, MESH, WEB, RunningPlane, running_plane
 from tests.debug.test_debug_secrecy import GATEWAY, secrets
+from tests.support.until import until
 
 RULE = "/debug/statusz?kind=DestinationRule&namespace=shop&name=web"
 

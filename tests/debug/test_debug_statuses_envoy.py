@@ -26,8 +26,9 @@ from dragoman.sidecar import (
     render,
 )
 from dragoman.sources.yaml_documents import parse, split
-from tests.debug.running_plane import RunningPlane, running_plane, until
+from tests.debug.running_plane import RunningPlane, running_plane
 from tests.debug.test_debug_envoy import MESH
+from tests.support.until import until
 
 pytestmark = pytest.mark.envoy
 
@@ -77,7 +78,7 @@ async def meshed(folder: Path) -> AsyncIterator[tuple[RunningPlane, EnvoyProcess
         )
         async with envoy:
             await envoy.wait_live(15)
-            await until(running.all_in_sync, 15)
+            await until(running.all_in_sync)
             yield running, envoy
 
 
@@ -95,7 +96,7 @@ async def write(running: RunningPlane, text: str) -> None:
             found["status"] == "True" or found["reason"] in ("Rejected", "Failed")
         )
 
-    await until(told, 15)
+    await until(told)
 
 
 async def status(running: RunningPlane, kind: str) -> dict[str, Any]:

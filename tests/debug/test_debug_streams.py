@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tests.debug.debug_proxy import proxy_at
-from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane, until
+from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane
+from tests.support.until import until
 
 
 async def test_a_proxy_in_sync_has_accepted_the_nonces_it_was_sent(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dragoman.admission.metrics import AdmissionMetrics
 from dragoman.operator.ca_bundles import PatchMetrics
-from tests.debug.running_plane import running_plane, until
+from tests.debug.running_plane import running_plane
 from tests.debug.test_debug_metrics import scrape
+from tests.support.until import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 NAME = re.compile(r"`([a-z][a-z0-9_]*)`")

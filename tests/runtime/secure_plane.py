@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -173,12 +173,6 @@ class SecurePlane:
                 yield Answer(call)
             finally:
                 call.cancel()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until it holds; fails after some seconds."""
-        async with asyncio.timeout(20):
-            while not condition():  # noqa: ASYNC110 - counters have no event of their own
-                await asyncio.sleep(0.01)
 
     def counted(self, name: str, **labels: str) -> float:
         return self.plane.registry.get_sample_value(name, labels) or 0.0

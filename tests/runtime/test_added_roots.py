@@ -11,7 +11,8 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import SpiffeCer
 from ca.authority import Authority, new_root, pem
 from ca.secrets import root_secret
 from dragoman.codec import SECRET, Encoded, decode
-from tests.debug.running_plane import MESH, running_plane, until
+from tests.debug.running_plane import MESH, running_plane
+from tests.support.until import until
 
 SETTINGS = """
 ---

@@ -13,6 +13,7 @@ from ca.identity import SpiffeId
 from dragoman.codec import SECRET
 from tests.runtime.secure_plane import MESH, SecurePlane, secure_plane
 from tests.runtime.test_runtime_control_plane import LOCAL, REMOTE, Running
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority
 from xds import Node
 
@@ -160,4 +161,4 @@ async def test_a_pod_that_changes_its_account_loses_the_stream_and_the_secret(me
         file = mesh.folder / "mesh.yaml"
         file.write_text(file.read_text().replace("serviceAccountName: gw", "serviceAccountName: other"))
         assert (await stream.end())[0] is DENIED
-    await mesh.until(lambda: not list(mesh.plane.credentials.served()))
+    await until(lambda: not list(mesh.plane.credentials.served()))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,7 @@ from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.identities import Identities
 from tests.operator.request_signer import an_intermediate, certificate_for
 from tests.runtime.secure_plane import MESH, SERVER_NAME, SecurePlane, node_id, pod, secure_plane
+from tests.support.until import until
 from xds import Node, Peer, View
 from xds.starts import Starts
 
@@ -82,12 +83,6 @@ def identities(signer: Signer) -> Identities:
 def chain(view: View) -> list[x509.Certificate]:
     secret = decode(SECRET, view.get((SECRET, "default")).payload)
     return x509.load_pem_x509_certificates(secret.tls_certificate.certificate_chain.inline_bytes)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what is looked at tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def test_who_wait_for_one_workload_ask_once_and_share_a_certificate(
@@ -198,7 +193,7 @@ async def test_a_proxy_that_waits_holds_up_nobody(mesh: SecurePlane, signer: Sig
             await signer.asked_again()
             # Changes go on, and so do streams of who has a certificate.
             (mesh.folder / "more.yaml").write_text(pod("more", "web", "10.1.0.3"))
-            await mesh.until(lambda: len(mesh.plane.world.objects) == 3)
+            await until(lambda: len(mesh.plane.world.objects) == 3)
             async with mesh.stream(mesh.token(uid="u-1")) as again:
                 assert certificate_in(await again.response())
             assert not first.done()
@@ -223,11 +218,11 @@ async def test_a_proxy_that_goes_while_it_waits_leaves_nothing(mesh: SecurePlane
     async with mesh.stream(mesh.token(uid="u-1")):
         await signer.asked_again()
         assert len(mesh.plane.sessions) == 1
-    await mesh.until(lambda: not len(mesh.plane.sessions))
+    await until(lambda: not len(mesh.plane.sessions))
     signer.open.set()
     async with mesh.stream(mesh.token(uid="u-1")) as again:
         assert certificate_in(await again.response())
-    await mesh.until(lambda: not len(mesh.plane.sessions))
+    await until(lambda: not len(mesh.plane.sessions))
     assert mesh.plane.identities.identities() == ()
 
 
@@ -251,7 +246,7 @@ async def test_a_pod_that_becomes_somebody_else_keeps_its_certificate_until_the_
     await signer.asked_again()
     assert session.identity.spiffe_id == WEB.spiffe_id
     signer.fails = False
-    await mesh.until(lambda: session.identity is not None and session.identity.spiffe_id.service_account == "cart")
+    await until(lambda: session.identity is not None and session.identity.spiffe_id.service_account == "cart")
     assert len(mesh.plane.identities.identities()) == 1
     session.close()
     assert not mesh.plane.identities.identities()
@@ -269,7 +264,7 @@ metadata: {name: second, namespace: shop}
 spec: {workloadSelector: {labels: {version: v2}}, egress: [{hosts: [./*]}]}
 ---"""
     (mesh.folder / "mesh.yaml").write_text(labelled + selected)
-    await mesh.until(lambda: session.keys != before)
+    await until(lambda: session.keys != before)
     assert len(signer.asked) == 1
     session.close()
 

@@ -33,6 +33,7 @@ from dragoman.sidecar import (
     render,
 )
 from tests.runtime.secure_plane import SERVER_NAME, Answer, pod, secure_plane
+from tests.support.until import until
 
 _numbers = itertools.count(1)
 FOLDER = "/var/run/keys"
@@ -74,7 +75,7 @@ async def test_files_are_named_and_no_key_is_made(tmp_path: Path) -> None:
         mesh.plane.identities.also_trust(new_root("cluster.local", now=datetime.now(UTC)).roots)
         (changed,) = await received(answer, 1)
         assert changed.name == "ROOTCA"
-    await mesh.until(lambda: not mesh.plane.identities._kept)
+    await until(lambda: not mesh.plane.identities._kept)
 
 
 async def test_a_pod_of_the_same_identity_without_the_wish_gets_its_key_as_ever(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ async def test_an_envoy_that_came_before_its_files_takes_them_when_they_come(tmp
             tmp_path / "envoy",
             addresses.admin,
         ) as envoy:
-            await mesh.until(rejected)
+            await until(rejected)
             assert json.loads(await envoy.admin.get("/certs"))["certificates"] == []
             told = Settings(
                 f"127.0.0.1:{mesh.port}",

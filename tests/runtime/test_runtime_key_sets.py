@@ -18,8 +18,9 @@ from dragoman.engine import Graph, query
 from dragoman.mesh.inputs import JWKS
 from dragoman.mesh.request_authentications import KeySource
 from dragoman.runtime.key_sets import KeyFetching, UnfetchedKeys
-from tests.debug.running_plane import MESH, RunningPlane, running_plane, until
+from tests.debug.running_plane import MESH, RunningPlane, running_plane
 from tests.support.json_web_keys import key_set, signing_key
+from tests.support.until import until
 
 HERE = AddressRules(allowed=(ipaddress.ip_network("127.0.0.0/8"),))
 

@@ -28,6 +28,7 @@ from dragoman.sidecar import (
     token_secret,
 )
 from tests.runtime.secure_plane import SecurePlane, pod, secure_plane
+from tests.support.until import until
 from xds.transport import cut
 
 pytestmark = pytest.mark.envoy
@@ -100,8 +101,8 @@ async def test_the_next_stream_brings_the_newer_token(tmp_path: Path, way: str) 
             assert mesh.counted("dragoman_callers_authenticated_total", by="token") == 1
             # Some seconds of leeway are left of the first token; then its stream ends, and only the new one is good.
             secrets.put(token=mesh.token(seconds=3600), root=mesh.root.roots_pem.decode())
-            await mesh.until(lambda: mesh.counted("dragoman_callers_authenticated_total", by="token") >= 2)
-            await mesh.until(lambda: len(mesh.plane.server.connections()) == 1)
+            await until(lambda: mesh.counted("dragoman_callers_authenticated_total", by="token") >= 2)
+            await until(lambda: len(mesh.plane.server.connections()) == 1)
             (status,) = mesh.plane.server.connections()
             assert status.proxy == "web-1.shop"
             assert mesh.counted("dragoman_callers_refused_total", by="token") == 0
@@ -129,10 +130,10 @@ async def test_a_new_root_is_read_from_its_file(tmp_path: Path) -> None:
             # Streams of an open connection would not look at the new certificate.
             (status,) = mesh.plane.server.connections()
             assert cut(status.address)
-            await mesh.until(lambda: mesh.counted("dragoman_callers_authenticated_total", by="token") >= 2)
+            await until(lambda: mesh.counted("dragoman_callers_authenticated_total", by="token") >= 2)
             # And whoever does not have the new root file is told nothing: it does not even get to its token.
             put(old)
-            await mesh.until(lambda: len(mesh.plane.server.connections()) == 1)
+            await until(lambda: len(mesh.plane.server.connections()) == 1)
             (status,) = mesh.plane.server.connections()
             assert cut(status.address)
-            await mesh.until(lambda: mesh.plane.server.refused_connections["handshake"] > 0)
+            await until(lambda: mesh.plane.server.refused_connections["handshake"] > 0)

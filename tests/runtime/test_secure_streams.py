@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from ca.authority import new_root
 from ca.identity import SpiffeId
 from tests.runtime.secure_plane import DELTA, MESH, SecurePlane, node_id, pod, secure_plane
+from tests.support.until import until
 
 WEB = SpiffeId("cluster.local", "shop", "web")
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -116,7 +117,7 @@ async def test_certificates_of_others(mesh: SecurePlane, kind: str) -> None:
         code, details = await stream.end()
     if kind.startswith("another root"):
         assert code is grpc.StatusCode.UNAVAILABLE  # the handshake fails
-        await mesh.until(lambda: mesh.plane.server.refused_connections["certificate"] > 0)
+        await until(lambda: mesh.plane.server.refused_connections["certificate"] > 0)
     else:
         assert code is UNKNOWN
         assert "not this mesh's" in details

@@ -26,8 +26,9 @@ from dragoman.runtime import trust_bundles
 from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.trust_bundle_store import TrustBundleStore
 from dragoman.runtime.trust_bundles import TrustBundles
-from tests.debug.running_plane import MESH, running_plane, until
+from tests.debug.running_plane import MESH, running_plane
 from tests.runtime.test_added_roots import certificates, verified_with
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority as WebAuthority
 
 URL = "https://spiffe.example/bundle"

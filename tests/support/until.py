@@ -13,7 +13,7 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *
     async with asyncio.timeout(within):
         while True:
             holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
+            if await holds if isinstance(holds, Awaitable) else holds:
                 return
             await asyncio.sleep(pause)
             pause = min(1.2 * pause, 0.05)

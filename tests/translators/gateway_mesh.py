@@ -35,6 +35,7 @@ from dragoman.sidecar import (
     ControlPlane as ControlPlaneAddress,
 )
 from dragoman.sources.files import FileSource
+from tests.support.until import until
 from tests.translators.gateway_certificates import KeyPair
 
 _NUMBERS = itertools.count(1)
@@ -208,13 +209,6 @@ class Answer:
 
     def __str__(self) -> str:
         return f"{self.status} {self.content[:200]!r}"
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what happens in another process, which nothing here can be told of; raises `TimeoutError`."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        while not await condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 def _free_port() -> int:

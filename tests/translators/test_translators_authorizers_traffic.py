@@ -16,7 +16,8 @@ import yaml
 from aiohttp import web
 
 from tests.support.authorizers import GrpcGuard, HttpGuard, allowed, denied, grpc_guard, http_guard
-from tests.translators.gateway_mesh import HTTP, TCP, Answer, GatewayMesh, gateway_mesh, until
+from tests.support.until import until
+from tests.translators.gateway_mesh import HTTP, TCP, Answer, GatewayMesh, gateway_mesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 

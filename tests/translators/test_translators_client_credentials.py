@@ -13,8 +13,9 @@ import pytest
 import yaml
 from aiohttp import web
 
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority, KeyPair
-from tests.translators.gateway_mesh import Answer, GatewayMesh, gateway_mesh, until
+from tests.translators.gateway_mesh import Answer, GatewayMesh, gateway_mesh
 from tests.translators.test_translators_gateway_traffic import gateway, server
 
 pytestmark = pytest.mark.envoy

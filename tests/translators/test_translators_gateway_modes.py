@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca.authority import key_pem, pem
 from ca.identity import SpiffeId
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority, KeyPair
-from tests.translators.gateway_mesh import HTTPS, GatewayMesh, gateway_mesh, secret, until
+from tests.translators.gateway_mesh import HTTPS, GatewayMesh, gateway_mesh, secret
 from tests.translators.test_translators_gateway_traffic import gateway, server, virtual_service
 
 pytestmark = pytest.mark.envoy

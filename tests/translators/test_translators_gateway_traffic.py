@@ -14,8 +14,9 @@ import pytest
 import yaml
 from aiohttp import ClientConnectorError, ClientError
 
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority, KeyPair
-from tests.translators.gateway_mesh import TCP, GatewayMesh, gateway_mesh, secret, until
+from tests.translators.gateway_mesh import TCP, GatewayMesh, gateway_mesh, secret
 
 pytestmark = pytest.mark.envoy
 
