@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from operating import LOCAL, taking, until
+from operating import LOCAL, taking
 
 from ca.authority import new_root
 from crds.meta import ObjectKey
@@ -22,6 +22,7 @@ from dragoman.operator.replicas import Replicas
 from dragoman.runtime import ControlPlane
 from dragoman.sources.files import FileSource
 from tests.support.scripted_proxy import ScriptedProxy
+from tests.support.until import until
 from xds import Node
 
 WEB = ObjectKey("Ingress", "shop", "web")
