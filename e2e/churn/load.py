@@ -29,6 +29,9 @@ _EXCHANGE_EVERY = 0.2
 
 _VERSION = re.compile(rb'"version": "([^"]+)"')
 
+_NUMBERS = itertools.count()
+"""Of requests, whichever load they are of: the Envoys write all into one access log."""
+
 Call = Callable[[str], Awaitable[Response]]
 
 
@@ -47,7 +50,6 @@ class Load:
         self._pods = pods
         self._stranger = stranger
         self._gateway = gateway
-        self._numbers = itertools.count()
         self._ending = asyncio.Event()
         self._users: list[asyncio.Task[None]] = []
 
@@ -186,7 +188,7 @@ class Load:
         """A call of one of the services that come and go."""
         if not self.extras:
             return
-        extra = self.extras[next(self._numbers) % len(self.extras)]
+        extra = self.extras[next(_NUMBERS) % len(self.extras)]
         probe = Probe("service that comes and goes", extra.target, extra=extra.number)
         if extra.tcp:
             await self._tcp(probe, extra.name, extra.port, exchanges=1)
@@ -227,7 +229,7 @@ class Load:
     async def _record(self, probe: Probe, call: Call, opened: Callable[[], float]) -> bool:
         """Make a call and keep its outcome; returns whether it had an answer."""
         loop = asyncio.get_running_loop()
-        id_ = f"r{next(self._numbers)}"
+        id_ = f"r{next(_NUMBERS)}"
         started = loop.time()
         answered = False
         try:
