@@ -12,23 +12,12 @@ from typer.testing import Result
 
 from dragoman.cli.inspect.comparison import SECTIONS
 from dragoman.kube.cluster import Cluster
-from dragoman.mesh.proxy_id import ProxyId
-from dragoman.sidecar import (
-    Bootstrap,
-    ControlPlane,
-    EnvoyProcess,
-    Node,
-    SocketAddress,
-    StaticAddresses,
-    argv,
-    find_envoy,
-    render,
-)
+from dragoman.sidecar import EnvoyProcess, SocketAddress
 from tests.cli.cli_runs import run
-from tests.debug.running_plane import RunningPlane, running_plane
+from tests.debug.plane_with_envoy import plane_with_envoy
+from tests.debug.running_plane import RunningPlane
 from tests.support.api_server import ApiServer
 from tests.support.stream_kubelet import stream_kubelet
-from tests.support.until import until
 
 pytestmark = pytest.mark.envoy
 
@@ -82,21 +71,8 @@ class Proxied(NamedTuple):
 
 @pytest.fixture
 async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
-    (tmp_path / "mesh").mkdir()
-    addresses = StaticAddresses.on(ADDRESS, admin=18000, readiness=18021, prometheus=18090, lifecycle=18020)
-    node = Node(ProxyId.parse(f"sidecar~{ADDRESS}~web-1.shop~shop.svc.cluster.local"), interception_mode="NONE")
-    async with running_plane(tmp_path / "mesh", MESH) as running:
-        bootstrap = Bootstrap(node, ControlPlane(SocketAddress("127.0.0.1", running.xds_port)), addresses)
-        envoy = EnvoyProcess(
-            lambda config: argv(find_envoy(), config, concurrency=1, reject_unknown_fields=True),
-            render(bootstrap),
-            tmp_path / "envoy",
-            addresses.admin,
-        )
-        async with envoy:
-            await envoy.wait_live(30)
-            await until(running.all_in_sync, within=30)
-            yield Proxied(running, envoy, addresses.admin)
+    async with plane_with_envoy(tmp_path, MESH, ADDRESS) as found:
+        yield Proxied(*found)
 
 
 def lines(result: Result) -> list[str]:

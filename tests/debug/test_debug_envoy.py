@@ -6,21 +6,8 @@ from typing import Any
 import pytest
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, from_json, to_json
-from dragoman.mesh.proxy_id import ProxyId
-from dragoman.sidecar import (
-    Bootstrap,
-    ControlPlane,
-    EnvoyProcess,
-    Node,
-    SocketAddress,
-    StaticAddresses,
-    argv,
-    find_envoy,
-    render,
-)
-from tests.debug.running_plane import running_plane
+from tests.debug.plane_with_envoy import plane_with_envoy
 from tests.debug.test_debug_config_dump import resources
-from tests.support.until import until
 
 pytestmark = pytest.mark.envoy
 
@@ -51,24 +38,11 @@ data: {{mesh: "{{proxyHttpPort: 18080, defaultConfig: {{interceptionMode: NONE}}
 
 
 async def test_what_is_shown_is_what_envoy_has(tmp_path: Path) -> None:
-    (tmp_path / "mesh").mkdir()
-    addresses = StaticAddresses.on(ADDRESS, admin=18000, readiness=18021, prometheus=18090, lifecycle=18020)
-    node = Node(ProxyId.parse(f"sidecar~{ADDRESS}~web-1.shop~shop.svc.cluster.local"), interception_mode="NONE")
-    async with running_plane(tmp_path / "mesh", MESH) as running:
-        bootstrap = Bootstrap(node, ControlPlane(SocketAddress("127.0.0.1", running.xds_port)), addresses)
-        envoy = EnvoyProcess(
-            lambda config: argv(find_envoy(), config, concurrency=1, reject_unknown_fields=True),
-            render(bootstrap),
-            tmp_path / "envoy",
-            addresses.admin,
-        )
-        async with envoy:
-            await envoy.wait_live(15)
-            await until(running.all_in_sync)
-            (status,) = await running.ask("/debug/syncz")
-            shown = resources(await running.ask("/debug/config_dump?proxyID=web-1.shop"))
-            had = resources(_canonical(await envoy.admin.config_dump()))
-            inside = {_name(entry) for entry in shown[CLUSTER] if entry.get("type") != "EDS"}
+    async with plane_with_envoy(tmp_path, MESH, ADDRESS) as (running, envoy, _):
+        (status,) = await running.ask("/debug/syncz")
+        shown = resources(await running.ask("/debug/config_dump?proxyID=web-1.shop"))
+        had = resources(_canonical(await envoy.admin.config_dump()))
+        inside = {_name(entry) for entry in shown[CLUSTER] if entry.get("type") != "EDS"}
     assert status["proxy_version"] == "envoy 1.40.0"
     assert {"cds", "eds", "lds", "rds", "sds"} <= status["types"].keys()
     for type_url in (CLUSTER, LISTENER, ROUTE):

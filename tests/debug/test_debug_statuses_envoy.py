@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,10 @@ import pytest
 from crds.decode import decode
 from crds.digest import digest_of
 from crds.meta import IstioObject
-from dragoman.mesh.proxy_id import ProxyId
-from dragoman.sidecar import (
-    Bootstrap,
-    ControlPlane,
-    EnvoyProcess,
-    Node,
-    SocketAddress,
-    StaticAddresses,
-    argv,
-    find_envoy,
-    render,
-)
+from dragoman.sidecar import EnvoyProcess
 from dragoman.sources.yaml_documents import parse, split
-from tests.debug.running_plane import RunningPlane, running_plane
+from tests.debug.plane_with_envoy import PlaneWithEnvoy, plane_with_envoy
+from tests.debug.running_plane import RunningPlane
 from tests.debug.test_debug_envoy import MESH
 from tests.support.until import until
 
@@ -62,24 +51,8 @@ spec: {{hosts: [web], http: [{extra}]}}
 """
 
 
-@asynccontextmanager
-async def meshed(folder: Path) -> AsyncIterator[tuple[RunningPlane, EnvoyProcess]]:
-    (folder / "mesh").mkdir()
-    text = MESH.replace("127.10.14.2", ADDRESS) + ENDPOINTS
-    addresses = StaticAddresses.on(ADDRESS, admin=18000, readiness=18021, prometheus=18090, lifecycle=18020)
-    node = Node(ProxyId.parse(f"sidecar~{ADDRESS}~web-1.shop~shop.svc.cluster.local"), interception_mode="NONE")
-    async with running_plane(folder / "mesh", text) as running:
-        bootstrap = Bootstrap(node, ControlPlane(SocketAddress("127.0.0.1", running.xds_port)), addresses)
-        envoy = EnvoyProcess(
-            lambda config: argv(find_envoy(), config, concurrency=1, reject_unknown_fields=True),
-            render(bootstrap),
-            folder / "envoy",
-            addresses.admin,
-        )
-        async with envoy:
-            await envoy.wait_live(15)
-            await until(running.all_in_sync)
-            yield running, envoy
+def meshed(folder: Path) -> AbstractAsyncContextManager[PlaneWithEnvoy]:
+    return plane_with_envoy(folder, MESH.replace("127.10.14.2", ADDRESS) + ENDPOINTS, ADDRESS)
 
 
 async def write(running: RunningPlane, text: str) -> None:
@@ -113,7 +86,7 @@ async def has(envoy: EnvoyProcess, words: str) -> bool:
 
 
 async def test_what_is_programmed_envoy_has_and_what_it_rejects_is_said(tmp_path: Path) -> None:
-    async with meshed(tmp_path) as (running, envoy):
+    async with meshed(tmp_path) as (running, envoy, _):
         assert programmed(await status(running, "VirtualService"))["message"].startswith("1/1 proxies")
         mesh = running.folder / "mesh.yaml"
         mesh.write_text(
