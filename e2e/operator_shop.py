@@ -14,6 +14,8 @@ from e2e.harness.envoys import ADMIN
 from e2e.harness.kubernetes import Kubernetes
 
 DRAGOMAN = Path(sys.executable).with_name("dragoman")
+_LOOK_SECONDS = 0.25
+"""Between looks at Envoys, of which each is asked for its statistics: absences last for seconds."""
 
 
 async def install(kubernetes: Kubernetes, *further: str) -> None:
@@ -121,7 +123,7 @@ class Absence:
         async def look() -> None:
             while True:
                 await self._look(kubernetes, pods)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_LOOK_SECONDS)
 
         looking = asyncio.create_task(look())
         try:
@@ -133,7 +135,7 @@ class Absence:
         async with asyncio.timeout(60):
             while self._since:
                 await self._look(kubernetes, pods)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_LOOK_SECONDS)
 
     async def _look(self, kubernetes: Kubernetes, pods: Sequence[Mapping[str, Any]]) -> None:
         for pod in pods:

@@ -1,17 +1,25 @@
-"""Injected pods as Kubernetes runs them, where nobody may speak plaintext: probes, metrics, jobs, ends, gateways."""
+"""Injected pods as Kubernetes runs them, where nobody may speak plaintext, and what the command line sees of them.
+
+Probes, metrics, jobs, ends, gateways; and real replicas and real Envoys in pods, looked into by the API server alone.
+"""
 
 import asyncio
 import json
+import tarfile
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
+from dragoman.cli.inspect.comparison import SECTIONS
 from dragoman.kube import resources
 from e2e.harness import eventually, failing
+from e2e.harness.kubelet.streams import streams
 from e2e.harness.kubernetes import Kubernetes
-from e2e.operator_shop import deployment, install
+from e2e.operator_shop import DRAGOMAN, deployment, install
 
 pytestmark = [
     pytest.mark.real_api,
@@ -21,12 +29,7 @@ pytestmark = [
 ]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kubernetes() -> AsyncIterator[Kubernetes]:
-    """A cluster with one control plane, a namespace `shop` that is injected, and mutual TLS everywhere."""
-    async with Kubernetes.running() as running:
-        await install(running, "pilot.replicaCount=1")
-        await running.apply("""
+MANIFESTS = """
 {apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio-injection: enabled}}}
 ---
 {apiVersion: v1, kind: Namespace, metadata: {name: outside}}
@@ -35,13 +38,29 @@ apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
-""")
-        await running.apply(deployment("client") + deployment("server"), "shop")
-        await running.apply(deployment("stranger"), "outside")
-        await running.rolled_out("client-v1", "shop")
-        await running.rolled_out("server-v1", "shop")
-        await running.rolled_out("stranger-v1", "outside")
-        yield running
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: readers, namespace: shop}
+spec: {selector: {matchLabels: {app: server}}, rules: [{to: [{operation: {methods: [GET]}}]}]}
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kubernetes]:
+    """A cluster with two replicas, a namespace `shop` that is injected, and mutual TLS everywhere."""
+    async with Kubernetes.running() as running:
+        node = await running.until(resources.NODES, "node-a", None, lambda node: "status" in node)
+        folder = tmp_path_factory.mktemp("kubelet")
+        async with streams(running.cluster, running.kubelet, running.pods, node["metadata"]["name"], folder):
+            await install(running)
+            await running.apply(MANIFESTS)
+            await running.apply(deployment("client") + deployment("server"), "shop")
+            await running.apply(deployment("stranger"), "outside")
+            await running.rolled_out("client-v1", "shop")
+            await running.rolled_out("server-v1", "shop")
+            await running.rolled_out("stranger-v1", "outside")
+            yield running
 
 
 def only(kubernetes: Kubernetes, namespace: str, app: str) -> Mapping[str, Any]:
@@ -52,6 +71,60 @@ def only(kubernetes: Kubernetes, namespace: str, app: str) -> Mapping[str, Any]:
 def restarts(pod: Mapping[str, Any]) -> list[int]:
     status = pod["status"]
     return [each["restartCount"] for each in (*status["containerStatuses"], *status.get("initContainerStatuses", ()))]
+
+
+def name_of(kubernetes: Kubernetes, app: str) -> str:
+    return str(only(kubernetes, "shop", app)["metadata"]["name"])
+
+
+async def test_every_proxy_is_in_sync_with_some_replica(kubernetes: Kubernetes) -> None:
+    replicas = {each["metadata"]["name"] for each in kubernetes.running_pods("istio-system", app="istiod")}
+    found = json.loads(await kubernetes.program(DRAGOMAN, "proxy-status", "-o", "json"))
+    assert {status["proxy"] for status in found} == {f"{name_of(kubernetes, app)}.shop" for app in ("server", "client")}
+    assert {status["istiod"] for status in found} <= replicas
+    version = await kubernetes.program(DRAGOMAN, "version")
+    assert all(f": {replica}\n" in version for replica in replicas)
+    assert "data plane envoy 1.40.0: 2 proxies" in version
+
+
+async def test_what_the_envoy_in_a_pod_has_is_what_it_is_served(kubernetes: Kubernetes) -> None:
+    server = name_of(kubernetes, "server")
+    # It ends with an exit code of its own where anything differs.
+    compared = await kubernetes.program(DRAGOMAN, "proxy-status", server, "-n", "shop")
+    assert [line for line in compared.splitlines() if line.endswith(" Match")] == [
+        f"{section.capitalize()} Match" for section in SECTIONS
+    ]
+    served = await kubernetes.program(DRAGOMAN, "authz", "check", server, "-n", "shop")
+    had = await kubernetes.program(DRAGOMAN, "authz", "check", server, "-n", "shop", "--from", "proxy")
+    assert served.split() == had.split()
+    assert "readers.shop" in served
+    bootstrap = await kubernetes.program(DRAGOMAN, "proxy-config", "bootstrap", f"{server}.shop")
+    assert json.loads(bootstrap)["bootstrap"]["node"]["id"].startswith("sidecar~")
+
+
+async def test_a_pod_is_described(kubernetes: Kubernetes) -> None:
+    told = await kubernetes.program(DRAGOMAN, "describe", "pod", name_of(kubernetes, "server"), "-n", "shop")
+    assert "ALLOW AuthorizationPolicy shop/readers, 1 rule" in told
+    assert "Service server.shop" in told
+    assert "1 speak mutual TLS" in told
+
+
+async def test_a_report_of_everything(kubernetes: Kubernetes, tmp_path: Path) -> None:
+    archive = tmp_path / "report.tar.gz"
+    await kubernetes.program(DRAGOMAN, "bug-report", "-f", archive)
+    with tarfile.open(archive) as tar:
+        files = {
+            member.name.partition("/")[2]: file.read().decode()
+            for member in tar.getmembers()
+            if (file := tar.extractfile(member)) is not None
+        }
+    assert files["problems.txt"] == ""
+    server = f"proxies/{name_of(kubernetes, 'server')}.shop"
+    assert {f"{server}/envoy/config_dump", f"{server}/istio-proxy.log", "cluster/leases.yaml"} <= files.keys()
+    assert [name for name in files if name.startswith("control-plane/") and name.endswith("discovery.log")]
+    # Of their own pods, no key and no token; nor of the control plane, which has both.
+    assert not [name for name, text in files.items() if "PRIVATE KEY" in text or "eyJhbGciOi" in text]
+    assert yaml.safe_load(files["cluster/pods.yaml"])
 
 
 async def test_probes_reach_applications_that_take_no_plaintext(kubernetes: Kubernetes) -> None:
@@ -151,6 +224,7 @@ spec:
     assert job["status"].get("failed", 0) == 0
     pod = next(each for each in kubernetes.pods.objects if each["metadata"]["labels"].get("job-name") == name)
     assert "200" in kubernetes.worker(pod).log("main").read_text()
+    assert ("istio-proxy" in [each["name"] for each in pod["spec"]["initContainers"]]) is native
 
 
 async def test_a_pod_whose_sidecar_is_no_native_one_loses_nothing_at_its_end(kubernetes: Kubernetes) -> None:

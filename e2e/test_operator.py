@@ -153,28 +153,6 @@ spec:
     await kubernetes.cluster.delete(resources.SECRETS, "shop-certificate", "istio-system")
 
 
-async def test_a_job_in_the_mesh_ends(kubernetes: Kubernetes) -> None:
-    program = "import urllib.request as u; print(u.urlopen('http://server:8080/').status)"
-    await kubernetes.apply(
-        f"""
-apiVersion: batch/v1
-kind: Job
-metadata: {{name: caller}}
-spec:
-  backoffLimit: 0
-  template:
-    spec:
-      restartPolicy: Never
-      containers: [{{name: caller, image: shell, command: [python, -c, "{program}"]}}]
-""",
-        "shop",
-    )
-    await kubernetes.until(resources.JOBS, "caller", "shop", lambda job: job.get("status", {}).get("succeeded", 0) == 1)
-    (pod,) = (pod for pod in kubernetes.pods.objects if pod["metadata"].get("labels", {}).get("job-name") == "caller")
-    assert kubernetes.worker(pod).log("caller").read_text() == "200\n"
-    assert "istio-proxy" in [each["name"] for each in pod["spec"]["initContainers"]]
-
-
 async def test_a_canary_takes_its_share(kubernetes: Kubernetes) -> None:
     await kubernetes.apply(deployment("server", "v2"), "shop")
     await kubernetes.rolled_out("server-v2", "shop")

@@ -133,6 +133,7 @@ class Kubernetes:
     ) -> Mapping[str, Any]:
         """Wait for an object to be as wanted, and return it. Raises AssertionError with what it was instead."""
         found: object = None
+        pause = 0.05
         try:
             async with asyncio.timeout(seconds):
                 while True:
@@ -140,7 +141,9 @@ class Kubernetes:
                         found = current = await self.cluster.get(resource, name, namespace)
                         if condition(current):
                             return current
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(pause)
+                    # What takes seconds is looked at less often: each look costs the API server, too.
+                    pause = min(1.2 * pause, 0.3)
         except TimeoutError:
             raise AssertionError(f"{resource.kind} {name} is not so within {seconds} s: {found}") from None
 

@@ -38,8 +38,16 @@ START_SECONDS = 60.0
 _ENVIRONMENT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 SERVICE_ADDRESSES = "10.96.0.0/16"
 _ADMINISTRATORS = ("system:masters",)
-# They act upon nodes that no longer say that they live, and no test has nodes that say anything.
-_NO_CONTROLLERS_FOR = ("node-lifecycle-controller", "taint-eviction-controller", "pod-garbage-collector-controller")
+_NO_CONTROLLERS = (
+    # They act upon nodes that no longer say that they live, and no test has nodes that say anything.
+    *("node-lifecycle-controller", "taint-eviction-controller", "pod-garbage-collector-controller"),
+    # Nobody here has disks, quotas, schedules or an end of their own; each looks ever so often, or watches.
+    *("persistentvolume-attach-detach-controller", "persistentvolume-binder-controller"),
+    *("persistentvolume-expander-controller", "persistentvolume-protection-controller"),
+    *("persistentvolumeclaim-protection-controller", "ephemeral-volume-controller"),
+    *("resourcequota-controller", "cronjob-controller", "ttl-after-finished-controller"),
+    *("replicationcontroller-controller", "ttl-controller"),
+)
 
 
 class ApiServer(Protocol):
@@ -202,7 +210,7 @@ class LocalApiServer:
             f"--cluster-signing-cert-file={self._ca.certificate}",
             f"--cluster-signing-key-file={self._ca.key}",
             "--leader-elect=false",
-            "--controllers=" + ",".join(("*", *(f"-{name}" for name in _NO_CONTROLLERS_FOR))),
+            "--controllers=" + ",".join(("*", *(f"-{name}" for name in _NO_CONTROLLERS))),
         )
 
     def _launch(self, name: str, *arguments: str) -> None:
