@@ -25,7 +25,7 @@ class TableFormat(enum.StrEnum):
     yaml = "yaml"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Writes any kind of dict as a mapping: protobuf's JSON is made of ordered ones."""
 
 

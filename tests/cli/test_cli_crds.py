@@ -12,7 +12,7 @@ from tests.cli.cli_runs import run
 def test_all_as_yaml() -> None:
     result = run("crds")
     assert result.exit_code == 0
-    assert list(yaml.safe_load_all(result.stdout)) == definitions()
+    assert list(yaml.load_all(result.stdout, yaml.CSafeLoader)) == definitions()
 
 
 def test_yaml_is_written_out_without_anchors() -> None:
@@ -36,9 +36,9 @@ def test_an_unknown_kind_is_wrong_usage_and_guessed() -> None:
 
 
 def test_policies() -> None:
-    assert list(yaml.safe_load_all(run("crds", "--policies").stdout)) == admission_policies()
+    assert list(yaml.load_all(run("crds", "--policies").stdout, yaml.CSafeLoader)) == admission_policies()
     canary = run("crds", "--policies", "--revision", "canary", "--revision", "next", "--root-namespace", "mesh").stdout
-    assert list(yaml.safe_load_all(canary)) == admission_policies(
+    assert list(yaml.load_all(canary, yaml.CSafeLoader)) == admission_policies(
         revisions=("canary", "next"), unlabelled=False, root_namespace="mesh"
     )
     assert run("crds", "--policies", "--kind", "Sidecar").exit_code == 2

@@ -66,7 +66,7 @@ class Case:
                 yield plain if whole else _folded(plain)
 
     def expected(self) -> dict[str, Any]:
-        return {file.name: yaml.safe_load(file.read_text()) for file in sorted(self.folder.glob("out.*"))}
+        return {file.name: yaml.load(file.read_bytes(), yaml.CSafeLoader) for file in sorted(self.folder.glob("out.*"))}
 
     def update(self, outputs: Mapping[str, Any]) -> None:
         for file in self.folder.glob("out.*"):
