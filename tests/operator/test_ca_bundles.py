@@ -115,10 +115,10 @@ async def test_the_root_rotates_under_load_without_a_refused_request(installed: 
 
     async def more(count: int) -> None:
         """Wait until so many more pods have got in."""
-        until = created + count
+        wanted = created + count
 
         async def enough() -> bool:
-            return created >= until
+            return created >= wanted
 
         await until(enough)
 

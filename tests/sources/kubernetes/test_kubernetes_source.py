@@ -18,6 +18,7 @@ from dragoman.sources.kubernetes import reflector, scopes, source
 from tests.sources.kubernetes.cluster_objects import Seen, define, document, followed, resource, service, undefine
 from tests.support.api_server import ApiServer
 from tests.support.cut_connections import relay
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 
@@ -87,8 +88,8 @@ async def test_a_kind_that_comes_and_goes_while_running(cluster: Cluster, namesp
         await seen.until(lambda: "g" in seen.names("WorkloadGroup", namespace))
         await cluster.delete(CUSTOM_RESOURCE_DEFINITIONS, f"{kinds.plural}.{kinds.group}")
         await seen.until(lambda: not seen.names("WorkloadGroup", namespace))
-        # And once more, with what has been followed before.
-        await seen.until(lambda: not any(scope.resource.kind == "WorkloadGroup" for scope in seen.source.followed))
+        # And once more, with what has been followed before; that it no longer is comes with no batch.
+        await until(lambda: not any(scope.resource.kind == "WorkloadGroup" for scope in seen.source.followed))
         await define(cluster, "WorkloadGroup")
         await cluster.create(kinds, document("WorkloadGroup", "h", namespace, spec=spec))
         await seen.until(lambda: "h" in seen.names("WorkloadGroup", namespace))
@@ -303,11 +304,16 @@ async def test_many_certificates_of_a_namespace_are_read_together(
         await seen.until(lambda: seen.names("Secret", namespace) == {"a", "b", "c"})
         assert secrets() == {f"secrets {namespace}"}
         await cluster.apply(GATEWAYS, gateway("c"))
-        await seen.until(lambda: seen.names("Secret", namespace) == {"c"})
+
+        def gone() -> list[str]:
+            changes = (change for batch in seen.batches[loaded:] for change in batch.changes)
+            return sorted(str(change.key) for change in changes if change.new is None)
+
+        # What the source has is so before its batch is told.
+        await seen.until(lambda: seen.names("Secret", namespace) == {"c"} and len(gone()) > 1)
         assert secrets() == {f"secrets {namespace}/c"}
         # What was read both ways never went.
-        told = [str(change.key) for batch in seen.batches[loaded:] for change in batch.changes if change.new is None]
-        assert sorted(told) == [f"Secret {namespace}/{name}" for name in ("a", "b")]
+        assert gone() == [f"Secret {namespace}/{name}" for name in ("a", "b")]
 
 
 async def test_whatever_happens_the_source_ends_up_with_what_is_there(
