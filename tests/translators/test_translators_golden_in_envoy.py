@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     TlsCertificate,
 )
 
-from dragoman.codec import ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, encode, to_json
+from dragoman.codec import ENDPOINT, LISTENER, ROUTE, SECRET, Encoded, decode, encode, to_json
 from tests.support.xds_envoy import ServedEnvoy, served_envoy
 from tests.translators.gateway_certificates import Authority
 from tests.translators.golden import Case, cases, resources
@@ -77,8 +77,8 @@ async def envoy(folder: Path, secrets: Secrets) -> AsyncIterator[ServedEnvoy]:
 def unbound(resource: Encoded) -> Encoded:
     if resource.type_url != LISTENER:
         return resource
-    payload = resource.payload + _UNBOUND
-    if to_json(LISTENER, payload).get("transparent") and "bindToPort" not in to_json(LISTENER, resource.payload):
+    payload, listener = resource.payload + _UNBOUND, decode(LISTENER, resource.payload)
+    if listener.transparent.value and not listener.HasField("bind_to_port"):
         payload += _OPAQUE
     return Encoded.of_payload(LISTENER, resource.name, payload, refs=resource.refs)
 
@@ -95,13 +95,14 @@ async def test_envoy_takes_a_case_as_it_was_built(case: Case, envoy: ServedEnvoy
     named = {ref for resource in built for ref in resource.refs}
     dumped, addresses = await envoy.dump(), await envoy.addresses()
     for resource in built:
-        expected = to_json(resource.type_url, resource.payload)
         if resource.type_url == ENDPOINT:
-            assert addresses[resource.name] == set(_sockets(expected))
+            assert addresses[resource.name] == set(_sockets(to_json(ENDPOINT, resource.payload)))
         elif resource.type_url != ROUTE or (ROUTE, resource.name) in named:  # Envoy asks for routes by name
             got = dumped.get((resource.type_url, resource.name))
             assert got is not None, f"Envoy does without {resource.name}"
-            assert _without_keys(to_json(resource.type_url, got)) == _without_keys(expected)
+            if decode(resource.type_url, got) != decode(resource.type_url, resource.payload):
+                expected = to_json(resource.type_url, resource.payload)
+                assert _without_keys(to_json(resource.type_url, got)) == _without_keys(expected)
 
 
 def _sockets(assignment: Any) -> Iterator[tuple[str, int]]:
