@@ -37,7 +37,7 @@ SUBSCRIBED = frozenset(("cds", "eds", "lds", "sds"))
 LONGEST_DELIVERY = 60.0
 """Seconds within which a change has to be in force at all proxies, a restart of the control plane in between."""
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 """How often the control plane is asked what is in force: a page costs it as much as an endpoint that moves."""
 
 _FLUSH = ("--file-flush-interval-msec", "200")
