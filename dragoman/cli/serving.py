@@ -26,7 +26,7 @@ from dragoman.operator.ca_secret import PluggedInSecret
 from dragoman.operator.certificate_requests import CertificateSigningRequests
 from dragoman.operator.operator import Operator, OperatorSettings
 from dragoman.operator.reviewed_rights import ReviewedRights
-from dragoman.runtime import ControlPlane
+from dragoman.runtime import ControlPlane, garbage
 from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.key_sets import KeyFetching
 from dragoman.runtime.quarantine_store import QuarantineStore
@@ -125,6 +125,7 @@ async def run(settings: Settings) -> None:
             raise fail(f"cannot listen on {settings.http} (--http-address): {error.strerror or error}") from None
         stack.push_async_callback(debug.stop)
         tell(f"debug pages at http://{settings.http._replace(port=port)}/")
+        garbage.look_seldom()
         if isinstance(source, KubernetesSource) and await _unless(stopped, source.synced()) is None:
             return
         try:

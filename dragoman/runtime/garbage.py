@@ -12,11 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def look_seldom() -> None:
+    """Not after some hundred new objects: while a mesh is read, that is walking again and again over what is there, in
+    vain."""
+    gc.set_threshold(50_000, 50, 50)
+
+
 def settle() -> None:
     """What was loaded stays: collect once, and never look at it again. What the loading took goes back."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    look_seldom()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only the GNU C library keeps freed memory, and has this
     if trim is not None:
         trim(0)

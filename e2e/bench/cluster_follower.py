@@ -22,7 +22,7 @@ from ca.authority import new_root
 from crds.kubernetes import EndpointSlice
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.kube import Cluster
-from dragoman.runtime import ControlPlane
+from dragoman.runtime import ControlPlane, garbage
 from dragoman.runtime.observer import Nack
 from dragoman.sources.change import Batch
 from dragoman.sources.kubernetes import KubernetesSource
@@ -93,6 +93,7 @@ async def _follow(kubeconfig: Path, node: str, lines: asyncio.StreamReader, prof
         gc.collect()
         empty, _ = memory_mb()
         cpu, clock = time.process_time(), time.perf_counter()
+        garbage.look_seldom()  # as `dragoman serve` does
         async with KubernetesSource(cluster, ("istio-system", "istio")) as source:
             await source.synced()
             synced = time.perf_counter() - clock, time.process_time() - cpu
