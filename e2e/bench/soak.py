@@ -5,6 +5,7 @@ Exit codes: 0 memory stayed flat and lag did not grow; 1 it did not, or somethin
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import math
 import os
@@ -129,6 +130,7 @@ def _tell(minute: int, samples: Sequence[Sample]) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser("python -m e2e.bench.soak", description=__doc__).parse_args()
     minutes = float(os.environ.get("MINUTES") or 30)
     try:
         samples = asyncio.run(_soak(minutes))
