@@ -18,7 +18,8 @@ for program in nft ip; do
 done
 cp -rL "$library/." "$folder/lib/$version/"
 rm -rf "$folder/lib/$version/site-packages" "$folder/lib/$version/test" "$folder/lib/$version"/config-*
-cp "$package/__init__.py" "$folder/lib/$version/dragoman/"
+# The package's own begins with what Envoy's messages need, of which there are none here.
+: > "$folder/lib/$version/dragoman/__init__.py"
 cp -r "$package/capture" "$folder/lib/$version/dragoman/"
 find "$folder" -name __pycache__ -prune -exec rm -rf {} +
 

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from e2e.harness import Answer, EchoApp, Mesh, Pod, eventually
+from e2e.harness.traffic import Traffic
 
 pytestmark = [
     pytest.mark.netns,
@@ -74,6 +75,11 @@ def version(answer: Answer) -> str:
     return answer.echo.version
 
 
+async def versions(traffic: Traffic) -> set[str | None]:
+    """Which versions the next requests reach."""
+    return {outcome.answer and version(outcome.answer) for outcome in await traffic.more(50)}
+
+
 # Which route a request takes.
 
 
@@ -89,15 +95,13 @@ async def test_weights_and_their_change_under_traffic(cast: Cast) -> None:
         with cast.mesh.configuration.during(shares(100, 0)):
             await cast.mesh.settled()
             await eventually(lambda: cast.client.http(URL), lambda answer: version(answer) == "v1", steady=20)
-            assert {outcome.answer and version(outcome.answer) for outcome in await traffic.more(50)} == {"v1"}
+            assert await versions(traffic) == {"v1"}
             cast.mesh.configuration.apply(shares(50, 50))
             await traffic.until(lambda outcome: outcome.answer is not None and version(outcome.answer) == "v2")
             seen = collections.Counter(version(outcome.answer) for outcome in await traffic.more(400) if outcome.answer)
             assert 140 < seen["v2"] < 260, f"more than six deviations from half of 400: {seen}"
             cast.mesh.configuration.apply(shares(0, 100))
-            await eventually(lambda: cast.client.http(URL), lambda answer: version(answer) == "v2", steady=20)
-            await traffic.more(20)
-            assert {outcome.answer and version(outcome.answer) for outcome in await traffic.more(50)} == {"v2"}
+            await eventually(lambda: versions(traffic), lambda seen: seen == {"v2"}, steady=1)
     assert not traffic.errors
     assert traffic.statuses.keys() == {200}
 

@@ -120,7 +120,7 @@ def test_the_arguments_are_those_of_serve() -> None:
     (container,) = one(found, "Deployment")["spec"]["template"]["spec"]["containers"]
     command, *arguments = container["args"]
     group = typer.main.get_command(app)
-    serve = group.get_command(typer.Context(group), command)  # type: ignore[attr-defined]
+    _, serve, _ = group.resolve_command(typer.Context(group), [command])  # type: ignore[attr-defined]
     known = {option for parameter in serve.params for option in parameter.opts}
     assert {argument.partition("=")[0] for argument in arguments} <= known
 
