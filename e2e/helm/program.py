@@ -1,14 +1,11 @@
-"""Where helm is found: the cache's, of the version that is pinned, or the one of $HELM."""
+"""Helm, of the version that is pinned here; $HELM names another one."""
 
-import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-MODULE = Path(__file__).parent
-"""The Go module that pins what is built."""
+from e2e.go_program import GoProgram
 
-PACKAGE = "helm.sh/helm/v3/cmd/helm"
+MODULE = Path(__file__).parent
 
 
 def version() -> str:
@@ -19,13 +16,4 @@ def version() -> str:
     return pinned[1]
 
 
-def cached(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the built program is kept: below $XDG_CACHE_HOME, by version."""
-    root = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home(), ".cache")
-    return Path(root, "dragoman", f"helm-{version()}", "helm")
-
-
-def find(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The program: $HELM, else the cache's."""
-    path = Path(environment["HELM"]) if environment.get("HELM") else cached(environment)
-    return path if path.is_file() and os.access(path, os.X_OK) else None
+HELM = GoProgram("helm", MODULE, "helm.sh/helm/v3/cmd/helm", version(), "HELM")

@@ -1,12 +1,11 @@
-"""Where the client is found: the cache's, of what is written here, or the one of $ISTIO_CLIENT."""
+"""Istio's client of the certificate service, as it is written here; $ISTIO_CLIENT names another one."""
 
 import hashlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
+from e2e.go_program import GoProgram
+
 MODULE = Path(__file__).parent
-"""The Go module: what is built, and of which version of Istio."""
 
 
 def digest() -> str:
@@ -15,13 +14,4 @@ def digest() -> str:
     return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:12]
 
 
-def cached(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the built program is kept: below $XDG_CACHE_HOME, by what it is made from."""
-    root = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home(), ".cache")
-    return Path(root, "dragoman", f"istio-client-{digest()}", "istio-client")
-
-
-def find(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The program: $ISTIO_CLIENT, else the cache's."""
-    path = Path(environment["ISTIO_CLIENT"]) if environment.get("ISTIO_CLIENT") else cached(environment)
-    return path if path.is_file() and os.access(path, os.X_OK) else None
+ISTIO_CLIENT = GoProgram("istio-client", MODULE, ".", digest(), "ISTIO_CLIENT")

@@ -13,13 +13,14 @@ from value_sets import CHARTS, VALUE_SETS
 
 from dragoman.charts import Chart, ChartError, Release
 from dragoman.charts.functions import FUNCTIONS
-from tests.support.helm import required_helm
+from e2e.helm.program import HELM
+from tests.support.required_program import required
 
 
 @pytest.fixture(scope="module")
 def helm() -> Path:
     """The program."""
-    return required_helm()
+    return required(HELM)
 
 
 def by_helm(helm: Path, chart: str, values: dict[str, Any], folder: Path) -> list[dict[str, Any]]:

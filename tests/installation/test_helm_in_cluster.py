@@ -19,8 +19,9 @@ from dragoman.installation.precheck import precheck
 from dragoman.kube import Cluster
 from dragoman.kube.resources import NAMESPACES
 from e2e.apiserver import programs
+from e2e.helm.program import HELM
 from tests.support.api_server import LocalApiServer, oldest, require_api_server
-from tests.support.helm import required_helm
+from tests.support.required_program import required
 
 pytestmark = pytest.mark.real_api
 
@@ -48,7 +49,7 @@ async def definitions(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 async def test_helm_installs_upgrades_and_leaves_the_definitions(server: LocalApiServer) -> None:
-    helm = required_helm()
+    helm = required(HELM)
     at = ("--namespace", "by-helm", "--create-namespace")
     shown = {"monitoring": {"dashboards": {"enabled": True}}}
     for chart, name, values in (

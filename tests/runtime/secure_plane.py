@@ -43,6 +43,23 @@ status: {{podIP: {address}}}
 
 
 MESH = pod("web-1", "web", "10.1.0.1", uid="u-1") + pod("cart-1", "cart", "10.1.0.2")
+AGENTS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: ztunnel-1, namespace: istio-system, uid: u-z}
+spec: {serviceAccountName: ztunnel, nodeName: node-1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: near, namespace: shop}
+spec: {serviceAccountName: near, nodeName: node-1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: far, namespace: shop}
+spec: {serviceAccountName: far, nodeName: node-2}
+"""
+"""An agent of a node, a pod on its node and one on another."""
 
 
 def node_id(name: str = "web-1", address: str = "10.1.0.1", namespace: str = "shop") -> str:

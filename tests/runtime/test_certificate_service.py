@@ -23,28 +23,11 @@ from dragoman.codec import decode, encode, struct
 from dragoman.codec.messages import IstioCertificateRequest, IstioCertificateResponse
 from dragoman.runtime.impersonation import ImpersonationError, NodeAccounts
 from tests.debug.running_plane import running_plane
-from tests.runtime.secure_plane import MESH, SERVER_NAME, SecurePlane, secure_plane
+from tests.runtime.secure_plane import AGENTS, MESH, SERVER_NAME, SecurePlane, secure_plane
 
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 WEB = SpiffeId("cluster.local", "shop", "web")
 FOREIGN = [x509.UniformResourceIdentifier("spiffe://cluster.local/ns/bank/sa/vault"), x509.DNSName("bank.example.com")]
-
-AGENTS = """
-apiVersion: v1
-kind: Pod
-metadata: {name: ztunnel-1, namespace: istio-system, uid: u-z}
-spec: {serviceAccountName: ztunnel, nodeName: node-1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: near, namespace: shop}
-spec: {serviceAccountName: near, nodeName: node-1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: far, namespace: shop}
-spec: {serviceAccountName: far, nodeName: node-2}
-"""
 
 
 def key_of(kind: str) -> Any:

@@ -15,39 +15,25 @@ from ca.authority import new_root, pem
 from ca.signer import SignerError
 from dragoman.callers.token_issuer import TokenIssuer
 from dragoman.runtime.external_signing import ExternalSigning
+from e2e.istio_client.program import ISTIO_CLIENT
 from tests.operator.request_signer import an_intermediate, certificate_for
-from tests.runtime.secure_plane import MESH, SecurePlane, secure_plane
-from tests.support.istio_client import Ended, ask, required_istio_client
+from tests.runtime.secure_plane import AGENTS, MESH, SecurePlane, secure_plane
+from tests.support.istio_client import Ended, ask
+from tests.support.required_program import required
 
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
 NEAR = "spiffe://cluster.local/ns/shop/sa/near"
-NODES = """
-apiVersion: v1
-kind: Pod
-metadata: {name: ztunnel-1, namespace: istio-system, uid: u-z}
-spec: {serviceAccountName: ztunnel, nodeName: node-1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: near, namespace: shop}
-spec: {serviceAccountName: near, nodeName: node-1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: far, namespace: shop}
-spec: {serviceAccountName: far, nodeName: node-2}
-"""
 
 
 @pytest.fixture
 def client() -> Path:
-    return required_istio_client()
+    return required(ISTIO_CLIENT)
 
 
 @pytest.fixture
 async def mesh(tmp_path: Path, client: Path) -> AsyncIterator[SecurePlane]:
     (folder := tmp_path / "mesh").mkdir()
-    async with secure_plane(folder, MESH + NODES, node_accounts=frozenset({("istio-system", "ztunnel")})) as running:
+    async with secure_plane(folder, MESH + AGENTS, node_accounts=frozenset({("istio-system", "ztunnel")})) as running:
         yield running
 
 
