@@ -84,7 +84,13 @@ class Cluster:
             async with session.request(method, url, data=body, headers=headers, timeout=limit, **options) as response:
                 if response.status >= 400:
                     raise ApiError.of(response.status, await response.read())
-                yield response
+                try:
+                    yield response
+                finally:
+                    # An answer that was not read to its end, as a watch's: TLS may take longer to say goodbye than our
+                    # loop runs, and would leave a socket open.
+                    if response.connection is not None and response.connection.transport is not None:
+                        response.connection.transport.abort()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError.unreachable(self.server, error) from error
 
