@@ -47,8 +47,8 @@ async def test_tokens_of_other_issuers_are_left_to_others() -> None:
     ("changes", "why"),
     [
         ({"exp": int(time.time()) - 60}, "expired"),
-        ({"nbf": int(time.time()) + 600}, "not yet valid"),
-        ({"iat": int(time.time()) + 600}, "not yet valid"),
+        ({"nbf": int(time.time()) + 86_400}, "not yet valid"),
+        ({"iat": int(time.time()) + 86_400}, "not yet valid"),
         ({"aud": ["vault"]}, "another audience"),
         ({"aud": None}, "aud"),
         ({"exp": None}, "exp"),

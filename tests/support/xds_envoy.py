@@ -124,7 +124,7 @@ async def served_envoy(folder: Path) -> AsyncIterator[ServedEnvoy]:
     port = server.listen("127.0.0.1:0")
     await server.start()
     number = next(_numbers)
-    admin = SocketAddress(f"127.78.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}", 15000 + number)
+    admin = SocketAddress(f"127.78.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}", 25000 + number)
 
     def command(file: Path) -> list[str]:
         line = argv(find_envoy(), file, concurrency=1, drain_seconds=1, reject_unknown_fields=True)
