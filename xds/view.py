@@ -12,8 +12,8 @@ from xds.quarantine import Blocked, Quarantine, Rejection, Trials
 from xds.resource import Resource
 from xds.subscription import Names
 
-COMPACT_AT: Final = 4096
-"""Entries of a log."""
+COMPACT_AT: Final = 1024
+"""Entries of a log. Each holds a former version, which nobody needs once all streams have read of it."""
 COMPACT_BYTES: Final = 8 << 20
 """Bytes of the former versions that a log keeps: those of wide resources are large."""
 
