@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from crds import jwks
 from dragoman.mesh.request_authentications import KeySource
-from dragoman.runtime import private_file
-
-log = structlog.get_logger(__name__)
+from dragoman.runtime.private_file import PrivateFile
 
 _MAX_BYTES: Final = 64 << 20
 _FORMAT: Final = 1
@@ -31,35 +28,23 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class KeySetStore:
-    """Without a path it keeps nothing. A file that cannot be read, is of another format or belongs to somebody else is
-    as good as none."""
+    """Without a path it keeps nothing. Whoever can write the file could make tokens (see `PrivateFile`)."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+        self._file = PrivateFile(path, _File, _FORMAT, "keys of token issuers", at_most=_MAX_BYTES)
 
     def load(self) -> dict[KeySource, str]:
         """What was kept last."""
-        if self._path is None:
-            return {}
+        kept = self._file.read()
         try:
-            # Whoever can write it could make tokens.
-            kept = private_file.read(self._path, _File, at_most=_MAX_BYTES)
-            if kept is None:
-                return {}
-            if kept.format != _FORMAT:
-                raise private_file.UnusableFileError(f"it is of format {kept.format}, not {_FORMAT}")
-            found = {KeySource(k.uri, k.discovered): jwks.read(k.keys, shared_secrets=False).text for k in kept.sources}
-        except (private_file.UnusableFileError, jwks.KeySetError) as error:
-            log.warning("kept keys of token issuers are not read", file=str(self._path), reason=str(error))
+            sources = () if kept is None else kept.sources
+            found = {KeySource(k.uri, k.discovered): jwks.read(k.keys, shared_secrets=False).text for k in sources}
+        except jwks.KeySetError as error:
+            self._file.unusable(error)
             return {}
         return {source: text for source, text in found.items() if text is not None}
 
     def save(self, keys: Mapping[KeySource, str]) -> None:
         """Replace what is kept; an error is logged, for the keys are in force all the same."""
-        if self._path is None:
-            return
         kept = [_Kept(source.uri, source.discovered, keys[source]) for source in sorted(keys)]
-        try:
-            private_file.write(self._path, _File(_FORMAT, kept))
-        except OSError as error:
-            log.error("keys of token issuers cannot be kept", file=str(self._path), reason=str(error))
+        self._file.write(_File(_FORMAT, kept))

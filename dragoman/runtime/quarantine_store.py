@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from dragoman.codec import SECRET, Encoded
-from dragoman.runtime import private_file
+from dragoman.runtime.private_file import PrivateFile
 from xds import Memory, Rejection, Resource
 
 log = structlog.get_logger(__name__)
@@ -62,18 +62,17 @@ class _File(msgspec.Struct, frozen=True):
 class QuarantineStore:
     """Memories of views by a name that is the same after a restart.
 
-    Without a path it outlives the views only. A file that cannot be read, is of another format or belongs to somebody
-    else is as good as none: a rejection that was forgotten costs another one.
+    Without a path it outlives the views only. Whoever can write the file could configure proxies (see `PrivateFile`); a
+    rejection that was forgotten costs another one.
     """
 
     def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
+        self._file = PrivateFile(path, _File, _FORMAT, "rejections", at_most=4 * MAX_BYTES)
         self._clock = clock
         self._memories: dict[str, Memory] = {}
         self._seen: dict[str, float] = {}
         self._changed = asyncio.Event()
-        if path is not None:
-            self._load(path)
+        self._load()
 
     def recall(self, view: str) -> Memory:
         """What is remembered of a view that somebody asks for; empty if nothing is."""
@@ -128,31 +127,19 @@ class QuarantineStore:
 
     # -- file -------------------------------------------------------------------------------------------------------
 
-    def _load(self, path: Path) -> None:
-        try:
-            # Its resources go to proxies: whoever can write it could configure them.
-            kept = private_file.read(path, _File, at_most=4 * MAX_BYTES)
-            if kept is None:
-                return
-            if kept.format != _FORMAT:
-                raise private_file.UnusableFileError(f"it is of format {kept.format}, not {_FORMAT}")
-        except private_file.UnusableFileError as error:
-            log.warning("remembered rejections are not read, starting without", file=str(path), reason=str(error))
+    def _load(self) -> None:
+        kept = self._file.read()
+        if kept is None:
             return
         for view in kept.views:
             self._memories[view.name] = _memory(view)
             self._seen[view.name] = view.seen
         self._bound()
-        log.info("rejections remembered", file=str(path), views=len(self._memories))
+        log.info("rejections remembered", views=len(self._memories))
 
     def _write(self, memories: Mapping[str, Memory], seen: Mapping[str, float]) -> None:
-        if self._path is None:
-            return
         views = [_view(name, seen[name], memory) for name, memory in sorted(memories.items())]
-        try:
-            private_file.write(self._path, _File(_FORMAT, views))
-        except OSError as error:
-            log.error("rejections cannot be kept", file=str(self._path), reason=str(error))
+        self._file.write(_File(_FORMAT, views))
 
 
 def _view(name: str, seen: float, memory: Memory) -> _View:

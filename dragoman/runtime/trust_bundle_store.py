@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 from cryptography import x509
 
 from ca.authority import pem
-from dragoman.runtime import private_file
-
-log = structlog.get_logger(__name__)
+from dragoman.runtime.private_file import PrivateFile
 
 Bundles = Mapping[str, tuple[x509.Certificate, ...]]
 """Roots by the URL that they are from."""
@@ -29,34 +26,21 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class TrustBundleStore:
-    """Without a path it keeps nothing. A file that cannot be read, is of another format or belongs to somebody else is
-    as good as none."""
+    """Without a path it keeps nothing. Whoever can write the file could make identities (see `PrivateFile`)."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+        self._file = PrivateFile(path, _File, _FORMAT, "trust bundles", at_most=_MAX_BYTES)
 
     def load(self) -> Bundles:
         """What was kept last."""
-        if self._path is None:
-            return {}
+        kept = self._file.read()
         try:
-            # Whoever can write it could make identities.
-            kept = private_file.read(self._path, _File, at_most=_MAX_BYTES)
-            if kept is None:
-                return {}
-            if kept.format != _FORMAT:
-                raise private_file.UnusableFileError(f"it is of format {kept.format}, not {_FORMAT}")
-            return {url: tuple(x509.load_pem_x509_certificates(text.encode())) for url, text in kept.bundles.items()}
-        except (private_file.UnusableFileError, ValueError, x509.InvalidVersion) as error:
-            log.warning("kept trust bundles are not read", file=str(self._path), reason=str(error))
+            texts = {} if kept is None else kept.bundles
+            return {url: tuple(x509.load_pem_x509_certificates(text.encode())) for url, text in texts.items()}
+        except (ValueError, x509.InvalidVersion) as error:
+            self._file.unusable(error)
             return {}
 
     def save(self, bundles: Bundles) -> None:
         """Replace what is kept; an error is logged, for the roots are in force all the same."""
-        if self._path is None:
-            return
-        texts = {url: pem(roots).decode() for url, roots in sorted(bundles.items()) if roots}
-        try:
-            private_file.write(self._path, _File(_FORMAT, texts))
-        except OSError as error:
-            log.error("trust bundles cannot be kept", file=str(self._path), reason=str(error))
+        self._file.write(_File(_FORMAT, {url: pem(roots).decode() for url, roots in sorted(bundles.items()) if roots}))
