@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,6 +33,8 @@ from dragoman.codec import Encoded, pack
 from dragoman.runtime.identities import Identities
 from tests.ca.conftest import issue_intermediate
 from tests.runtime.test_added_roots import verified_with
+from tests.support.free_ports import free_ports
+from tests.support.until import until
 from tests.support.xds_envoy import served_envoy
 from translators.peer_names import peer_names
 from translators.tls import exact_uri, mesh_downstream, mesh_upstream
@@ -124,21 +123,6 @@ def client(port: int, to: int, domain: str) -> tuple[Encoded, Encoded]:
     )
     proxy = Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(TcpProxy(stat_prefix=name, cluster=name)))
     return Encoded.of(cluster), listener(name, port, FilterChain(filters=[proxy]))
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Envoy's workers take over a secret after it was ACKed, and tell nobody."""
-    async with asyncio.timeout(10):
-        while not await check():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.envoy

@@ -15,7 +15,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -32,6 +31,7 @@ from dragoman.kube.errors import ApiError
 from dragoman.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 from e2e.apiserver import programs
 from tests.support.api_server_credentials import ClusterCA, token_keys
+from tests.support.free_ports import free_ports
 
 START_SECONDS = 60.0
 # A third of what these programs compute would be Go's collection of garbage: they live for minutes, and may be larger.
@@ -85,7 +85,7 @@ class LocalApiServer:
         self._arguments = (*arguments, *((f"--emulated-version=kube={minor}",) if minor else ()))
         self._ca = ClusterCA(folder)
         self._tokens = token_keys(folder)
-        self._etcd_port, peers, self._port, self._controllers_port = _free_ports(4)
+        self._etcd_port, peers, self._port, self._controllers_port = free_ports(4)
         self._peers = f"http://127.0.0.1:{peers}"
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self.kubeconfig = self._ca.kubeconfig(self.server, "admin", _ADMINISTRATORS)
@@ -370,14 +370,6 @@ async def _default_service_account(cluster: Cluster, namespace: str) -> None:
             else:
                 return
             await asyncio.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
 
 
 def _tail(log: Path, lines: int) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -211,13 +210,6 @@ class Answer:
         return f"{self.status} {self.content[:200]!r}"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(ConnectionError):
         while data := await reader.read(4096):
@@ -242,8 +234,7 @@ async def gateway_mesh(folder: Path, files: Mapping[str, str]) -> AsyncIterator[
         runner = web.AppRunner(application)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        port = _free_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         echo = await asyncio.start_server(_echo, "127.0.0.1", 0)
         stack.push_async_callback(echo.wait_closed)
         stack.callback(echo.close)
@@ -251,7 +242,10 @@ async def gateway_mesh(folder: Path, files: Mapping[str, str]) -> AsyncIterator[
         config.mkdir()
         texts = {
             "mesh": MESH.format(
-                application=port, echo=echo.sockets[0].getsockname()[1], gateway=gateway, server=server
+                application=runner.addresses[0][1],
+                echo=echo.sockets[0].getsockname()[1],
+                gateway=gateway,
+                server=server,
             ),
             **files,
         }
