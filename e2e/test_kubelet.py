@@ -64,8 +64,12 @@ spec:
     await kubernetes.rolled_out("server")
     await kubernetes.rolled_out("client")
     (client,) = kubernetes.running_pods("default", app="client")
-    seen = {(await kubernetes.client(client).http("http://server/")).echo.version for _ in range(4)}
-    assert seen == {pod["metadata"]["name"] for pod in kubernetes.running_pods("default", app="server")}
+    servers = {pod["metadata"]["name"] for pod in kubernetes.running_pods("default", app="server")}
+
+    async def answering() -> set[str]:
+        return {(await kubernetes.client(client).http("http://server/")).echo.version for _ in range(4)}
+
+    await eventually(answering, lambda seen: seen == servers)  # EndpointSlices are written after the pods' status
 
     await kubernetes.cluster.patch(resources.DEPLOYMENTS, "server", {"spec": {"replicas": 1}}, "default")
     await kubernetes.rolled_out("server")
@@ -196,7 +200,8 @@ spec:
   - name: main
     image: shell
     args: [-c, "touch /run/well; while true; do sleep 0.1; done"]
-    livenessProbe: {exec: {command: [test, -e, /run/well]}, periodSeconds: 1, failureThreshold: 2}
+    readinessProbe: &well {exec: {command: [test, -e, /run/well]}, periodSeconds: 1, failureThreshold: 2}
+    livenessProbe: *well
 """)
     pod = await kubernetes.until(resources.PODS, "sick", "default", _is_ready)
     await (await kubernetes.worker(pod).execute("main", ["rm", "/run/well"])).wait()

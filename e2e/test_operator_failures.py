@@ -243,7 +243,8 @@ async def test_a_thousand_pods_at_once(kubernetes: Kubernetes) -> None:
     async with loaded(kubernetes, per_second=10):
         made = await asyncio.gather(*map(make, range(1000)))
         assert all("istio-proxy" in [each["name"] for each in pod["spec"].get("initContainers", ())] for pod in made)
-        await kubernetes.cluster.request("DELETE", resources.PODS.path("crowd"), body={"gracePeriodSeconds": 0})
+        now = {"gracePeriodSeconds": 0}
+        await kubernetes.cluster.request("DELETE", resources.PODS.path("crowd"), body=now, within=120)
         await kubernetes.cluster.delete(resources.NAMESPACES, "crowd")
         await kubernetes.gone(resources.NAMESPACES, "crowd", seconds=120)
         await steered(kubernetes, 100)

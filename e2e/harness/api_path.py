@@ -15,6 +15,7 @@ class ApiPath:
         self._connections: set[asyncio.Task[None]] = set()
         self._socket = socket.create_server((address, 0))
         self._delay = 0.0
+        self._over = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -32,6 +33,7 @@ class ApiPath:
             yield path
         finally:
             listener.close()
+            path._over = True
             await path.cut()
 
     @contextlib.contextmanager
@@ -66,13 +68,17 @@ class ApiPath:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._over:  # accepted before the listener was closed
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._hand_on(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())  # a task that is cancelled before it begins closes nothing
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # One that fails is closed, which is all that the near end could be told.
-        with contextlib.closing(writer), contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection(*self._server)
             with contextlib.closing(far_writer):
                 ways = [
