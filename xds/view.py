@@ -1,8 +1,7 @@
 """What one class of proxies gets: resources by type and name, a change log, and the verdicts of those proxies."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Protocol
-from weakref import WeakKeyDictionary
+from typing import Protocol
 
 from dragoman.codec import Encoded, Ref
 from xds.fresh import FreshBatches
@@ -11,11 +10,7 @@ from xds.push import Push, PushCache
 from xds.quarantine import Blocked, Quarantine, Rejection, Trials
 from xds.resource import Resource
 from xds.subscription import Names
-
-COMPACT_AT: Final = 1024
-"""Entries of a log. Each holds a former version, which nobody needs once all streams have read of it."""
-COMPACT_BYTES: Final = 8 << 20
-"""Bytes of the former versions that a log keeps: those of wide resources are large."""
+from xds.table import Table
 
 
 class Follower(Protocol):
@@ -26,21 +21,6 @@ class Follower(Protocol):
 
     def catch_up(self, view: "View") -> None:
         """Read the log to its end now: it is about to be compacted."""
-
-
-class _Table:
-    """Resources of one type, and who was replaced since: (name, what it was before)."""
-
-    __slots__ = ("base", "holdings", "log", "served", "size")
-
-    def __init__(self) -> None:
-        self.served: dict[str, Resource] = {}
-        self.log: list[tuple[str, Resource | None]] = []
-        self.size = 0
-        """Bytes of the resources in the log."""
-        self.base = 0
-        self.holdings: WeakKeyDictionary[Names, tuple[int, int]] = WeakKeyDictionary()
-        """By subscription: a position in the log, and the sum of the marks of what was served there."""
 
 
 class View:
@@ -56,7 +36,7 @@ class View:
         self.name = name
         self.secret = secret
         """Holds private keys: never dumped, never logged."""
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, Table] = {}
         self._blocked: dict[Ref, Blocked] = {}
         self._absent: set[Ref] = set()
         # Removed, but a last good version refers to it (None: nothing of it was good, so that version is of no use);
@@ -134,12 +114,12 @@ class View:
     def head(self, type_url: str) -> int:
         """Return the position after the newest entry of the type's log."""
         table = self._tables.get(type_url)
-        return 0 if table is None else table.base + len(table.log)
+        return 0 if table is None else table.head
 
     def since(self, type_url: str, position: int) -> list[tuple[str, Resource | None]]:
         """Return the changes after `position`: names, each with what was served before."""
         table = self._tables.get(type_url)
-        return [] if table is None else table.log[position - table.base :]
+        return [] if table is None else table.since(position)
 
     def follow(self, follower: Follower) -> None:
         self._followers[follower] = None
@@ -179,24 +159,7 @@ class View:
     def holding(self, type_url: str, names: Names) -> int:
         """Return the sum of the marks of what is served of these names; costs what changed since it was last asked."""
         table = self._tables.get(type_url)
-        if table is None:
-            return 0
-        served, wanted = table.served, names.values
-        known = table.holdings.get(names)
-        if known is None or known[0] < table.base:
-            few, many = (wanted, served) if len(wanted) < len(served) else (served, wanted)
-            total = sum(served[name].mark for name in few if name in many)
-        else:
-            position, total = known
-            first: dict[str, Resource | None] = {}
-            for name, before in self.since(type_url, position):
-                if name in wanted:
-                    first.setdefault(name, before)
-            for name, before in first.items():
-                after = served.get(name)
-                total += (0 if after is None else after.mark) - (0 if before is None else before.mark)
-        table.holdings[names] = (self.head(type_url), total)
-        return total
+        return 0 if table is None else table.holding(names)
 
     def accept(self, push: Push) -> None:
         """Note that a proxy took all of this: they are good."""
@@ -307,7 +270,7 @@ class View:
             self._absent.discard(ref)
             if served is None:
                 # Who waits for it can be told that there is nothing to wait for.
-                self._table(ref[0]).log.append((ref[1], None))
+                self._table(ref[0]).put(ref[1], None)
                 self._changed.add(ref[0])
         self._put(ref, served)
 
@@ -374,10 +337,10 @@ class View:
         """Whether all that it needs can still be served; if not, what proxies have of it stays with them."""
         return not self._retired or all(self._retired[ref] is not None for ref in self._retired_for((good,)))
 
-    def _table(self, type_url: str) -> _Table:
+    def _table(self, type_url: str) -> Table:
         table = self._tables.get(type_url)
         if table is None:
-            table = self._tables[type_url] = _Table()
+            table = self._tables[type_url] = Table()
         return table
 
     def _put(self, ref: Ref, resource: Resource | None) -> None:
@@ -386,15 +349,10 @@ class View:
         old = table.served.get(name)
         if old is resource:
             return
-        if resource is None:
-            del table.served[name]
-        else:
-            table.served[name] = resource
+        table.put(name, resource)
         if old is not None:
             self._pushes.superseded(old)
-        table.log.append((name, old))
         self._changed.add(type_url)
-        table.size += 0 if old is None else old.size
         self.fresh.forget(type_url)
 
     def _notify(self) -> None:
@@ -407,11 +365,9 @@ class View:
         for follower in list(self._followers):
             follower.view_changed(self, changed)
         for table in self._tables.values():
-            if len(table.log) > COMPACT_AT or table.size > COMPACT_BYTES:
+            if table.long:
                 # A stream that is slow to write has not read the log: it takes the entries over (deduplicated, at most
                 # one a name), so the log never grows with the slowest stream and nothing is lost.
                 for follower in list(self._followers):
                     follower.catch_up(self)
-                table.base += len(table.log)
-                table.log.clear()
-                table.size = 0
+                table.compact()

@@ -100,9 +100,11 @@ def test_what_changes_while_a_large_response_is_in_flight_follows_its_ack() -> N
     assert client.stream.idle()
 
 
-def test_former_versions_of_wide_resources_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log keeps what was before: not a thousand versions of a route configuration that changes all the time."""
-    monkeypatch.setattr("xds.view.COMPACT_BYTES", 10_000)
+@pytest.mark.parametrize(("limit", "value"), [("COMPACT_BYTES", 10_000), ("COMPACT_AT", 10)])
+def test_former_versions_are_let_go(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    """A log keeps what was before: neither a thousand versions of a route configuration that changes all the time, nor
+    more small ones than are read of at once."""
+    monkeypatch.setattr(f"xds.table.{limit}", value)
     view = View("v")
     client = Fleet(view)
     client.ask(ROUTE, "r")

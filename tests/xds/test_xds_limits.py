@@ -85,7 +85,7 @@ async def test_lowered_quota_ends_the_longest_connected_one_by_one():
 
 async def test_a_share_ends_the_longest_connected_and_turns_nobody_away():
     async with (
-        serving(Runtime((clusters("a"),)), sheds_per_second=50) as (server, recorder, address),
+        serving(Runtime((clusters("a"),)), sheds_per_second=4) as (server, recorder, address),
         AsyncExitStack() as stack,
     ):
         calls = []
@@ -100,6 +100,9 @@ async def test_a_share_ends_the_longest_connected_and_turns_nobody_away():
             calls.append(await stack.enter_async_context(stream(address)))
             await calls[-1].write(request(name))
             assert await read(calls[-1]) is not None
+        assert server._shedding is not None
+        await server._shedding  # it looks once more, after they have come
+        assert [event[1] for event in recorder.of("shed")] == ["a", "b"]
         assert [status.proxy for status in server.connections()] == ["c", "d", "e"]
         assert server.quota is None
 

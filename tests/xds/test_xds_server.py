@@ -250,3 +250,21 @@ async def test_client_that_reads_nothing_does_not_stop_the_others():
             message = await read(quick)
             seen |= {resource.name for resource in message.resources}
             await quick.write(request(response_nonce=message.nonce))
+
+
+async def test_a_stream_that_is_over_is_not_shown_while_its_last_words_are_sent(monkeypatch):
+    async with serving(Runtime((clusters("a"),))) as (server, recorder, address):
+        shown = []
+        told = recorder.disconnected
+
+        def disconnected(proxy: str, seconds: float) -> None:
+            shown.append(server.connections())
+            told(proxy, seconds)
+
+        monkeypatch.setattr(recorder, "disconnected", disconnected)
+        async with stream(address) as call:
+            await call.write(request("a"))
+            await read(call)
+            assert len(server.connections()) == 1
+        await recorder.until_seen("disconnected")
+        assert shown == [()]

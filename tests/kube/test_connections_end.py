@@ -1,4 +1,4 @@
-"""A WebSocket to an API server leaves no connection behind, whatever the server does at its end."""
+"""WebSockets and watches leave no connection to an API server behind, whatever the server does at their end."""
 
 import asyncio
 import base64
@@ -18,24 +18,30 @@ ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 
 class SilentServer:
-    """Takes a WebSocket and its close frame, and then neither closes the connection nor answers TLS's goodbye."""
+    """Neither closes a connection nor answers TLS's goodbye: after a WebSocket's close frame, or within an answer."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        (key,) = (line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+        keys = [line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")]
+        if keys:
+            await self._take_websocket(keys[0], reader, writer)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n")
+        # What comes from now on stays with the kernel.
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await self.ended.wait()
+        writer.transport.abort()
+
+    async def _take_websocket(self, key: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT, usedforsecurity=False).digest())
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
         writer.write(b"Sec-WebSocket-Protocol: v4\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             await reader.readexactly(8)  # a masked close frame with a status
             writer.write(b"\x88\x02\x03\xe8")
-            # What comes from now on stays with the kernel.
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await self.ended.wait()
-        writer.transport.abort()
 
 
 @pytest.fixture
@@ -63,7 +69,9 @@ def open_connections(cluster: Cluster) -> int:
     )
 
 
-async def test_one_whose_server_does_not_say_goodbye_is_cut(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_websocket_whose_server_does_not_say_goodbye_is_cut(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dragoman.kube.cluster._TLS_GOODBYE", 0.05)
     async with cluster.websocket("/", protocol="v4"):
         assert open_connections(cluster) == 1
@@ -71,7 +79,7 @@ async def test_one_whose_server_does_not_say_goodbye_is_cut(cluster: Cluster, mo
     assert open_connections(cluster) == 0
 
 
-async def test_one_whose_user_is_cancelled_is_cut_at_once(cluster: Cluster) -> None:
+async def test_a_websocket_whose_user_is_cancelled_is_cut_at_once(cluster: Cluster) -> None:
     opened = asyncio.Event()
 
     async def use() -> None:
@@ -83,5 +91,13 @@ async def test_one_whose_user_is_cancelled_is_cut_at_once(cluster: Cluster) -> N
     await opened.wait()
     using.cancel()
     await asyncio.wait([using])
+    await asyncio.sleep(0)
+    assert open_connections(cluster) == 0
+
+
+async def test_a_watch_whose_reader_has_seen_enough_is_cut_at_once(cluster: Cluster) -> None:
+    async with cluster.lines("/watch") as lines:
+        assert await anext(lines) == b"first"
+        assert open_connections(cluster) == 1
     await asyncio.sleep(0)
     assert open_connections(cluster) == 0
