@@ -40,6 +40,7 @@ from translators.protocol_options import (
     protocol_options,
     speaks_http2,
 )
+from translators.rbac_matchers import SPIFFE
 from translators.tls import exact_uri
 from translators.traffic_policies import PolicyInForce, policy_in_force
 
@@ -168,12 +169,13 @@ def _holds(rule: Rule | None, gateway: bool) -> Callable[[str], bool]:
 
 
 def _peers(g: Graph, found: Service) -> PeerNames:
-    """Who serves. Where no account is known nobody is looked at but the roots, unless these verify others, too: they
-    must not pass for ours."""
-    domain = mesh_config(g).trust_domain
+    """Who serves, under every name of the mesh's trust domain: while it changes, servers have either (Istio:
+    pilot/pkg/model/push_context.go, initServiceAccounts). Where no account is known nobody is looked at but the roots,
+    unless these verify others, too: they must not pass for ours."""
     known = tuple(
-        exact_uri(f"spiffe://{domain}/ns/{namespace}/sa/{account}")
+        exact_uri(f"{SPIFFE}{domain}/ns/{namespace}/sa/{account}")
         for namespace, account in service_accounts(g, found.namespace, found.name)
+        for domain in authorization.trust_domains(g).all
     )
     return known or (authorization.mesh_peers(g) if trusts_others(g) else ())
 
