@@ -164,6 +164,12 @@ class PlaneCollector(Collector):
                 f"Seconds until the {what} of the CA expires.",
                 (expiry - now).total_seconds(),
             )
+        if (list_ends := self._plane.identities.list_ends) is not None:
+            yield GaugeMetricFamily(
+                "dragoman_ca_crl_expiry_seconds",
+                "Seconds until the first revocation list is too old, and proxies refuse what its issuer signed.",
+                (list_ends - now).total_seconds(),
+            )
 
 
 def register(plane: ControlPlane, lag: LoopLag) -> None:

@@ -157,6 +157,14 @@ class Identities:
     def _lists(self) -> dict[x509.Name, x509.CertificateRevocationList]:
         return self._revoked if self.signing is None else self._revoked | self.signing.revoked
 
+    @property
+    def list_ends(self) -> datetime | None:
+        """When the first revocation list of those who sign now is too old: proxies refuse every certificate of its
+        issuer from then on. None for no lists, and for lists without an end."""
+        own = self._revoked.get(self.authority.certificate.subject)
+        lists = self.signing.revoked.values() if self.signing is not None else () if own is None else (own,)
+        return min((end for each in lists if (end := each.next_update_utc) is not None), default=None)
+
     def revoked(self, certificate: x509.Certificate) -> bool:
         """Whether one of these lists revokes a certificate."""
         listed = self._lists.get(certificate.issuer)

@@ -1,12 +1,9 @@
 """The operator's own CA, in a folder that changes under us."""
 
 import os
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -14,6 +11,7 @@ from ca.authority import Authority, key_pem, new_root, pem
 from ca.authority_files import RootStoreError
 from ca.plugged_in import PluggedIn
 from tests.ca.conftest import NOW, issue_intermediate
+from tests.support.revocations import revocations
 
 
 def cacerts(authority: Authority) -> dict[str, bytes]:
@@ -104,13 +102,6 @@ def test_an_rsa_ca_signs(tmp_path, now):
     loaded = PluggedIn(tmp_path).read().authority
     leaf = loaded.sign(rsa.generate_private_key(65537, 2048).public_key(), dns_names=("a.example",), now=now)
     leaf.verify_directly_issued_by(authority.certificate)
-
-
-def revocations(authority: Authority) -> x509.CertificateRevocationList:
-    entry = x509.RevokedCertificateBuilder().serial_number(7).revocation_date(NOW).build()
-    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
-    builder = builder.last_update(NOW).next_update(NOW + timedelta(days=1)).add_revoked_certificate(entry)
-    return builder.sign(authority.key, hashes.SHA256())
 
 
 def test_revocation_lists_come_along(tmp_path, root):

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ca.authority import new_root
 from dragoman.debug.loop_lag import LoopLag
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import CLUSTER_OF_WEB, WEB, RunningPlane, running_plane
+from tests.support.revocations import revocations
 from tests.support.until import until
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
@@ -92,6 +94,17 @@ async def test_the_authoritys_end_is_foreseen(tmp_path: Path) -> None:
     assert found["citadel_server_root_cert_expiry_timestamp", ()] == pytest.approx(ends.timestamp())
     left = timedelta(seconds=found["citadel_server_root_cert_expiry_seconds", ()])
     assert ends - datetime.now(UTC) == pytest.approx(left, abs=timedelta(seconds=10))
+
+
+async def test_the_end_of_revocation_lists_is_foreseen(tmp_path: Path) -> None:
+    gauge = ("dragoman_ca_crl_expiry_seconds", ())
+    async with running_plane(tmp_path) as running:
+        assert gauge not in await scrape(running)
+        running.plane.identities.revoke([revocations(new_root("former", now=datetime.now(UTC)), hours=1)])
+        assert gauge not in await scrape(running), "nobody signs with it"
+        for hours in (2, 5):
+            running.plane.identities.revoke([revocations(running.plane.authority, hours=hours)])
+            assert (await scrape(running))[gauge] == pytest.approx(hours * 3600, abs=60)
 
 
 async def test_the_loops_delay_is_seen_and_forgotten_once_told() -> None:

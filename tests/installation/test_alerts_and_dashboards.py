@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dragoman.admission.metrics import AdmissionMetrics
 from tests.debug.running_plane import running_plane
+from tests.support.revocations import revocations
 from translators.metric_labels import HTTP_LABELS
 
 OF_PROXIES = {
@@ -48,6 +49,7 @@ async def of_control_plane(folder: Path) -> set[str]:
     registry = CollectorRegistry()
     AdmissionMetrics(registry)
     async with running_plane(folder) as running:
+        running.plane.identities.revoke([revocations(running.plane.authority)])
         _, text, _ = await running.get("/metrics")
     return {family.name for family in (*text_string_to_metric_families(text), *registry.collect())}
 

@@ -5,12 +5,10 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from ca.authority import Authority, new_root
 from ca.workload_certificates import WorkloadCertificates
@@ -19,6 +17,7 @@ from dragoman.kube.resources import CONFIG_MAPS, NAMESPACES
 from dragoman.operator.root_certificates import REVOCATIONS, ROOTS, RootCertificates
 from dragoman.runtime.identities import Identities
 from tests.support.api_server import ApiServer
+from tests.support.revocations import revocations
 
 pytestmark = pytest.mark.real_api
 
@@ -37,13 +36,6 @@ def _identities() -> Identities:
 
 def _root() -> Authority:
     return new_root("cluster.local", now=datetime.now(UTC))
-
-
-def _revocations(authority: Authority) -> x509.CertificateRevocationList:
-    now = datetime.now(UTC)
-    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
-    builder = builder.last_update(now).next_update(now + timedelta(days=1))
-    return builder.sign(authority.key, hashes.SHA256())
 
 
 @asynccontextmanager
@@ -153,7 +145,7 @@ async def test_revocation_lists_come_and_go(cluster: Cluster, namespace: str) ->
     identities = _identities()
     async with spreading(cluster, identities, (namespace, "istio")):
         await _comes(cluster, namespace, _text(identities))
-        identities.revoke([_revocations(identities.authority)])
+        identities.revoke([revocations(identities.authority)])
         assert "BEGIN X509 CRL" in identities.crl_pem.decode()
         await _comes(cluster, namespace, identities.crl_pem.decode(), REVOCATIONS)
         identities.revoke([])

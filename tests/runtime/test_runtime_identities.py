@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from structlog.testing import capture_logs
 
 from ca.authority import Authority, AuthorityError, new_root
@@ -19,6 +18,7 @@ from ca.workload_certificates import WorkloadCertificates
 from dragoman.codec import SECRET, decode
 from dragoman.runtime import identities as module
 from dragoman.runtime.identities import Identities
+from tests.support.revocations import revocations
 from xds import View
 
 WEB = WorkloadIdentity(SpiffeId("cluster.local", "shop", "web"), "web")
@@ -106,13 +106,6 @@ async def test_another_authority_is_trusted_at_once_and_issues_every_certificate
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
-
-
-def revocations(authority: Authority) -> x509.CertificateRevocationList:
-    now = datetime.now(UTC)
-    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
-    builder = builder.last_update(now).next_update(now + timedelta(days=1))
-    return builder.sign(authority.key, hashes.SHA256())
 
 
 async def test_revocation_lists_are_served_where_the_signer_has_one() -> None:

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from ca.authority import new_root
 from ca.identity import SpiffeId
 from tests.runtime.secure_plane import DELTA, MESH, SecurePlane, node_id, pod, secure_plane
+from tests.support.revocations import revocations
 from tests.support.until import until
 
 WEB = SpiffeId("cluster.local", "shop", "web")
@@ -190,12 +189,8 @@ async def test_a_revoked_certificate_is_nobody_from_the_next_call_on(mesh: Secur
     credentials = mesh.credentials(WEB)
     async with mesh.stream(credentials=credentials) as stream:
         await stream.response()
-    root, now = mesh.plane.authority, datetime.now(UTC)
     for serial in (1, mesh.last_serial):
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
-        crl = x509.CertificateRevocationListBuilder().issuer_name(root.certificate.subject).last_update(now)
-        signed = crl.next_update(now + timedelta(days=1)).add_revoked_certificate(entry).sign(root.key, SHA256())
-        mesh.plane.identities.revoke([signed])
+        mesh.plane.identities.revoke([revocations(mesh.plane.authority, serial)])
         async with mesh.stream(credentials=credentials) as stream:
             if serial == 1:
                 await stream.response()

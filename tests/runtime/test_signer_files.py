@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
-from ca.authority import Authority, new_root, pem
+from ca.authority import new_root, pem
 from ca.authority_files import RootStoreError
 from ca.identity import SpiffeId
 from ca.rotation import name_of
@@ -29,6 +28,7 @@ from dragoman.runtime.external_signing import ExternalSigning
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.signer_files import SignerFiles
 from tests.operator.request_signer import certificate_for
+from tests.support.revocations import revocations
 from tests.support.until import until
 
 NOW = datetime.now(UTC)
@@ -41,15 +41,6 @@ class Signer:
 
     async def sign(self, csr_pem: bytes, *, lifetime: timedelta) -> bytes:
         return pem([certificate_for(FIRST, csr_pem, lifetime)])
-
-
-def list_of(authority: Authority, *serials: int) -> x509.CertificateRevocationList:
-    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
-    builder = builder.last_update(NOW).next_update(NOW + timedelta(days=1))
-    for serial in serials:
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOW).build()
-        builder = builder.add_revoked_certificate(entry)
-    return builder.sign(authority.key, hashes.SHA256())
 
 
 def text(*lists: x509.CertificateRevocationList) -> bytes:
@@ -122,7 +113,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
 async def test_what_the_signer_revoked_is_refused_and_nobody_gets_what_peers_would_refuse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file := tmp_path / "ca-crl.pem").write_bytes(text(first := list_of(SECOND)))
+    (file := tmp_path / "ca-crl.pem").write_bytes(text(first := revocations(SECOND)))
     files = SignerFiles(revoked=file)
     identities = identities_of(files)
     identities.also_trust(FIRST.roots)
@@ -132,23 +123,23 @@ async def test_what_the_signer_revoked_is_refused_and_nobody_gets_what_peers_wou
     assert identities.signing is not None
     with pytest.raises(SignerError, match="there is no revocation list of 'O=first'"):
         await identities.signing.chain(request, key.public_key(), (WEB,), timedelta(hours=1))
-    file.write_bytes(text(list_of(FIRST)))
+    file.write_bytes(text(revocations(FIRST)))
     async with followed(files, identities, monkeypatch):
         await until(lambda: lists_served(identities).count(b"BEGIN X509 CRL") == 2)
         leaf, *_ = await identities.signing.chain(request, key.public_key(), (WEB,), timedelta(hours=1))
         assert not identities.revoked(leaf)
-        file.write_bytes(text(list_of(FIRST, leaf.serial_number)))
+        file.write_bytes(text(revocations(FIRST, leaf.serial_number)))
         await until(lambda: identities.revoked(leaf))
 
 
 def test_lists_of_our_own_ca_go_along_with_those_of_the_signer(tmp_path: Path) -> None:
-    ours = list_of(OWN, 7)
+    ours = revocations(OWN, 7)
     alone = identities_of(SignerFiles())
     with capture_logs() as logs:
         alone.revoke([ours])
     assert alone.crl_pem == b"", "Envoy would refuse whatever the signer signs"
     assert logs[-1]["event"].endswith("(--signer-crl)")
-    (file := tmp_path / "ca-crl.pem").write_bytes(text(theirs := list_of(FIRST)))
+    (file := tmp_path / "ca-crl.pem").write_bytes(text(theirs := revocations(FIRST)))
     both = identities_of(SignerFiles(revoked=file))
     both.revoke([ours])
     assert both.crl_pem == text(ours, theirs)

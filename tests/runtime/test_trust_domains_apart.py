@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress
@@ -34,6 +32,7 @@ from dragoman.runtime.identities import Identities
 from tests.ca.conftest import issue_intermediate
 from tests.runtime.test_added_roots import verified_with
 from tests.support.free_ports import free_ports
+from tests.support.revocations import revocations
 from tests.support.until import until
 from tests.support.xds_envoy import served_envoy
 from translators.peer_names import peer_names
@@ -49,19 +48,6 @@ WEB = WorkloadIdentity(SpiffeId("cluster.local", "shop", "web"), "web")
 
 def identities() -> Identities:
     return Identities(WorkloadCertificates(OWN, lambda: datetime.now(UTC), random.Random(0)))  # noqa: S311 - jitter
-
-
-def revocations(authority: Authority, *serials: int) -> x509.CertificateRevocationList:
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(authority.certificate.subject)
-        .last_update(NOW - timedelta(hours=1))
-        .next_update(NOW + timedelta(hours=1))
-    )
-    for serial in serials:
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOW).build()
-        builder = builder.add_revoked_certificate(entry)
-    return builder.sign(authority.key, hashes.SHA256())
 
 
 class Shown:
