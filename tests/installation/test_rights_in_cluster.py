@@ -217,6 +217,9 @@ async def test_the_rights_are_enough_and_everything_goes_again(
     server, log = audited
     told: list[str] = []
     async with await Cluster.connect(server.kubeconfig) as cluster, ready_pods(cluster):
+        # What the API server makes itself, in this order, once it answers.
+        for kind, name, namespace in (("Namespace", "kube-node-lease", ""), ("Service", "kubernetes", "default")):
+            await until_there(cluster, RESOURCES[kind], name, namespace)
         before = await everything(cluster)
         bundle = rendered(NAMESPACE, base={}, pilot={"autoscaleEnabled": False, "replicaCount": 1})
         await Installer(cluster, told.append, wait_seconds=None).install(bundle)
