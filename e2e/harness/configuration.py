@@ -24,7 +24,7 @@ class Configuration:
         An object that is there already, and the same, is left alone.
         """
         for each in _documents(objects):
-            path = self._path(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace"))
+            path = self._path_of(each)
             if self._written.get(path) == each and path.exists():
                 continue
             draft = path.with_suffix(".draft")  # a name that is no YAML file's, so that nobody reads the half of it
@@ -59,6 +59,12 @@ class Configuration:
         self._written.pop(path, None)
         path.unlink()
 
+    def state(self, *, besides: Mapping[str, Any]) -> Mapping[Path, tuple[int, int]]:
+        """Inode and time of every file but that of one object: tells whether anybody has written or deleted any."""
+        file_besides = self._path_of(besides)
+        statuses = {file: file.stat() for file in self.folder.glob("*.yaml") if file != file_besides}
+        return {file: (status.st_ino, status.st_mtime_ns) for file, status in statuses.items()}
+
     def policies(self) -> set[tuple[str, str, str]]:
         """Kind, namespace and name of the objects of Istio's API."""
         return {policy for file in self.folder.glob("*.yaml") for policy in self._policies_of(file)}
@@ -76,6 +82,9 @@ class Configuration:
         }
         self._policies[file] = state, found
         return found
+
+    def _path_of(self, each: Mapping[str, Any]) -> Path:
+        return self._path(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace"))
 
     def _path(self, kind: str, name: str, namespace: str | None) -> Path:
         return self.folder / f"{namespace or 'cluster'}.{kind.lower()}.{name}.yaml"

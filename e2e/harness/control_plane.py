@@ -52,7 +52,7 @@ class ControlPlane:
             raise ProcessError("the control plane has not been started")
         return self._process
 
-    async def start(self, *, seconds: float = 30) -> None:
+    async def start(self, *, seconds: float = 60) -> None:
         """Start it and wait until it is ready. Raises ProcessError."""
         self._process = await processes.start(
             self._client.namespace.name,
@@ -105,7 +105,7 @@ class ControlPlane:
         return self._process.tail(lines) if self._process else ""
 
     async def _ready(self) -> bool:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, TimeoutError):
             return self.socket.exists() and (await self._client.http(f"http://{HTTP}/ready")).status == 200
         return False
 

@@ -19,11 +19,18 @@ from e2e.harness.processes import Process, ProcessError
 ADMIN = "http://127.0.0.1:15000"
 """Where every Envoy's admin interface is, inside its pod: within reach of the pod alone, at Istio's port."""
 
+_TRANSPARENT = (
+    *("--regid", str(PROXY_ID), "--clear-groups"),
+    *("--bounding-set", "-all,+net_admin", "--inh-caps", "-all"),
+)
+"""Root with the one capability that injection gives for TPROXY, in Envoy's group."""
+
 
 class Envoy:
     """The Envoy of one pod; `async with` starts it and ends it. `stop`, `kill` and `start` may be used in between.
 
     `bootstrap` is Envoy's own, as JSON, with the admin interface at `ADMIN`, which is asked from inside the pod.
+    A `transparent` one may bind to addresses that are not its pod's, for which it has to be root.
     """
 
     def __init__(
@@ -35,12 +42,14 @@ class Envoy:
         *,
         arguments: Sequence[str] = (),
         drain_seconds: int = 45,
+        transparent: bool = False,
     ) -> None:
         self.name = name
         self.bootstrap = bootstrap
         self._client = client
         self._arguments = tuple(arguments)
         self._drain_seconds = drain_seconds
+        self._transparent = transparent
         self._config = directory / f"{name}.bootstrap.json"
         self._log = directory / f"{name}.envoy.log"
         self._process: Process | None = None
@@ -52,10 +61,15 @@ class Envoy:
             raise ProcessError(f"Envoy {self.name} has not been started")
         return self._process
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.running
+
     async def start(self) -> None:
         """Start it; `ready` waits for it. Raises ProcessError when it runs already."""
-        if self._process is not None and self._process.running:
-            raise self._process.error("runs already")
+        if self.running:
+            raise self.process.error("runs already")
         self._config.write_text(json.dumps(self.bootstrap))
         command = argv(
             find_envoy(),
@@ -71,9 +85,10 @@ class Envoy:
             name=f"Envoy {self.name}",
             log=self._log,
             uid=PROXY_ID,
+            become=_TRANSPARENT if self._transparent else None,
         )
 
-    async def ready(self, *, seconds: float = 30) -> None:
+    async def ready(self, *, seconds: float = 60) -> None:
         """Return as soon as it serves: it has its first listeners and clusters, and they are warm.
 
         Raises ProcessError when it ends instead, or is not ready in time.
@@ -83,7 +98,7 @@ class Envoy:
             async with asyncio.timeout(seconds):
                 while answer is None or answer.status != 200:
                     self.process.check()
-                    with contextlib.suppress(ConnectionError):
+                    with contextlib.suppress(ConnectionError, TimeoutError):
                         answer = await self._client.http(f"{ADMIN}/ready")
                     await asyncio.sleep(0.02)
         except TimeoutError:

@@ -63,27 +63,58 @@ class Mesh:
         """What a pod's name file says."""
         self._service_rules = self._service_rules_in_force = ""
         self._programming = asyncio.Lock()
+        self._markers = 0
+        self._published: Mapping[Path, object] = {}
+        """The state of the folder of which all is published, as far as that was waited for."""
 
-    async def settled(self, seconds: float = 20) -> None:
-        """Wait until the folder's objects of Istio's API, and no others, are in force and every proxy has ACKed all.
+    async def settled(self, seconds: float = 60) -> None:
+        """Wait until all that is in the folder, pods and services too, and nothing else is in force, and every pod's
+        Envoy is connected and has ACKed all.
 
         A test that looks for what its own policy does would else find what the one before it did, not yet undone.
         """
-        async with asyncio.timeout(seconds):
-            while not await self._is_settled():  # noqa: ASYNC110 - the state of another process
-                await asyncio.sleep(0.02)
-
-    async def _is_settled(self) -> bool:
         if self.control_plane is None:
-            return True
+            return
+        async with asyncio.timeout(seconds):
+            await self._publish(self.control_plane)
+            looks = 0
+            while looks < 2:  # once could be the moment before the first of several responses
+                await asyncio.sleep(0.02 if not looks else 0)
+                looks = looks + 1 if await self._is_settled(self.control_plane) else 0
+
+    async def _publish(self, control_plane: ControlPlane) -> None:
+        """Wait until all that is in the folder has been read and handed to the streams.
+
+        The control plane reads what is written in the order of writing, and one lot after the other: who has read the
+        second marker has published what was written before the first.
+        """
+        state = self.configuration.state(besides=manifests.marker(0))
+        if state == self._published:
+            return
+        for _ in range(2):
+            self._markers += 1
+            self.configuration.apply(manifests.marker(self._markers))
+            while not await self._is_marker_read(control_plane):  # noqa: ASYNC110 - the state of another process
+                await asyncio.sleep(0.01)
+        self._published = state
+
+    async def _is_marker_read(self, control_plane: ControlPlane) -> bool:
+        labels = manifests.marker(self._markers)["metadata"]["labels"]
+        return any(each["metadata"].get("labels") == labels for each in await control_plane.debug("/debug/configz"))
+
+    async def _is_settled(self, control_plane: ControlPlane) -> bool:
         in_force = {
             (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
-            for each in await self.control_plane.debug("/debug/configz")
+            for each in await control_plane.debug("/debug/configz")
         }
         if in_force != self.configuration.policies():
             return False
-        streams = await self.control_plane.debug("/debug/syncz")
-        return all(kind["inSync"] for stream in streams for kind in stream["types"].values())
+        streams = await control_plane.debug("/debug/syncz")
+        connected = {stream["proxy"] for stream in streams if stream.get("types", {}).keys() >= {"cds", "lds"}}
+        running = {f"{pod.spec.name}.{pod.spec.namespace}" for pod in self._pods.values() if pod.runs_envoy}
+        return running <= connected and all(
+            kind["inSync"] for stream in streams for kind in stream.get("types", {}).values()
+        )
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -172,8 +203,9 @@ class Mesh:
             await self._add(pod)
             stack.push_async_callback(self._remove, pod)
             if bootstrap is not None:
+                transparent = (annotations or {}).get("sidecar.istio.io/interceptionMode") == "TPROXY"
                 if captured:
-                    await capture(place, ipv6=ipv6 is not None)
+                    await capture(place, ipv6=ipv6 is not None, mode="TPROXY" if transparent else "REDIRECT")
                 pod.sidecar = Envoy(
                     pod_name,
                     pod,
@@ -181,6 +213,7 @@ class Mesh:
                     self.directory,
                     arguments=self.envoy_arguments,
                     drain_seconds=self.drain_seconds,
+                    transparent=transparent,
                 )
                 await stack.enter_async_context(pod.sidecar)
             if app is not None:
@@ -224,7 +257,11 @@ class Mesh:
         What a pod does that ends with grace: Kubernetes tells of it at once, and its `preStop` gives everybody time.
         """
         await self._remove(pod)
-        for client in [each.sidecar for each in self._pods.values() if each.sidecar is not None]:
+        await self.forgotten(pod, *self._pods.values())
+
+    async def forgotten(self, pod: Pod, *clients: Pod) -> None:
+        """Wait until no Envoy of these clients sends to a pod any more that is no endpoint now."""
+        for client in [each.sidecar for each in clients if each.sidecar is not None]:
             await eventually(partial(client.admin, "/clusters"), lambda a: f"::{pod.address}:" not in a.text, steady=0)
 
     def logs(self) -> Mapping[str, str]:

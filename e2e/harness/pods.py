@@ -34,6 +34,11 @@ class Pod(Client):
             raise ProcessError(f"pod {self.spec.name} has no sidecar")
         return self.sidecar
 
+    @property
+    def runs_envoy(self) -> bool:
+        """Whether it has an Envoy, and that is running."""
+        return self.sidecar is not None and self.sidecar.running
+
     def logs(self) -> Mapping[str, str]:
         """The ends of its programs' logs, by the name of the program."""
         logs = {}

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from e2e.harness.listeners import listening_ports
@@ -69,7 +69,7 @@ class Process:
             self._process.kill()
         return await self._process.wait()
 
-    async def listening(self, *ports: int, seconds: float = 20) -> None:
+    async def listening(self, *ports: int, seconds: float = 60) -> None:
         """Return as soon as its namespace has a listening TCP socket on every one of `ports`.
 
         The kernel is asked for its sockets rather than a connection made: a server that speaks first would see a guest.
@@ -95,16 +95,18 @@ async def start(
     name: str,
     log: Path,
     uid: int = 0,
+    become: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Process:
     """Start a program in a network namespace as user and group `uid`, in the project's root folder.
 
-    It sees the namespace's own /etc/hosts and /etc/resolv.conf (ip-netns(8)), nothing of this process's environment
+    `become` are arguments of setpriv(1) for another identity than that. It sees the namespace's own /etc/hosts and /etc/resolv.conf (ip-netns(8)), nothing of this process's environment
     but PATH, and dies with the thread that started it: hence only the main thread may.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("a program dies with the thread that started it (PR_SET_PDEATHSIG): use the main thread")
-    launcher = ("ip", "netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", *identity(uid, Path(argv[0])))
+    launcher = ("ip", "netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL")
+    launcher += identity(uid, Path(argv[0])) if become is None else tuple(become)
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *launcher,

@@ -17,17 +17,23 @@ Connect = Callable[[], contextlib.AbstractAsyncContextManager[TcpConnection]]
 async def relay(path: Path, connect: Connect) -> AsyncIterator[None]:
     """Listen at `path` and make one connection for every one that comes; all are closed at the end."""
     open_now: set[asyncio.Task[None]] = set()
+    over = False
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if over:  # accepted before the listener was closed
+            writer.transport.abort()
+            return
         task = asyncio.create_task(_hand_on(reader, writer, connect))
         open_now.add(task)
         task.add_done_callback(open_now.discard)
+        task.add_done_callback(lambda _: writer.close())  # a task that is cancelled before it begins closes nothing
 
     server = await asyncio.start_unix_server(accept, path)
     try:
         yield
     finally:
         server.close()
+        over = True
         for task in tuple(open_now):
             task.cancel()
         await asyncio.gather(*open_now, return_exceptions=True)

@@ -9,6 +9,9 @@ from typing import Self
 
 from e2e.harness.answers import Answer
 
+MOST_UNDERWAY = 100
+"""Requests at a time. A machine that is too busy for the rate gets no more of them, or none would end in time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -24,13 +27,16 @@ class Outcome:
 class Traffic:
     """`async with`: starts at once, and ends when the last request has its outcome.
 
-    The rate does not wait for answers: a server that is slow gets more requests at a time, not fewer.
+    The rate does not wait for answers: a server that is slow gets more requests at a time, not fewer (up to
+    `MOST_UNDERWAY`).
     """
 
     def __init__(self, request: Callable[[], Awaitable[Answer]], per_second: float) -> None:
         self._request = request
         self._interval = 1 / per_second
         self._outcomes: list[Outcome] = []
+        self._underway: set[object] = set()
+        """One for each request that has begun and not ended."""
         self._progress = asyncio.Condition()
 
     @property
@@ -53,7 +59,7 @@ class Traffic:
         """How many answers had which status."""
         return collections.Counter(answer.status for answer in self.answers)
 
-    async def until(self, condition: Callable[[Outcome], bool], *, seconds: float = 30) -> Outcome:
+    async def until(self, condition: Callable[[Outcome], bool], *, seconds: float = 60) -> Outcome:
         """Wait for the first outcome from now on that meets the condition. Raises TimeoutError."""
         seen = len(self._outcomes)
         async with asyncio.timeout(seconds), self._progress:
@@ -64,8 +70,18 @@ class Traffic:
                         return outcome
                 await self._progress.wait()
 
-    async def more(self, count: int, *, seconds: float = 30) -> Sequence[Outcome]:
-        """Wait for `count` outcomes more, and return them. Raises TimeoutError."""
+    async def turn(self, *, seconds: float = 60) -> None:
+        """Wait until all requests that have begun by now have ended: later outcomes are of later requests. Raises
+        TimeoutError."""
+        begun = set(self._underway)
+        async with asyncio.timeout(seconds), self._progress:
+            await self._progress.wait_for(lambda: begun.isdisjoint(self._underway))
+
+    async def more(self, count: int, *, seconds: float = 60) -> Sequence[Outcome]:
+        """Wait for `count` outcomes more, and return them. Some may be of requests that began before: see `turn`.
+
+        Raises TimeoutError.
+        """
         start = len(self._outcomes)
         async with asyncio.timeout(seconds), self._progress:
             await self._progress.wait_for(lambda: len(self._outcomes) >= start + count)
@@ -88,7 +104,8 @@ class Traffic:
         async with asyncio.TaskGroup() as requests:
             due = self._began
             while not self._ending.is_set():
-                requests.create_task(self._one())
+                if len(self._underway) < MOST_UNDERWAY:
+                    requests.create_task(self._one())
                 due += self._interval
                 try:
                     async with asyncio.timeout_at(max(due, loop.time())):
@@ -99,6 +116,8 @@ class Traffic:
     async def _one(self) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
+        request = object()
+        self._underway.add(request)
         answer: Answer | None = None
         failure: Exception | None = None
         try:
@@ -106,5 +125,6 @@ class Traffic:
         except (ConnectionError, TimeoutError) as error:
             failure = error
         async with self._progress:
+            self._underway.remove(request)
             self._outcomes.append(Outcome(started - self._began, loop.time() - started, answer, failure))
             self._progress.notify_all()
