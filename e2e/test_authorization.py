@@ -268,11 +268,11 @@ async def test_a_method_in_other_letters_is_another_method(cast: Cast) -> None:
 # Connections: who is denied hears nothing, not even a greeting.
 
 
-async def heard(client: Pod, port: int = 9001, say: bytes = b"", *, seconds: float = 2) -> bytes:
+async def heard(client: Pod, port: int = 9001, say: bytes = b"", *, seconds: float = 10) -> bytes:
     async with client.tcp("server.default", port) as connection:
-        if say:
-            await connection.send(say)
         try:
+            if say:
+                await connection.send(say)
             return await connection.receive(seconds=seconds)
         except ConnectionError:
             return b""
@@ -376,6 +376,7 @@ spec:
         "DENY all but [amina]": policy("DENY", f"[{{from: [{{source: {{notPrincipals: {amina}}}}}]}}]"),
     }[rules]
     with cast.mesh.configuration.during(plaintext, mesh_settings("protocolDetectionTimeout: 0.1s")):
+        await cast.mesh.settled()
         await eventually(lambda: heard(cast.stranger), lambda bytes_: bytes_ == GREETING)
         with cast.mesh.configuration.during(written):
             await eventually(lambda: heard(cast.stranger), lambda bytes_: bytes_ == b"")

@@ -49,13 +49,17 @@ async def status(client: Pod, http: int, path: str = "/", host: str = HOST, head
     """The status of a request that is sent as it is; 400 too where Envoy ends stream or connection over it."""
     send = _http1 if http == 1 else _http2
     async with client.tcp("server.default", 8080) as connection:
-        return await send(connection, path, host, headers)
+        try:
+            return await send(connection, path, host, headers)
+        except ConnectionError:
+            return 400
 
 
 async def _http1(connection, path: str, host: str, headers: Headers) -> int:  # type: ignore[no-untyped-def]
     lines = [f"GET {path} HTTP/1.1", f"host: {host}", *(f"{name}: {value}" for name, value in headers)]
     await connection.send("\r\n".join([*lines, "connection: close", "", ""]).encode("latin-1"))
-    return int((await connection.receive()).split()[1])
+    received = await connection.receive()
+    return int(received.split()[1]) if received else 400
 
 
 async def _http2(connection, path: str, host: str, headers: Headers) -> int:  # type: ignore[no-untyped-def]

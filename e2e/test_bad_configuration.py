@@ -133,7 +133,9 @@ spec:
 """
 
     def trusted(answer: Answer) -> bool:
-        return answer.status == 200 and verified_caller(answer.echo.headers["x-forwarded-client-cert"]) is not None
+        return (
+            answer.status == 200 and verified_caller(answer.echo.headers.get("x-forwarded-client-cert", "")) is not None
+        )
 
     with cast.mesh.configuration.during(rule("{mode: ISTIO_MUTUAL}")):
         await eventually(lambda: cast.client.http(URL), trusted)

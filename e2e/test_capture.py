@@ -75,7 +75,7 @@ class Place:
                 client.bind((source, 0))
             loop = asyncio.get_running_loop()
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await loop.sock_connect(client, (address, port))
                     return (await loop.sock_recv(client, 200)).decode()
             except ConnectionRefusedError:

@@ -99,7 +99,8 @@ def caller(answer: Answer) -> str | None:
 
 async def test_requests_are_spread_over_all_endpoints(cast: Cast) -> None:
     answers = [await cast.client.http("http://server:8080/") for _ in range(60)]
-    assert min(collections.Counter(answer.echo.version for answer in answers).values()) > 10
+    seen = collections.Counter(answer.echo.version for answer in answers)
+    assert min(seen["v1"], seen["v2"]) > 10
 
 
 async def test_consistent_hashing_keeps_a_user_at_one_endpoint(cast: Cast) -> None:
@@ -238,9 +239,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_believed(cast: Cast,
     """Without `caCertificates` the system's roots decide, whatever else is written."""
     with cast.mesh.configuration.during(policy("secure", f"{{tls: {{mode: SIMPLE{more}}}}}")):
         await cast.mesh.settled()
-        await eventually(
-            lambda: cast.client.http("http://secure:8443/"), lambda answer: answer.status == 503, seconds=8
-        )
+        await eventually(lambda: cast.client.http("http://secure:8443/"), lambda answer: answer.status == 503)
         assert not [name for name in (await cast.client.envoy.stats("update_rejected")).items() if name[1]]
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from e2e.harness import Mesh, Pod, eventually
 from e2e.harness.apps import Command
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority, KeyPair
 
 pytestmark = [
@@ -121,7 +122,7 @@ async def test_without_a_selector_no_sidecar_gets_it_and_nothing_goes_out_in_pla
         for client in (cast.client, cast.other):
             await answers(client, 503)
         # Every connection ended in the handshake, at the server's certificate.
-        assert any("BAD_CERTIFICATE_HASH_VALUE" in log for log in cast.mesh.logs().values())
+        await until(lambda: any("BAD_CERTIFICATE_HASH_VALUE" in log for log in cast.mesh.logs().values()))
 
 
 async def test_a_server_that_the_authority_does_not_know_and_a_client_that_the_server_does_not(cast: Cast) -> None:

@@ -196,7 +196,8 @@ async def test_connections_take_turns_at_the_ready_pods_of_a_service(pair: Pair)
 async def test_a_host_beyond_the_cluster(pair: Pair) -> None:
     for _ in range(2):  # the second has the name and the address of the first, which is gone
         async with pair.mesh.host("api.example.com", "192.0.2.7", app=EchoApp(http=(80,))):
-            echo = (await pair.client.http("http://api.example.com/", seconds=1)).echo
+            # In less time than it takes the kernel to find out that a neighbour has gone.
+            echo = (await pair.client.http("http://api.example.com/", seconds=5)).echo
             assert (echo.workload, echo.host) == ("api.example.com", "api.example.com")
             assert echo.peer == pair.client.address
             assert not list(pair.mesh.configuration.folder.glob("*.pod.api*"))
@@ -236,7 +237,7 @@ async def test_steady_traffic_sees_an_envoy_restart(pair: Pair) -> None:
             await traffic.until(lambda outcome: outcome.answer is not None)
         assert traffic.errors
         assert set(traffic.statuses) == {200}
-        assert max(outcome.seconds for outcome in traffic.outcomes) < 5
+        assert not any(isinstance(error, TimeoutError) for error in traffic.errors), "no request waits for its limit"
 
 
 async def test_the_envoy_tells_its_statistics_and_configuration(pair: Pair) -> None:

@@ -22,6 +22,7 @@ from e2e.harness import EchoApp, Mesh, Pod, eventually
 from e2e.harness.capture import PROXY_ID
 from e2e.harness.control_plane import ControlPlane
 from e2e.harness.sidecars import sidecars
+from tests.support.until import until
 from tests.translators.gateway_certificates import Authority, KeyPair
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
@@ -399,7 +400,8 @@ async def test_a_certificate_that_envoy_rejects_leaves_the_last_good_one(cast: C
     # What YAML alone can do is seen before any Envoy gets it.
     together(gateway(8081), secret(good, key=bad.key), *companions("after"))
     await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=1)
-    assert "DRG0502 Secret default/web: data[tls.key]: the key does not belong to the certificate" in plane.log
+    told_of = "DRG0502 Secret default/web: data[tls.key]: the key does not belong to the certificate"
+    await until(lambda: told_of in plane.log)  # beside the streams
     assert await presented(cast, cast.gateway) == bad.der
     assert await held_back(cast) == {}
 
@@ -421,7 +423,8 @@ async def test_an_address_that_is_taken_on_one_host_is_given_up_on_that_host_alo
         together(gateway(8081, 8082), secret(pair), *companions("after"))
         await eventually(lambda: served(cast.second_gateway, 8082), bool)
         await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=0)
-        page = await plane.debug("/debug/nackz")
+        # An Envoy of its own, which need not be as fast as the other.
+        page = await eventually(lambda: plane.debug("/debug/nackz"), lambda page: bool(page["refused"]), steady=0)
         (refused,) = page["refused"]
         assert (refused["proxy"], refused["type"]) == (f"{cast.gateway.spec.name}.default", "lds")
         assert "Address already in use" in refused["message"]
@@ -429,7 +432,7 @@ async def test_an_address_that_is_taken_on_one_host_is_given_up_on_that_host_alo
         assert await served(cast.gateway, 8081)
     await restart(cast.gateway)
     await eventually(lambda: served(cast.gateway, 8082), bool, steady=0)
-    assert (await plane.debug("/debug/nackz"))["refused"] == []
+    await eventually(lambda: plane.debug("/debug/nackz"), lambda page: page["refused"] == [], steady=0)
 
 
 # What an operator can write of all this in YAML never gets as far as an Envoy.
@@ -468,9 +471,14 @@ async def test_what_yaml_alone_can_do_is_refused_with_a_code(cast: Cast, fault: 
     together(*companions("after"), *(text if kind == bad else each for kind, each in good.items()))
     await eventually(lambda: companions_in_force(cast, cast.client, "after"), bool, steady=1)
     assert await in_force(cast, "good")
-    told = [line for line in plane.log.splitlines() if line.startswith(f"error: {cast.mesh.configuration.joint}:")]
-    assert f": {code} {bad} default/server: spec." in told[-1]
-    assert told[-1].endswith("the last good version stays in force")
+
+    def told() -> str:
+        lines = plane.log.splitlines()
+        about = [line for line in lines if line.startswith(f"error: {cast.mesh.configuration.joint}:")]
+        return about[-1] if about else ""
+
+    await until(lambda: f": {code} {bad} default/server: spec." in told())  # once the streams have it
+    assert told().endswith("the last good version stays in force")
     assert await plane.metric("pilot_total_xds_rejects") == rejects
 
 

@@ -215,7 +215,8 @@ async def test_with_a_detection_timeout_all_server_first_ports_greet(cast: Cast)
         (cast.stranger, "server.disable", 9001),
         (cast.stranger, "server.disable", 9002),
     }
+    await cast.mesh.settled()
     for pod, host, port in expected:
-        await eventually(partial(greeted, pod, host, port, seconds=1), lambda said: said == GREETING, steady=1)
+        await eventually(partial(greeted, pod, host, port, seconds=5), lambda said: said == GREETING, steady=1)
     async with cast.stranger.tcp("server.strict", 9002) as connection:
         assert await connection.receive_until_closed() == b"", "no plaintext, however long one waits"

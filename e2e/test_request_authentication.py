@@ -143,7 +143,7 @@ async def test_a_token_must_hold_and_none_is_fine(cast: Cast) -> None:
         "none": ({}, 200),
         "good": (bearer(KEY.token(ISSUER, aud="web")), 200),
         "without an end": (bearer(KEY.token(ISSUER, aud="web", exp=None)), 200),
-        "expired by a clock that is a little behind": (bearer(KEY.token(ISSUER, aud="web", lives=-30)), 200),
+        "expired by a clock that is a little behind": (bearer(KEY.token(ISSUER, aud="web", lives=-5)), 200),
         "without an issuer": (bearer(KEY.token(ISSUER, aud="web", iss=None)), 401),
         "one of the audiences": (bearer(KEY.token(ISSUER, aud=["x", "web"])), 200),
         "basic authentication": ({"authorization": "Basic eDp5"}, 200),
@@ -559,9 +559,12 @@ async def test_keys_are_discovered(cast: Cast) -> None:
 async def test_no_policy_makes_the_control_plane_call_itself(cast: Cast) -> None:
     with cast.mesh.configuration.during(authentication(rule(jwksUri="http://127.0.0.1:15014/debug/configz"))):
         await in_force(cast, GOOD)
-        assert cast.mesh.control_plane is not None
-        shown = await cast.mesh.control_plane.debug("/debug/jwksz")
-        (problem,) = (each["problem"] for each in shown if "127.0.0.1" in each.get("jwksUri", ""))
+
+        async def problems() -> list[str]:
+            shown = await cast.mesh.control_plane.debug("/debug/jwksz")  # type: ignore[union-attr]
+            return [each.get("problem", "") for each in shown if "127.0.0.1" in each.get("jwksUri", "")]
+
+        (problem,) = await eventually(problems, any, steady=0)
         assert "127.0.0.1 is a loopback address" in problem
         assert await status(cast) == 200
 

@@ -89,7 +89,7 @@ async def test_a_servers_envoy_that_is_killed_costs_no_request_that_may_be_retri
         await traffic.more(20)
         await cast.first.envoy.kill()
         # What was on its way may be lost with the Envoy; what begins later is not.
-        await traffic.more(10)
+        await traffic.turn()
         during = await traffic.more(50)
         assert {outcome.answer.status for outcome in during if outcome.answer} == {200}
         await cast.first.envoy.start()
@@ -113,6 +113,8 @@ async def test_graceful_shutdown_without_an_agent_loses_no_request(cast: Cast) -
             drain = await cast.kubelet.http(f"http://{leaving.address}:15020/drain")
             assert drain.status == 200
             assert (await leaving.envoy.admin("/ready")).status in (200, 503)
+
+            await cast.mesh.forgotten(leaving, cast.client, cast.other)
 
             async def connections() -> int:
                 stats = await leaving.envoy.stats(r"^listener\.0\.0\.0\.0_15006\.downstream_cx_active$")
@@ -159,9 +161,7 @@ async def test_the_control_plane_ends_and_comes_back(cast: Cast, how: str) -> No
         await cast.control_plane.start()
 
         with cast.mesh.configuration.during(RULES % how):
-            await eventually(
-                lambda: cast.client.http(URL), lambda answer: answer.echo.headers.get("x-rules") == how, seconds=30
-            )
+            await eventually(lambda: cast.client.http(URL), lambda answer: answer.echo.headers.get("x-rules") == how)
         await eventually(lambda: cast.client.http(URL), lambda answer: "x-rules" not in answer.echo.headers)
         await traffic.more(20)
     assert not traffic.errors
@@ -173,9 +173,8 @@ async def test_what_has_not_changed_is_not_sent_again_by_a_control_plane_that_co
     await cast.control_plane.kill()
     await cast.control_plane.start()
     with cast.mesh.configuration.during(RULES % "again"):
-        await eventually(
-            lambda: cast.other.http(URL), lambda answer: answer.echo.headers.get("x-rules") == "again", seconds=30
-        )
+        await eventually(lambda: cast.other.http(URL), lambda answer: answer.echo.headers.get("x-rules") == "again")
+        await cast.mesh.settled()  # each type has a subscription of its own
         after = await resources(cast.other)
     # Private keys are kept nowhere: after a restart every workload gets a new one, and its certificate.
     assert {name for name, _ in after - before} == {"8080", "default"}

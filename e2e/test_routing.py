@@ -95,9 +95,11 @@ async def test_weights_and_their_change_under_traffic(cast: Cast) -> None:
         with cast.mesh.configuration.during(shares(100, 0)):
             await cast.mesh.settled()
             await eventually(lambda: cast.client.http(URL), lambda answer: version(answer) == "v1", steady=20)
+            await traffic.turn()
             assert await versions(traffic) == {"v1"}
             cast.mesh.configuration.apply(shares(50, 50))
             await traffic.until(lambda outcome: outcome.answer is not None and version(outcome.answer) == "v2")
+            await traffic.turn()
             seen = collections.Counter(version(outcome.answer) for outcome in await traffic.more(400) if outcome.answer)
             assert 140 < seen["v2"] < 260, f"more than six deviations from half of 400: {seen}"
             cast.mesh.configuration.apply(shares(0, 100))
@@ -262,7 +264,8 @@ async def test_a_timeout_ends_slow_requests_alone(cast: Cast) -> None:
             lambda: cast.client.http(URL + "?delay=1"), lambda answer: answer.status == 504, steady=0
         )
         assert answer.text == "upstream request timeout"
-        assert (await cast.client.http(URL + "?delay=0.01")).status == 200
+        # Of a machine that is busy no single request is sure to be in time.
+        await eventually(lambda: cast.client.http(URL + "?delay=0.01"), lambda answer: answer.status == 200, steady=0)
 
 
 async def test_retries(cast: Cast) -> None:
