@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.api_server", "tests.support.custom_resources", "tests.support.kubectl"]
 
+
+# How long an example takes is the machine's doing, and not what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 LONGEST = (
     "e2e/test_under_load.py",

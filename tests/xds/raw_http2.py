@@ -28,7 +28,7 @@ class RawStream:
         self.http2.send_data(1, b"\0" + struct.pack(">I", len(message)) + message)
         await self._flush()
 
-    async def until(self, kind: type[Event], seconds: float = 10) -> Event:
+    async def until(self, kind: type[Event], seconds: float = 60) -> Event:
         """Wait for a frame of a kind; a connection that ends without it fails."""
         async with asyncio.timeout(seconds), self._news:
             while True:
@@ -45,7 +45,7 @@ class RawStream:
             isinstance(event, StreamEnded | StreamReset | ConnectionTerminated) for event in self.seen
         )
 
-    async def until_ended(self, seconds: float = 10) -> None:
+    async def until_ended(self, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: self.ended)
 

@@ -61,4 +61,4 @@ async def test_server_tells_the_time_since_the_change():
         nonce = (await read(call)).nonce
         await call.write(request(response_nonce=nonce))
         await recorder.until_seen("acked", CLUSTER, 2)
-        assert 0.1 <= recorder.of("acked", CLUSTER)[1][2] < 5
+        assert 0.1 <= recorder.of("acked", CLUSTER)[1][2] < 60

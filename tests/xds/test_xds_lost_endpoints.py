@@ -17,7 +17,7 @@ from xds import Patience, View
 from xds.services import Method, services
 
 pytestmark = pytest.mark.envoy
-PATIENCE = Patience(linger={}, wait=5.0)
+PATIENCE = Patience(linger={}, wait=60.0)
 
 
 class CutShort:

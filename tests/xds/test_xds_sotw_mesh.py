@@ -126,7 +126,7 @@ async def test_sotw_pair_serves_mutual_tls_and_follows_a_change(tmp_path):
         await plane.server.start()
         for name, address in (("client-1", client), ("server-1", server)):
             envoy = await stack.enter_async_context(sidecar(name, address, xds_port, tmp_path))
-            await envoy.wait_live(15)
+            await envoy.wait_live(60)
         session = await stack.enter_async_context(ClientSession())
 
         async def call() -> tuple[int, str, str]:
@@ -142,6 +142,6 @@ async def test_sotw_pair_serves_mutual_tls_and_follows_a_change(tmp_path):
         assert not any(status.rejected for connection in connections for status in connection.types)
 
         (folder / "header.yaml").write_text(HEADER)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await call())[2] != "second":
                 pass

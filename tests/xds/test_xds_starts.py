@@ -32,7 +32,7 @@ async def test_ending_twice_is_ending_once() -> None:
 async def test_a_beginning_that_takes_too_long_makes_room() -> None:
     starts = Starts(limit=1, seconds=0.01)
     slow = await starts.begin()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         next_ = await starts.begin()
     slow.end()
     waiting = asyncio.create_task(starts.begin())
@@ -50,5 +50,5 @@ async def test_whoever_gives_up_waiting_takes_no_place() -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     first.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (await starts.begin()).end()

@@ -49,7 +49,7 @@ class Recorder:
     def of(self, kind: str, type_url: str | None = None) -> list[tuple[object, ...]]:
         return [event for event in self.events if event[0] == kind and (type_url is None or event[1] == type_url)]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until `condition` holds; looked at after every event, and now and then for what makes no event."""
         async with asyncio.timeout(seconds):
             while not condition():
