@@ -47,7 +47,7 @@ spec:
         image: echo
         args: [--workload={name}, --version={version}, --http=8080]
         ports: [{{name: http, containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1}}
+        readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1, timeoutSeconds: 10}}
         lifecycle: {{preStop: {{sleep: {{seconds: 3}}}}}}
 ---
 apiVersion: v1
@@ -92,7 +92,8 @@ async def loaded(kubernetes: Kubernetes, *, per_second: float = 30) -> AsyncIter
 
 async def pods_gone(kubernetes: Kubernetes, namespace: str) -> None:
     """Wait until no pod of a namespace is about to go: their connections have come to their end."""
-    async with asyncio.timeout(120):
+    await kubernetes.pods.caught_up()
+    async with asyncio.timeout(300):
         while any(
             "deletionTimestamp" in pod["metadata"]
             for pod in kubernetes.pods.objects

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,19 @@ spec:
     (client,) = kubernetes.running_pods("default", app="client")
     servers = {pod["metadata"]["name"] for pod in kubernetes.running_pods("default", app="server")}
 
-    async def answering() -> set[str]:
-        return {(await kubernetes.client(client).http("http://server/")).echo.version for _ in range(4)}
+    async def answering(name: str) -> set[str]:
+        """The servers take their turns."""
+        return {(await kubernetes.client(client).http(f"http://{name}/")).echo.version for _ in range(4)}
 
-    await eventually(answering, lambda seen: seen == servers)  # EndpointSlices are written after the pods' status
+    await eventually(
+        partial(answering, "server"), lambda seen: seen == servers
+    )  # EndpointSlices are written after the pods' status
 
     await kubernetes.cluster.patch(resources.DEPLOYMENTS, "server", {"spec": {"replicas": 1}}, "default")
     await kubernetes.rolled_out("server")
     (left,) = kubernetes.running_pods("default", app="server")
-    answer = await eventually(
-        lambda: kubernetes.client(client).http("http://server.default.svc.cluster.local/"),
-        lambda answer: answer.echo.version == left["metadata"]["name"],
-    )
-    assert answer.status == 200
+    whole = partial(answering, "server.default.svc.cluster.local")
+    await eventually(whole, lambda seen: seen == {left["metadata"]["name"]})
 
 
 async def test_a_job_ends_though_its_sidecar_would_not(kubernetes: Kubernetes) -> None:
@@ -102,7 +103,8 @@ spec:
         args:
         - -c
         - trap 'echo ended; exit 0' TERM; echo sidecar >> /shared/order; touch /shared/up; while :; do sleep 0.1; done
-        startupProbe: {exec: {command: [test, -e, /shared/up]}, periodSeconds: 1}
+        startupProbe:
+          {exec: {command: [test, -e, /shared/up]}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 60}
         volumeMounts: [{name: shared, mountPath: /shared}]
       containers:
       - name: main
@@ -112,6 +114,7 @@ spec:
 """)
     job = await kubernetes.until(resources.JOBS, "once", "default", lambda job: job["status"].get("succeeded") == 1)
     assert job["status"].get("failed", 0) == 0
+    await kubernetes.pods.caught_up()
     pod = next(pod for pod in kubernetes.pods.objects if pod["metadata"]["labels"].get("job-name") == "once")
     worker = kubernetes.worker(pod)
     assert worker.log("main").read_text() == "first\nsidecar\n"
@@ -152,7 +155,7 @@ spec:
     - -c
     - |
       cd /var/run/given && id -u && id -g && cat colour secret/key labels && echo &&
-      echo $COLOUR $KEY $POD_IP $NODE $CPU $REFERRED $(hostname) && touch /etc/not-allowed; touch /var/scratch; sleep 60
+      echo $COLOUR $KEY $POD_IP $NODE $CPU $REFERRED $(hostname) && touch /etc/not-allowed; touch /var/scratch; sleep 1d
     env:
     - {name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}
     - {name: KEY, valueFrom: {secretKeyRef: {name: key, key: key}}}
@@ -167,7 +170,10 @@ spec:
     pod = await kubernetes.until(resources.PODS, "given", "default", _is_ready)
     address = pod["status"]["podIP"]
     worker = kubernetes.worker(pod)
-    log = await eventually(_reading(worker.log("main")), lambda text: "scratch" in text, steady=0)
+    # Of its last line all: what it says of an error is written in parts.
+    log = await eventually(
+        _reading(worker.log("main")), lambda text: "/var/scratch" in text and text.endswith("\n"), steady=0
+    )
     lines = log.splitlines()
     assert lines[:3] == ["1337", "1337", 'greenopen sesameapp="given"']
     assert f"green open sesame {address} node-a 500 is-green-$(COLOUR) given" in lines
@@ -200,8 +206,11 @@ spec:
   - name: main
     image: shell
     args: [-c, "touch /run/well; while true; do sleep 0.1; done"]
-    readinessProbe: &well {exec: {command: [test, -e, /run/well]}, periodSeconds: 1, failureThreshold: 2}
+    readinessProbe: &well
+      {exec: {command: [test, -e, /run/well]}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 2}
     livenessProbe: *well
+    startupProbe:
+      {exec: {command: [test, -e, /run/well]}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 60}
 """)
     pod = await kubernetes.until(resources.PODS, "sick", "default", _is_ready)
     await (await kubernetes.worker(pod).execute("main", ["rm", "/run/well"])).wait()
@@ -214,7 +223,14 @@ spec:
 
 
 async def test_a_pod_that_is_deleted_ends_in_order(kubernetes: Kubernetes) -> None:
+    """Hooks of all run at the same time, so one may wait for another; none of them runs before all traps are set."""
     loop = "while true; do sleep 0.05; done"
+
+    def until(condition: str) -> str:
+        return f"until {condition}; do sleep 0.02; done"
+
+    first = f"{until('[ -e /shared/sidecar ] && [ -e /shared/main ]')}; echo sidecar hook >> /shared/order"
+    second = f"{until('[ -s /shared/order ]')}; echo main hook >> /shared/order"
     await kubernetes.apply(f"""
 apiVersion: v1
 kind: Pod
@@ -225,14 +241,14 @@ spec:
   - name: sidecar
     image: shell
     restartPolicy: Always
-    args: [-c, "trap 'echo sidecar ends >> /shared/order; exit 0' TERM; {loop}"]
-    lifecycle: {{preStop: {{exec: {{command: [sh, -c, echo sidecar hook >> /shared/order]}}}}}}
+    args: [-c, "trap 'echo sidecar ends >> /shared/order; exit 0' TERM; touch /shared/sidecar; {loop}"]
+    lifecycle: {{preStop: {{exec: {{command: [sh, -c, "{first}"]}}}}}}
     volumeMounts: [{{name: shared, mountPath: /shared}}]
   containers:
   - name: main
     image: shell
-    args: [-c, "trap 'sleep 0.5; echo main ends >> /shared/order; exit 0' TERM; {loop}"]
-    lifecycle: {{preStop: {{exec: {{command: [sh, -c, sleep 0.5; echo main hook >> /shared/order]}}}}}}
+    args: [-c, "trap 'sleep 0.5; echo main ends >> /shared/order; exit 0' TERM; touch /shared/main; {loop}"]
+    lifecycle: {{preStop: {{exec: {{command: [sh, -c, "{second}"]}}}}}}
     volumeMounts: [{{name: shared, mountPath: /shared}}]
 """)
     pod = await kubernetes.until(resources.PODS, "ending", "default", _is_ready)

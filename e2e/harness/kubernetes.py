@@ -129,7 +129,7 @@ class Kubernetes:
         namespace: str | None,
         condition: Callable[[Mapping[str, Any]], bool],
         *,
-        seconds: float = 60,
+        seconds: float = 180,
     ) -> Mapping[str, Any]:
         """Wait for an object to be as wanted, and return it. Raises AssertionError with what it was instead."""
         found: object = None
@@ -148,7 +148,7 @@ class Kubernetes:
             raise AssertionError(f"{resource.kind} {name} is not so within {seconds} s: {found}") from None
 
     async def gone(
-        self, resource: ApiResource, name: str, namespace: str | None = None, *, seconds: float = 60
+        self, resource: ApiResource, name: str, namespace: str | None = None, *, seconds: float = 300
     ) -> None:
         """Wait for an object to be no more. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
@@ -160,9 +160,17 @@ class Kubernetes:
                         return
                 await asyncio.sleep(0.1)
 
-    async def rolled_out(self, name: str, namespace: str = "default", *, seconds: float = 60) -> None:
-        """Wait until a Deployment has all of its pods, of its newest template, ready, and no others."""
+    async def rolled_out(self, name: str, namespace: str = "default", *, seconds: float = 300) -> None:
+        """Wait until a Deployment has all of its pods, of its newest template, ready, and no others but those that go.
+
+        `pods` and `running_pods` know them then; who calls them by their Service may not yet.
+        """
         await self.until(resources.DEPLOYMENTS, name, namespace, _is_rolled_out, seconds=seconds)
+        await self.pods.caught_up()
+
+    async def is_rolled_out(self, name: str, namespace: str) -> bool:
+        """Whether it is so now; see `rolled_out`."""
+        return _is_rolled_out(await self.cluster.get(resources.DEPLOYMENTS, name, namespace))
 
     def running_pods(self, namespace: str, **labels: str) -> list[Mapping[str, Any]]:
         """The pods with these labels that are ready and not about to go, the oldest first."""

@@ -1,13 +1,12 @@
 """The node: binds pods to itself and runs each of them."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 
 from dragoman.kube.errors import ApiError
 from dragoman.kube.resources import NODES, PODS
 from e2e.apiserver.programs import kubernetes_version
-from e2e.harness.kubelet.pod_worker import NodeServices, PodWorker
+from e2e.harness.kubelet.pod_worker import RETRY_SECONDS, NodeServices, PodWorker
 from e2e.harness.kubelet.watching import Object, Watched
 from e2e.harness.namespaces import GATEWAY
 
@@ -100,6 +99,13 @@ class Kubelet:
     async def _bind(self, namespace: str, name: str) -> None:
         target = {"apiVersion": "v1", "kind": "Node", "name": self._node.name}
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        # One that is bound already, or gone: what is then to be done comes by the watch.
-        with contextlib.suppress(ApiError):
-            await self._node.cluster.request("POST", PODS.path(namespace, name, "binding"), body=body)
+        while True:
+            try:
+                await self._node.cluster.request("POST", PODS.path(namespace, name, "binding"), body=body)
+            except ApiError as error:
+                if not error.unavailable:
+                    # One that is bound already, or gone: what is then to be done comes by the watch.
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return

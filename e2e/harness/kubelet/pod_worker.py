@@ -195,7 +195,12 @@ class PodWorker:
             argv = (*enter, *mount, *become, *command)
             variables[STARTED] = str(told)
             process = await _spawn(argv, variables, spec["name"], self.log(spec["name"]), told)
-            await written()
+            try:
+                await written()
+            except asyncio.CancelledError:
+                # The pod is deleted before its program began: nobody else knows of it.
+                await process.kill()
+                raise
         return process
 
     async def _filled(self, volumes: Volumes) -> None:

@@ -45,7 +45,7 @@ class ServiceAddresses:
             self._names = dict(self._records())
             rules = self.rules()
             if rules != former:
-                await run("ip", "netns", "exec", self._node.name, "iptables-restore", stdin=rules)
+                await run("ip", "netns", "exec", self._node.name, "iptables-restore", "--wait", stdin=rules)
                 former = rules
             await self._changed.wait()
 

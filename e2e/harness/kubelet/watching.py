@@ -24,6 +24,8 @@ class Watched:
         self._resource = resource
         self._objects: dict[tuple[str, str], Object] = {}
         self._listeners: list[Changed] = []
+        self._version = 0
+        """Of the newest that has come: all that is older has come before it (Kubernetes: API concepts)."""
         self._news = asyncio.Event()
         self.synced = asyncio.Event()
 
@@ -44,38 +46,50 @@ class Watched:
         """Wait for the next change."""
         await self._news.wait()
 
+    async def caught_up(self) -> None:
+        """Wait until all that the API server knows now has come: what it tells otherwise may be newer than a watch."""
+        answer = json.loads(await self._cluster.request("GET", self._resource.path()))
+        present = {_key(item): _version(item) for item in answer["items"]}
+        now = int(answer["metadata"]["resourceVersion"])
+
+        def all_has_come() -> bool:
+            gone = (item for key, item in self._objects.items() if key not in present)
+            return self._version >= max(present.values(), default=0) and all(_version(item) > now for item in gone)
+
+        while not all_has_come():
+            await self.changed()
+
     async def run(self) -> None:
         """Follow the API server."""
         while True:
             try:
-                version = await self._list()
+                await self._list()
                 self.synced.set()
                 while True:
-                    version = await self._watch(version)
+                    await self._watch()
             except ApiError:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _list(self) -> str:
+    async def _list(self) -> None:
         answer = json.loads(await self._cluster.request("GET", self._resource.path()))
         present = {_key(item): item for item in answer["items"]}
         for key in self._objects.keys() - present.keys():
             self._set(self._objects[key], gone=True)
+        self._version = int(answer["metadata"]["resourceVersion"])
         for item in present.values():
             self._set(item, gone=False)
-        return str(answer["metadata"]["resourceVersion"])
 
-    async def _watch(self, version: str) -> str:
-        query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
+    async def _watch(self) -> None:
+        query = {"watch": "true", "resourceVersion": str(self._version), "allowWatchBookmarks": "true"}
         async with self._cluster.lines(self._resource.path(), query=query) as lines:
             async for line in lines:
                 event = json.loads(line)
                 item = event["object"]
                 if event["type"] == "ERROR":
                     raise ApiError(item["code"], item["reason"], item["message"])
-                version = item["metadata"]["resourceVersion"]
+                self._version = _version(item)
                 if event["type"] != "BOOKMARK":
                     self._set(item, gone=event["type"] == "DELETED")
-        return version
 
     def _set(self, item: Object, *, gone: bool) -> None:
         before = self._objects.pop(_key(item), None)
@@ -92,5 +106,5 @@ def _key(item: Object) -> tuple[str, str]:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
-def _version(item: Object) -> str:
-    return str(item["metadata"]["resourceVersion"])
+def _version(item: Object) -> int:
+    return int(item["metadata"]["resourceVersion"])
