@@ -74,7 +74,7 @@ class Answer:
 
     async def response(self) -> Any:
         """The next response; raises grpc.aio.AioRpcError or asserts on the end of the stream."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             data = await self.call.read()
         assert isinstance(data, bytes), "the stream has ended"
         return decode(DeltaDiscoveryResponse, data)
@@ -86,7 +86,7 @@ class Answer:
 
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """Read until the stream ends."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             try:
                 while isinstance(await self.call.read(), bytes):
                     pass

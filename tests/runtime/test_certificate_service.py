@@ -58,7 +58,7 @@ async def create(
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", SERVER_NAME)]
     async with grpc.aio.secure_channel(f"127.0.0.1:{mesh.port}", credentials, options=options) as channel:
         metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
-        data = await channel.unary_unary(METHOD)(request, metadata=metadata, timeout=10)
+        data = await channel.unary_unary(METHOD)(request, metadata=metadata, timeout=60)
     return list(decode(IstioCertificateResponse, data).cert_chain)
 
 
@@ -112,7 +112,7 @@ async def test_over_plaintext_nobody_gets_one(tmp_path: Path) -> None:
         grpc.aio.insecure_channel(f"127.0.0.1:{running.xds_port}") as channel,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await channel.unary_unary(METHOD)(encode(IstioCertificateRequest(csr=GOOD)), timeout=10)
+            await channel.unary_unary(METHOD)(encode(IstioCertificateRequest(csr=GOOD)), timeout=60)
     assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert "over TLS only" in (error.value.details() or "")
 

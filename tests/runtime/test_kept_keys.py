@@ -146,6 +146,6 @@ async def test_an_envoy_that_came_before_its_files_takes_them_when_they_come(tmp
                 str(folder),
             )
             await asyncio.to_thread(request.obtain, told)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not json.loads(await envoy.admin.get("/certs"))["certificates"]:  # noqa: ASYNC110 - Envoy's own
                     await asyncio.sleep(0.05)

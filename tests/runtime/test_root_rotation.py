@@ -39,7 +39,7 @@ class Following:
         return (await update(self.store, change))[0]
 
     async def until(self, condition: Callable[[Rotation], bool]) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not condition(self.keeper.state):  # noqa: ASYNC110 - the state tells nobody
                 await asyncio.sleep(0.01)
 
@@ -112,7 +112,7 @@ async def test_while_the_state_cannot_be_read_what_was_known_is_in_force_and_tol
     assert document is not None
     damaged = following.store.path.with_name("damaged")
     with capture_logs() as logs:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not any(entry["log_level"] == "error" for entry in logs):
                 # Again and again: the control plane may just be writing what it read before.
                 damaged.write_bytes(b"{}")
@@ -150,7 +150,7 @@ async def test_what_was_given_while_the_state_could_not_be_written_is_not_forgot
     monkeypatch.setattr(following.keeper, "offer", away)
     new = new_root("given", now=datetime.now(UTC))
     following.rotation._plugged_in = GivenOnce(new)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await refused.wait()
     monkeypatch.setattr(following.keeper, "offer", offer)
     await following.until(lambda state: new.certificate in state.roots)

@@ -108,7 +108,7 @@ class Running:
 
     async def settled(self) -> None:
         """Wait until the change a test made is in force."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.applied.wait()
         self.applied.clear()
 

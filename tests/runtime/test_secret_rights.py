@@ -74,7 +74,7 @@ async def test_a_sidecar_is_asked_about_when_a_rule_first_names_a_secret_for_it(
     told = asyncio.Event()
     session.on_views_changed = told.set
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             source.apply(rule())
             await rights.question.wait()
             assert rights.asked_about == [("edge", "pay")]
@@ -98,7 +98,7 @@ async def test_rights_that_are_taken_take_the_credentials(monkeypatch: pytest.Mo
     running = asyncio.create_task(plane.run())
     try:
         rights.allowed = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while any(view.get((SECRET, NAME)) is not None for view in session.views):
                 rights.renewed.clear()
                 await rights.renewed.wait()

@@ -124,9 +124,15 @@ async def test_certificates_of_others(mesh: SecurePlane, kind: str) -> None:
 
 async def test_a_stream_ends_when_its_token_does(mesh: SecurePlane) -> None:
     """With OK, so that the client comes again with the newer one. The leeway is that of clocks."""
-    async with mesh.stream(mesh.token(seconds=-27)) as stream:
-        await stream.response()
-        assert await stream.end() == (grpc.StatusCode.OK, "")
+    for seconds in (-27, -20, 0):  # of 30 s of leeway: a busy machine may need more than 3 of them to begin
+        async with mesh.stream(mesh.token(seconds=seconds)) as stream:
+            try:
+                await stream.response()
+            except grpc.aio.AioRpcError:
+                continue
+            assert await stream.end() == (grpc.StatusCode.OK, "")
+            return
+    pytest.fail("no stream began while its token was good")
 
 
 async def test_a_stream_ends_when_its_pod_goes(mesh: SecurePlane) -> None:
@@ -140,7 +146,7 @@ async def test_a_stream_ends_when_its_pod_goes(mesh: SecurePlane) -> None:
         code, details = await stream.end()
         assert code is grpc.StatusCode.NOT_FOUND
         assert "no pod shop/web-1" in details
-        assert len(mesh.plane.server.connections()) == 1
+        await until(lambda: len(mesh.plane.server.connections()) == 1)
     async with mesh.stream(mesh.token(uid="u-1")) as again:
         assert (await again.end())[0] is grpc.StatusCode.NOT_FOUND
 

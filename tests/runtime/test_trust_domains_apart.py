@@ -31,7 +31,7 @@ from dragoman.codec import Encoded, pack
 from dragoman.runtime.identities import Identities
 from tests.ca.conftest import issue_intermediate
 from tests.runtime.test_added_roots import verified_with
-from tests.support.free_ports import free_ports
+from tests.support.free_ports import own_loopback
 from tests.support.revocations import revocations
 from tests.support.until import until
 from tests.support.xds_envoy import served_envoy
@@ -48,6 +48,10 @@ WEB = WorkloadIdentity(SpiffeId("cluster.local", "shop", "web"), "web")
 
 def identities() -> Identities:
     return Identities(WorkloadCertificates(OWN, lambda: datetime.now(UTC), random.Random(0)))  # noqa: S311 - jitter
+
+
+HERE = own_loopback()
+"""Where the Envoy listens."""
 
 
 class Shown:
@@ -73,7 +77,7 @@ class Shown:
 async def echoes(port: int, context: ssl.SSLContext | None = None) -> bool:
     """Whether what is said to a port comes back."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        reader, writer = await asyncio.open_connection(HERE, port, ssl=context)
         try:
             writer.write(b"salaam")
             return await reader.read(6) == b"salaam"
@@ -84,7 +88,7 @@ async def echoes(port: int, context: ssl.SSLContext | None = None) -> bool:
 
 
 def listener(name: str, port: int, chain: FilterChain) -> Encoded:
-    address = Address(socket_address=SocketAddress(address="127.0.0.1", port_value=port))
+    address = Address(socket_address=SocketAddress(address=HERE, port_value=port))
     return Encoded.of(Listener(name=name, address=address, filter_chains=[chain]))
 
 
@@ -121,7 +125,7 @@ async def test_servers_and_clients_believe_each_root_of_its_own_trust_domain_onl
         for domain in (*DOMAINS, "elsewhere.example")
     }
     revoked = Shown(tmp_path, OWN, "cluster.local")
-    at, *to_clients = free_ports(3)
+    at, *to_clients = 15001, 15002, 15003
     showing = shown_by[OWN, "cluster.local"]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,7 +146,7 @@ async def test_servers_and_clients_believe_each_root_of_its_own_trust_domain_onl
 
         await envoy.serve([*fixed, ours.distributed])
         assert await let_in(showing)
-        reader, writer = await asyncio.open_connection("127.0.0.1", at, ssl=showing.context(ssl.PROTOCOL_TLS_CLIENT))
+        reader, writer = await asyncio.open_connection(HERE, at, ssl=showing.context(ssl.PROTOCOL_TLS_CLIENT))
         ours.also_trust((), NAMED, DOMAINS)
         await envoy.serve([*fixed, ours.distributed])
         await until(lambda: let_in(shown_by[OLD, "old.example"]))

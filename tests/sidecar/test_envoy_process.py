@@ -42,7 +42,7 @@ async def test_it_can_be_started_again(parameters, tmp_path):
     for _ in range(2):
         await envoy.start()
         await envoy.wait_started()
-        assert await envoy.stop() == 0
+        assert await envoy.stop(60) == 0
 
 
 async def test_not_twice_at_once(parameters, tmp_path):
@@ -72,8 +72,12 @@ async def test_an_envoy_that_ends_early_shows_its_last_words(parameters, tmp_pat
 async def test_waiting_for_live_gives_up(parameters, tmp_path):
     async with process(parameters(), tmp_path) as envoy:
         await envoy.wait_started()
-        with pytest.raises(EnvoyProcessError, match=r"not live after 0\.2 s but PRE_INITIALIZING"):
-            await envoy.wait_live(0.2)
+        for seconds in (0.2, 2.0, 20.0):
+            with pytest.raises(EnvoyProcessError, match=rf"not live after {seconds} s but ") as raised:
+                await envoy.wait_live(seconds)
+            if "but silent" not in str(raised.value):  # as a busy machine leaves it for so short a time
+                break
+        assert "but PRE_INITIALIZING" in str(raised.value)
 
 
 async def test_a_missing_binary_is_named(parameters, tmp_path):
@@ -89,7 +93,7 @@ async def test_what_ignores_sigterm_is_killed(parameters, tmp_path):
     stubborn.chmod(0o755)
     envoy = process(parameters(), tmp_path, binary=stubborn)
     await envoy.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "started" not in envoy.log_tail():  # noqa: ASYNC110 - a log file has no events
             await asyncio.sleep(0.01)
     assert await envoy.stop(timeout_seconds=0.2) == -signal.SIGKILL
@@ -144,7 +148,7 @@ async def test_envoy_does_not_outlive_a_parent_that_is_killed(parameters, tmp_pa
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(envoy, ended.set)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ended.wait()
     finally:
         asyncio.get_running_loop().remove_reader(envoy)

@@ -22,6 +22,7 @@ from envoy_data_plane.envoy.type.v3 import Scope
 
 from dragoman.codec import Encoded, pack
 from dragoman.sidecar import ControlPlane, SocketAddress
+from tests.support.until import until
 
 pytestmark = pytest.mark.envoy
 
@@ -101,6 +102,11 @@ async def test_unready_when_told_to_fail(live):
 async def test_metrics_have_istio_names(live):
     chosen, _ = live
     await request("GET", SocketAddress(chosen.addresses.admin.host, 8080), "/a")
+
+    async def counted() -> bool:  # which is done after the answer
+        return "istio_requests_total" in (await request("GET", chosen.addresses.prometheus, "/stats/prometheus"))[1]
+
+    await until(counted)
     status, text, headers = await request("GET", chosen.addresses.prometheus, "/stats/prometheus")
     assert status == 200
     assert 'istio_requests_total{reporter="destination",path="/a"} 1' in text
@@ -116,10 +122,17 @@ async def test_a_scrape_larger_than_envoys_default_buffer(live):
             path = f"/{number:04}/{'x' * 2000}"
             async with session.get(f"http://{chosen.addresses.admin.host}:8080{path}") as response:
                 assert response.status == 200
-    status, text, _ = await request("GET", chosen.addresses.prometheus, "/stats/prometheus")
-    assert status == 200
-    assert len(text) > 1024 * 1024
-    assert text.count("\nistio_requests_total{") == 800
+
+    async def scraped() -> int:
+        status, text, _ = await request("GET", chosen.addresses.prometheus, "/stats/prometheus")
+        assert status == 200
+        assert len(text) > 1024 * 1024
+        return text.count("\nistio_requests_total{")
+
+    async def all_counted() -> bool:  # the last one is after its answer
+        return await scraped() == 800
+
+    await until(all_counted)
 
 
 @pytest.mark.parametrize("listener", ["readiness", "prometheus", "lifecycle"])

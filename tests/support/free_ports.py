@@ -1,7 +1,17 @@
 """Ports for programs that cannot be asked which one they took."""
 
 import contextlib
+import itertools
+import os
 import socket
+
+_numbers = itertools.count(1)
+
+
+def own_loopback() -> str:
+    """A loopback address that no other test uses, of this process or another: all its ports are free, and stay so."""
+    process = os.getpid()
+    return f"127.{192 + (process >> 8) % 32}.{process & 255}.{next(_numbers) % 254 + 1}"
 
 
 def free_ports(count: int) -> list[int]:

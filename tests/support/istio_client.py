@@ -18,7 +18,7 @@ async def ask(client: Path, *arguments: str | Path) -> Ended:
     process = await asyncio.create_subprocess_exec(
         client, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         told, _ = await process.communicate()
     assert process.returncode is not None
     return Ended(process.returncode, told.decode())

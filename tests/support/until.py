@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within: float = 15.0) -> None:
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within: float = 60.0) -> None:
     """Look until the condition holds: every few milliseconds at first, and less often the longer it takes.
 
     Raises TimeoutError after `within` seconds.

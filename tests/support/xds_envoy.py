@@ -16,7 +16,7 @@ from dragoman.codec import CLUSTER, LISTENER, ROUTE, Encoded, Ref, from_json
 from dragoman.sidecar import EnvoyProcess, SocketAddress, argv, find_envoy
 from xds import Limits, Node, Patience, Peer, Refused, Unobserved, View, XdsServer
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.005
 
 _DUMPED = {

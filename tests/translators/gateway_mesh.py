@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientError, ClientSession, TCPConnector, web
 
 from ca.root_store import load_or_create
 from dragoman.mesh.proxy_id import ProxyId, ProxyType
@@ -38,7 +38,7 @@ from tests.support.until import until
 from tests.translators.gateway_certificates import KeyPair
 
 _NUMBERS = itertools.count(1)
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
 
 HTTP, HTTPS, TCP = 8080, 8443, 9443
 """The gateway workload's ports, for the ports 80, 443 and 9000 of its Service."""
@@ -163,7 +163,7 @@ class GatewayMesh:
         async def answered() -> bool:
             try:
                 last.append(await get())
-            except OSError as error:
+            except (OSError, ClientError) as error:
                 last.append(error)
             return isinstance(last[-1], Answer) and last[-1].status == status
 

@@ -88,7 +88,7 @@ class TelemetryMesh:
 
     async def until_counted(self, address: str, name: str, *, at_least: float = 0, **labels: str) -> Sample:
         """The one series of a metric with `labels`, when it has got to a value: logs are written after the answer."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 listed = [s for s in await self.metrics(address) if s.name == name and s.value >= at_least]
                 found = [s for s in listed if labels.items() <= s.labels.items()]
@@ -207,7 +207,7 @@ async def telemetry_mesh(tmp_path: Path, **mesh_config: Any) -> AsyncIterator[Te
             )
             await envoy.start()
             stack.push_async_callback(envoy.stop)
-            await envoy.wait_live(20)
+            await envoy.wait_live(60)
         mesh.sessions = await stack.enter_async_context(ClientSession())
         await _warm(mesh)
         yield mesh
@@ -215,7 +215,7 @@ async def telemetry_mesh(tmp_path: Path, **mesh_config: Any) -> AsyncIterator[Te
 
 async def _warm(mesh: TelemetryMesh) -> None:
     """An Envoy is live before listeners of a later answer are."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for address, port in ((mesh.client, PROXY), (mesh.client, TCP_CLIENT), (mesh.server, HTTP), (mesh.server, TCP)):
             while True:
                 try:

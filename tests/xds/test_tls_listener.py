@@ -71,7 +71,7 @@ class Front:
             writer.transport.abort()
 
     async def until_refused(self, reason: str, count: int = 1) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.listener.refused[reason] < count:  # noqa: ASYNC110 - a counter has no event
                 await asyncio.sleep(0.01)
 
@@ -179,12 +179,13 @@ async def test_slow_handshakes_are_cut_and_others_served(tmp_path: Path) -> None
         silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(20)]
         for _, writer in silent[:10]:
             writer.write(b"\x16\x03\x01")  # the beginning of a ClientHello, and no more
+        served.listener._limits = TlsLimits()  # who comes now has time enough on a busy machine, too
         async with served.connected(served.client()) as (reader, writer):
             writer.write(b"x")
             assert await reader.readexactly(1) == b"x"
             served.listener.prove(served.echo.names[0])
             for reader_, _ in silent:
-                assert await asyncio.wait_for(reader_.read(), 10) == b""
+                assert await asyncio.wait_for(reader_.read(), 60) == b""
             writer.write(b"y")
             assert await reader.readexactly(1) == b"y"
         assert served.listener.refused["too slow"] == 20
@@ -193,11 +194,20 @@ async def test_slow_handshakes_are_cut_and_others_served(tmp_path: Path) -> None
 
 
 async def test_whoever_proves_nothing_after_the_handshake_goes_too(tmp_path: Path) -> None:
-    async with front(tmp_path, prove_within=0.3) as served, served.connected(served.client()) as (reader, writer):
-        writer.write(b"x")
-        await reader.readexactly(1)
-        assert await asyncio.wait_for(reader.read(), 10) == b""
-        await asyncio.wait_for(served.echo.lost.wait(), 10)
+    async with front(tmp_path, prove_within=0.3) as served:
+        for seconds in (0.3, 3.0, 30.0):
+            served.listener._limits = TlsLimits(prove_within=seconds)
+            served.echo.lost.clear()
+            # A busy machine may not get through the handshake in so short a time.
+            with suppress(OSError, asyncio.IncompleteReadError):
+                async with served.connected(served.client()) as (reader, writer):
+                    writer.write(b"x")
+                    await reader.readexactly(1)
+                    assert await asyncio.wait_for(reader.read(), 60) == b""
+                    break
+        else:
+            pytest.fail("it was cut before the handshake had an end")
+        await asyncio.wait_for(served.echo.lost.wait(), 60)
         assert len(served.listener) == 0
 
 
@@ -226,7 +236,7 @@ async def test_what_is_no_tls_is_refused(tmp_path: Path, garbage: bytes) -> None
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(garbage)
         with suppress(ConnectionError):
-            await asyncio.wait_for(reader.read(), 10)
+            await asyncio.wait_for(reader.read(), 60)
         writer.close()
         assert sum(served.listener.refused.values()) == 1
         assert served.echo.names == []
@@ -253,7 +263,7 @@ async def test_a_client_that_does_not_read_holds_the_server_back(tmp_path: Path)
                     written += 1
         assert written < 64
         writer.transport.abort()
-        await asyncio.wait_for(served.echo.lost.wait(), 10)
+        await asyncio.wait_for(served.echo.lost.wait(), 60)
         _ = reader
 
 
@@ -262,6 +272,6 @@ async def test_the_server_behind_is_gone(tmp_path: Path) -> None:
         (tmp_path / "inside").unlink()
         async with served.connected(served.client()) as (reader, writer):
             writer.write(b"x")
-            assert await asyncio.wait_for(reader.read(), 10) == b""
+            assert await asyncio.wait_for(reader.read(), 60) == b""
         assert served.listener.refused["unavailable"] == 1
         assert len(served.listener) == 0

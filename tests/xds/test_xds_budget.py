@@ -41,7 +41,7 @@ class Writer:
             pass
 
 
-async def soon(event: asyncio.Event, seconds: float = 2.0) -> bool:
+async def soon(event: asyncio.Event, seconds: float = 60.0) -> bool:
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
@@ -101,8 +101,8 @@ async def test_one_that_read_before_and_stops_gives_its_room_back():
 async def test_one_in_the_way_is_told_to_go():
     budget = ByteBudget(LARGE, slow_after=0.02, stuck_after=0.1)
     silent, waits = Writer(budget), Writer(budget)
-    async with silent.writing(), waits.writing():
-        assert await soon(silent.stuck, 1.0), "long before its bytes have taken their time"
+    async with silent.writing(10 * LARGE), waits.writing():
+        assert await soon(silent.stuck, 10.0), "before its bytes have taken their time: 1 MB at 64 KB/s"
         assert not waits.stuck.is_set()
 
 
@@ -111,7 +111,7 @@ async def test_one_in_nobodys_way_has_the_time_that_its_bytes_take():
     silent = Writer(budget)
     async with silent.writing():
         assert not await soon(silent.stuck, 0.5)
-        assert await soon(silent.stuck, 5.0), "100 KB at 64 KB/s"
+        assert await soon(silent.stuck), "100 KB at 64 KB/s"
 
 
 async def test_small_write_gets_stuck_too():
@@ -180,7 +180,7 @@ async def test_whoever_gives_up_its_turn_keeps_no_room():
         writer.cancel()
     await asyncio.gather(*writers, return_exceptions=True)
     assert budget.quick.free == budget.others.free == 1 << 30
-    await asyncio.wait_for(_write_once(budget), 2)
+    await asyncio.wait_for(_write_once(budget), 60)
 
 
 async def _write_once(budget: ByteBudget) -> None:
