@@ -127,6 +127,8 @@ def test_what_changed_meanwhile_is_named() -> None:
 
 
 async def test_streams_that_began_before_a_goaway_end_as_usual() -> None:
+    served = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = HeadersFrame(1, hpack.Encoder().encode([(":status", "200")]), flags=["END_HEADERS"])
         body = DataFrame(1, b"late", flags=["END_STREAM"])
@@ -135,6 +137,8 @@ async def test_streams_that_began_before_a_goaway_end_as_usual() -> None:
         while await reader.read(65536):
             pass
         writer.close()
+        await writer.wait_closed()
+        served.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -147,12 +151,20 @@ async def test_streams_that_began_before_a_goaway_end_as_usual() -> None:
         with pytest.raises(NotProcessedError):
             await second
         assert not connection.usable
+        await served.wait()
 
 
 async def test_the_application_answers_more_streams_at_once_than_a_client_may_have_been_told_of() -> None:
     """What a client opens before it knows a limit breaks the connection of the library `h2` when it is too much."""
+    lost = asyncio.Event()
+
+    class Server(Http2Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Http2Protocol(Workload("rpc", "v1")), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Server(Workload("rpc", "v1")), "127.0.0.1", 0)
     async with server:
         connection = Http2Connection(*await asyncio.open_connection(*server.sockets[0].getsockname()))
         requests = [asyncio.create_task(connection.get("a", "/", {})) for _ in range(300)]
@@ -161,3 +173,4 @@ async def test_the_application_answers_more_streams_at_once_than_a_client_may_ha
         assert {status for status, _ in await asyncio.gather(*requests)} == {200}
         connection.close()
         await reading
+        await lost.wait()

@@ -134,6 +134,7 @@ async def test_envoys_are_restarted_one_by_one(players: Cast) -> None:
         for workload, pod in {**players.clients, "": players.gateway}.items():
             load.paused.add(workload)  # the application of a pod without an Envoy makes no calls
             await asyncio.sleep(LONGEST_DELAY + 0.5)
+            await load.turn()
             await restart(pod)
             load.paused.discard(workload)
         await asyncio.sleep(1)

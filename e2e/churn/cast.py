@@ -190,6 +190,7 @@ class Cast:
     async def leave(self, pod: Pod) -> None:
         """Take a pod out of its services and let it finish what it has begun, as a preStop hook would."""
         await self.mesh.set_ready(pod, False)
+        await self.mesh.forgotten(pod, self.clients[f"client-{pod.spec.labels['app']}"], self.gateway)
         await asyncio.sleep(LEAVING_SECONDS / 2)
         node = Client(self.mesh.network.node, resolve=lambda host: host)
         await node.http(f"http://{pod.address}:15020/drain")

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -47,6 +47,9 @@ class Load:
         self.extras: Sequence[Extra] = ()
         self.paused: set[str] = set()
         """Workloads of clients that make no calls now."""
+        self._underway: set[object] = set()
+        """One for each call that has begun and not ended."""
+        self._ended_one = asyncio.Event()
         self._pods = pods
         self._stranger = stranger
         self._gateway = gateway
@@ -94,6 +97,13 @@ class Load:
         """Requests that had an outcome, in a second."""
         return len(self.requests) / self.seconds
 
+    async def turn(self) -> None:
+        """Wait until all calls that have begun by now have ended, connections of several exchanges with their last."""
+        begun = set(self._underway)
+        while not begun.isdisjoint(self._underway):
+            self._ended_one.clear()
+            await self._ended_one.wait()
+
     # -- who calls ----------------------------------------------------------------------------------------------------
 
     async def _ticks(self, interval: float) -> AsyncIterator[None]:
@@ -112,7 +122,21 @@ class Load:
         async with asyncio.TaskGroup() as calls:
             async for _ in self._ticks(interval):
                 if workload not in self.paused:
-                    calls.create_task(_awaited(call))
+                    calls.create_task(self._call(call))
+
+    async def _call(self, call: Callable[[], Awaitable[None]]) -> None:
+        with self._one_more():
+            await call()
+
+    @contextlib.contextmanager
+    def _one_more(self) -> Iterator[None]:
+        call = object()
+        self._underway.add(call)
+        try:
+            yield
+        finally:
+            self._underway.remove(call)
+            self._ended_one.set()
 
     async def _keep_alive(self, workload: str, probe: Probe, per_second: float) -> None:
         """One request after the other over a connection that is kept as long as the server lets it be."""
@@ -234,7 +258,8 @@ class Load:
         answered = False
         try:
             async with asyncio.timeout(LONGEST):
-                outcome = _outcome(await call(id_))
+                with self._one_more():
+                    outcome = _outcome(await call(id_))
             answered = True
         except (OSError, TimeoutError) as error:
             outcome = f"{type(error).__name__}: {error}"
@@ -248,10 +273,6 @@ def _outcome(response: Response) -> str:
         return verdict.TALKED
     version = _VERSION.search(body) if status == 200 else None
     return f"{status} {version.group(1).decode()}" if version is not None else str(status)
-
-
-async def _awaited(call: Callable[[], Awaitable[None]]) -> None:
-    await call()
 
 
 async def _connect(pod: Pod, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
