@@ -262,7 +262,7 @@ async def test_what_cannot_be_meant_is_refused() -> None:
         (("--exclude-interfaces", 'eth0";flush'), "is no network interface"),
     ):
         with pytest.raises(CommandError, match=words):
-            await run(DRAGOMAN, "capture", *arguments)
+            await run(DRAGOMAN, "capture", "--dry-run", *arguments)  # what is refused no more must not be done here
 
 
 # --- the CNI plugin ---------------------------------------------------------------------------------------------------
