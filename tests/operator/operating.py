@@ -132,7 +132,7 @@ async def apply(cluster: Cluster, document: dict[str, Any]) -> dict[str, Any]:
 
 
 async def condition(
-    cluster: Cluster, kind: str, namespace: str, name: str, type_: str, *, within: float = 15.0, **wanted: Any
+    cluster: Cluster, kind: str, namespace: str, name: str, type_: str, *, within: float = 60.0, **wanted: Any
 ) -> dict[str, Any]:
     """Wait until a condition is so, of the object's newest generation."""
     found: dict[str, Any] | None = None

@@ -50,6 +50,15 @@ async def _refusal(installed: Installed, document: dict[str, Any]) -> str:
     return ""
 
 
+async def _fails_to_call(installed: Installed, document: dict[str, Any]) -> bool:
+    """Its webhooks are asked, in vain. The API server learns of their configurations a moment after they are stored."""
+    return "failed calling webhook" in await _refusal(installed, document)
+
+
+async def _passes(installed: Installed, document: dict[str, Any]) -> bool:
+    return await _refusal(installed, document) == ""
+
+
 @pytest.mark.real_api
 async def test_webhooks_get_the_bundle_and_get_it_back(installed: Installed) -> None:
     async with installed.keeping_bundles():
@@ -86,17 +95,18 @@ async def test_validation_fails_closed_once_the_webhook_has_refused_something(in
             await installed.cluster.patch(VALIDATING_WEBHOOK_CONFIGURATIONS, name, opened, kind="json")
             await until(lambda: _fails_closed(installed))
     # The webhook is gone, and nothing passes that it should have looked at.
-    assert "failed calling webhook" in await _refusal(installed, installed.virtual_service("good"))
+    await until(lambda: _fails_to_call(installed, installed.virtual_service("good")))
 
 
 @pytest.mark.real_api
 async def test_pods_are_kept_out_while_the_injector_is_away(installed: Installed) -> None:
     async with installed.keeping_bundles():
         await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
-        assert "failed calling webhook" in await _refusal(installed, installed.pod("web"))
+        await until(lambda: _fails_to_call(installed, installed.pod("web")))
         refused = {"sidecar.istio.io/inject": "false"}
         assert await _refusal(installed, installed.pod("web", **refused)) == ""
         async with installed.serving():
+            await until(lambda: _passes(installed, installed.pod("web")))
             stored = await installed.cluster.create(PODS, installed.pod("web"), dry_run=True)
             assert stored["metadata"]["labels"]["injected"] == "yes"
 
@@ -126,11 +136,7 @@ async def test_the_root_rotates_under_load_without_a_refused_request(installed: 
         await stack.enter_async_context(installed.serving())
         await stack.enter_async_context(installed.keeping_bundles())
         await until(lambda: _bundled(installed, MUTATING_WEBHOOK_CONFIGURATIONS))
-
-        async def injects() -> bool:
-            return await _refusal(installed, installed.pod("first")) == ""
-
-        await until(injects)
+        await until(lambda: _passes(installed, installed.pod("first")))
         old, new = installed.identities.authority, new_root("cluster.local", now=datetime.now(UTC))
         async with asyncio.TaskGroup() as tasks:
             for number in range(4):

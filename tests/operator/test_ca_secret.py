@@ -186,7 +186,7 @@ async def test_a_ca_of_the_operators_own_is_taken_and_followed(cluster: Cluster,
 
 
 async def _changed(given: PluggedInSecret) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if (found := given.changed()) is not None:
                 return found

@@ -55,5 +55,5 @@ async def test_it_is_made_put_right_and_follows_the_roots(with_bundles: LocalApi
 
 
 async def test_without_such_objects_there_is_nothing_to_do(cluster: Cluster) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await PublishedTrustBundle(cluster, new_identities()).run()

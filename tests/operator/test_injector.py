@@ -27,7 +27,7 @@ async def following(cluster: Cluster, namespace: str) -> AsyncIterator[Injector]
 
 
 async def test_without_a_config_map_there_are_defaults_for_our_revision(cluster: Cluster, namespace: str) -> None:
-    async with following(cluster, namespace) as injector, asyncio.timeout(15):
+    async with following(cluster, namespace) as injector, asyncio.timeout(60):
         first = await injector.settings()
         assert (first.revision, first.policy) == ("canary", "enabled")
         assert await injector.settings() is first
@@ -39,7 +39,7 @@ async def test_where_it_may_not_be_read_pods_are_told_so_rather_than_kept_waitin
     async with (
         await Cluster.connect(api_server.user("nobody-in-particular")) as cluster,
         following(cluster, namespace) as injector,
-        asyncio.timeout(15),
+        asyncio.timeout(60),
     ):
         with pytest.raises(Invalid) as caught:
             await injector.settings()

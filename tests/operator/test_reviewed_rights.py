@@ -9,6 +9,7 @@ import pytest
 from ca.authority import new_root
 from dragoman.codec import SECRET
 from dragoman.kube import Cluster
+from dragoman.kube.resources import SUBJECT_ACCESS_REVIEWS
 from dragoman.operator.reviewed_rights import ReviewedRights
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.sessions import ProxySession
@@ -17,6 +18,7 @@ from tests.runtime.test_runtime_credentials import CA, NAME, A, rule, secret, tl
 from tests.support.api_server import ApiServer
 from tests.support.cut_connections import relay
 from tests.support.mesh_of_yaml import pod
+from tests.support.until import until
 from xds import Node, Peer
 
 pytestmark = pytest.mark.real_api
@@ -34,6 +36,18 @@ async def allow(cluster: Cluster, namespace: str, account: str) -> None:
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
     await cluster.request("POST", f"{RBAC}/{namespace}/rolebindings", body=binding)
+    await is_known(cluster, namespace, account, allowed=True)
+
+
+async def is_known(cluster: Cluster, namespace: str, account: str, *, allowed: bool) -> None:
+    """Wait until the API server judges by what was stored, which takes it a moment."""
+    asked = {"namespace": namespace, "verb": "list", "resource": "secrets"}
+    review = {"spec": {"user": f"system:serviceaccount:{namespace}:{account}", "resourceAttributes": asked}}
+
+    async def so() -> bool:
+        return bool((await cluster.create(SUBJECT_ACCESS_REVIEWS, review))["status"]["allowed"] is allowed)
+
+    await until(so)
 
 
 async def test_an_account_may_what_a_role_lets_it(cluster: Cluster, namespace: str) -> None:
@@ -48,6 +62,7 @@ async def test_an_account_may_what_a_role_lets_it(cluster: Cluster, namespace: s
     assert not rights.may_read(other)
     assert await rights.renew((gateway, other)) == frozenset()
     await cluster.request("DELETE", f"{RBAC}/{namespace}/rolebindings/gateway")
+    await is_known(cluster, namespace, "gateway", allowed=False)
     assert await rights.renew((gateway,)) == {gateway}
     assert not rights.may_read(gateway)
 

@@ -59,7 +59,7 @@ async def _find(cluster: Cluster, namespace: str, name: str = ROOTS[0]) -> Found
 
 
 async def _until(look: Callable[[], Awaitable[Found]], wanted: Callable[[Found], bool]) -> Found:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             if wanted(found := await look()):
                 return found

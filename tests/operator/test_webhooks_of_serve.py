@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from crds.virtualservice import VirtualService
-from dragoman.kube import Cluster
+from dragoman.kube import ApiError, Cluster
 from dragoman.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -77,11 +77,17 @@ async def a_mesh(installed: Installed, api_server: ApiServer, folder: Path) -> A
 
         async def ready() -> bool:
             webhooks = await installed.webhooks(VALIDATING_WEBHOOK_CONFIGURATIONS)
-            return {each["failurePolicy"] for each in webhooks} == {"Fail"} and "istio-proxy" in names_of(
-                await mesh.create("first")
-            )
+            if {each["failurePolicy"] for each in webhooks} != {"Fail"}:
+                return False
+            try:
+                return "istio-proxy" in names_of(await mesh.create("first"))
+            except ApiError as error:
+                # The injector's bundle comes at its own time.
+                if "failed calling webhook" not in error.message:
+                    raise
+                return False
 
-        await until(ready, within=30)
+        await until(ready, within=120)
         yield mesh
         assert await running.end() == 0
 

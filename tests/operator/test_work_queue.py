@@ -56,7 +56,7 @@ async def test_what_waits_is_done_once_and_what_is_being_done_once_more() -> Non
         queue.add("b")
         queue.add("a")
         work.gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for _ in range(3):
                 await work.ended.acquire()
         assert sorted(work.done) == ["a", "a", "b"]
@@ -73,7 +73,7 @@ async def test_no_key_is_worked_on_twice_at_once_nor_more_than_there_are_workers
         for key in "abcd":
             queue.add(key)
         work.gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not queue.idle:
                 await work.ended.acquire()
                 await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_what_fails_is_tried_again_by_itself(error: Exception) -> None:
     work.gate.set()
     async with running(work) as queue:
         queue.add("a")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for _ in range(3):
                 assert not queue.idle
                 await work.ended.acquire()
@@ -105,7 +105,7 @@ async def test_a_key_that_is_added_does_not_wait_for_its_pause() -> None:
         await asyncio.sleep(0)
         assert not queue.idle
         queue.add("a")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await work.ended.acquire()
         assert work.done == ["a"]
 
