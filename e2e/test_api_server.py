@@ -57,7 +57,7 @@ async def test_after_compaction_and_a_restart_old_versions_are_gone(
     await api_server.stop_server()
     await api_server.start_server()
     query = {"watch": "true", "resourceVersion": old}
-    async with asyncio.timeout(5), cluster.lines(CONFIG_MAPS.path(namespace), query=query) as lines:
+    async with asyncio.timeout(60), cluster.lines(CONFIG_MAPS.path(namespace), query=query) as lines:
         event = json.loads(await anext(lines))
     assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
 

@@ -17,6 +17,7 @@ import yaml
 from dragoman.cli.inspect.comparison import SECTIONS
 from dragoman.kube import resources
 from e2e.harness import eventually, failing
+from e2e.harness.commands import CommandError
 from e2e.harness.kubelet.streams import streams
 from e2e.harness.kubernetes import Kubernetes
 from e2e.operator_shop import DRAGOMAN, deployment, install
@@ -50,7 +51,7 @@ spec: {selector: {matchLabels: {app: server}}, rules: [{to: [{operation: {method
 async def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kubernetes]:
     """A cluster with two replicas, a namespace `shop` that is injected, and mutual TLS everywhere."""
     async with Kubernetes.running() as running:
-        node = await running.until(resources.NODES, "node-a", None, lambda node: "status" in node)
+        node = await running.until(resources.NODES, "node-a", None, lambda node: "conditions" in node["status"])
         folder = tmp_path_factory.mktemp("kubelet")
         async with streams(running.cluster, running.kubelet, running.pods, node["metadata"]["name"], folder):
             await install(running)
@@ -89,8 +90,15 @@ async def test_every_proxy_is_in_sync_with_some_replica(kubernetes: Kubernetes) 
 
 async def test_what_the_envoy_in_a_pod_has_is_what_it_is_served(kubernetes: Kubernetes) -> None:
     server = name_of(kubernetes, "server")
-    # It ends with an exit code of its own where anything differs.
-    compared = await kubernetes.program(DRAGOMAN, "proxy-status", server, "-n", "shop")
+
+    async def compare() -> str:
+        try:
+            return await kubernetes.program(DRAGOMAN, "proxy-status", server, "-n", "shop")
+        except CommandError as error:
+            # It ends with an exit code of its own where anything differs: as while a change is on its way.
+            return f"differs: {error}"
+
+    compared = await eventually(compare, lambda told: not told.startswith("differs"), steady=0)
     assert [line for line in compared.splitlines() if line.endswith(" Match")] == [
         f"{section.capitalize()} Match" for section in SECTIONS
     ]
@@ -140,9 +148,10 @@ spec:
     image: echo
     args: [--http=8080]
     ports: [{name: http, containerPort: 8080}]
-    startupProbe: {httpGet: {path: "/?status=204", port: http}, periodSeconds: 1, failureThreshold: 60}
-    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 2}
+    startupProbe:
+      {httpGet: {path: "/?status=204", port: http}, periodSeconds: 1, failureThreshold: 60, timeoutSeconds: 10}
+    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1, timeoutSeconds: 10}
+    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 2, timeoutSeconds: 10}
 """,
         "shop",
     )
@@ -218,9 +227,7 @@ spec:
 """,
         "shop",
     )
-    job = await kubernetes.until(
-        resources.JOBS, name, "shop", lambda job: job["status"].get("succeeded") == 1, seconds=90
-    )
+    job = await kubernetes.until(resources.JOBS, name, "shop", lambda job: job["status"].get("succeeded") == 1)
     assert job["status"].get("failed", 0) == 0
     pod = next(each for each in kubernetes.pods.objects if each["metadata"]["labels"].get("job-name") == name)
     assert "200" in kubernetes.worker(pod).log("main").read_text()
@@ -241,7 +248,7 @@ async def test_a_pod_whose_sidecar_is_no_native_one_loses_nothing_at_its_end(kub
         await traffic.more(10)
         await kubernetes.cluster.patch(resources.DEPLOYMENTS, "older-v1", {"spec": {"replicas": 1}}, "shop")
         await kubernetes.rolled_out("older-v1", "shop")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while len([pod for pod in kubernetes.pods.objects if pod["metadata"]["labels"].get("app") == "older"]) > 1:
                 await kubernetes.pods.changed()
         await traffic.more(30)
@@ -291,7 +298,12 @@ spec:
     )
     assert "spiffe://cluster.local/ns/shop/sa/default" in answer.echo.headers["x-forwarded-client-cert"]
     client = kubernetes.client(only(kubernetes, "shop", "client"))  # of the mesh, at the gateway's plaintext port
-    assert (await client.http("http://gateway/", headers={"host": "shop.example.com"})).status == 200
+    # This proxy has heard of the new Service at its own time.
+    await eventually(
+        lambda: client.http("http://gateway/", headers={"host": "shop.example.com"}),
+        lambda answer: answer.status == 200,
+        steady=0,
+    )
 
 
 def ready(pod: Mapping[str, Any]) -> bool:

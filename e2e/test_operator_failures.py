@@ -52,20 +52,20 @@ spec:
 """
 
 
-async def steered(kubernetes: Kubernetes, percent: int, *, seconds: float = 20) -> None:
+async def steered(kubernetes: Kubernetes, percent: int) -> None:
     """Send all requests to the first version (0) or to the second (100), and see that they go there."""
     await kubernetes.apply(canary(percent), "shop")
     (client,) = kubernetes.running_pods("shop", app="client")
     await eventually(
         lambda: kubernetes.client(client).http("http://server:8080/"),
         lambda answer: answer.status == 200 and answer.echo.version == ("v2" if percent else "v1"),
-        seconds=seconds,
+        seconds=180,
     )
 
 
 async def applied(kubernetes: Kubernetes, manifests: str, namespace: str) -> None:
     """Apply, as often as it takes: while a replica is dead but not known to be, webhooks that it should answer fail."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 return await kubernetes.apply(manifests, namespace)
@@ -96,8 +96,8 @@ async def test_an_api_server_that_takes_seconds(kubernetes: Kubernetes) -> None:
     async with loaded(kubernetes):
         with kubernetes.api_path.slow(2):
             await kubernetes.api_path.cut()  # also what is open already is opened anew, slowly
-            await steered(kubernetes, 100, seconds=60)
-            await steered(kubernetes, 0, seconds=30)
+            await steered(kubernetes, 100)
+            await steered(kubernetes, 0)
     assert restarts(kubernetes) == 0
 
 
@@ -107,7 +107,7 @@ async def test_an_api_server_that_forgets_what_was_before(kubernetes: Kubernetes
             await kubernetes.api.stop_server()
             await kubernetes.api.compact()
             await kubernetes.api.start_server()
-            await steered(kubernetes, percent, seconds=60)
+            await steered(kubernetes, percent)
     assert restarts(kubernetes) == 0
 
 
@@ -133,7 +133,7 @@ async def test_the_leader_is_killed_while_it_writes(kubernetes: Kubernetes) -> N
             await kubernetes.until(VIRTUAL_SERVICES, name, "shop", is_programmed)
         assert (await leading(kubernetes))["metadata"]["name"]
     # No longer than to notice, and to find the other replica: it begins at half a second and doubles.
-    assert absence.longest < 15
+    assert absence.longest < 30
     await kubernetes.rolled_out("istiod", "istio-system")
     for name in names:
         await kubernetes.cluster.delete(VIRTUAL_SERVICES, name, "shop")
@@ -142,9 +142,12 @@ async def test_the_leader_is_killed_while_it_writes(kubernetes: Kubernetes) -> N
 async def test_without_a_control_plane_no_pod_is_let_in_without_its_sidecar(kubernetes: Kubernetes) -> None:
     deployments = resources.DEPLOYMENTS
     async with loaded(kubernetes):
+        await kubernetes.until(
+            resources.VALIDATING_WEBHOOK_CONFIGURATIONS, "istio-validator-istio-system", None, fails_closed
+        )
         await kubernetes.cluster.patch(deployments, "istiod", {"spec": {"replicas": 0}}, "istio-system")
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 while any(pod["metadata"]["labels"].get("app") == "istiod" for pod in kubernetes.pods.objects):
                     await kubernetes.pods.changed()
             await kubernetes.cluster.patch(deployments, "server-v1", {"spec": {"replicas": 2}}, "shop")
@@ -156,8 +159,8 @@ async def test_without_a_control_plane_no_pod_is_let_in_without_its_sidecar(kube
                 await kubernetes.apply(canary(100), "shop")
         finally:
             await kubernetes.cluster.patch(deployments, "istiod", {"spec": {"replicas": 2}}, "istio-system")
-        await kubernetes.rolled_out("istiod", "istio-system", seconds=120)
-        await kubernetes.rolled_out("server-v1", "shop", seconds=120)
+        await kubernetes.rolled_out("istiod", "istio-system")
+        await kubernetes.rolled_out("server-v1", "shop")
         assert all(
             "istio-proxy" in [each["name"] for each in pod["spec"]["initContainers"]]
             for pod in kubernetes.running_pods("shop", app="server")
@@ -181,11 +184,11 @@ async def test_one_kind_is_forbidden(kubernetes: Kubernetes) -> None:
     async with loaded(kubernetes):
         await kubernetes.cluster.patch(cluster_role, name, {"rules": without(role["rules"], "wasmplugins")})
         await kubernetes.kubectl("rollout", "restart", "deployment/istiod", "-n", "istio-system")
-        await kubernetes.rolled_out("istiod", "istio-system", seconds=120)
+        await kubernetes.rolled_out("istiod", "istio-system")
         await pods_gone(kubernetes, "istio-system")
         await steered(kubernetes, 100)
         await steered(kubernetes, 0)
-        assert any("wasmplugins" in text for name, text in kubernetes.logs().items() if "istiod" in name)
+        assert any("wasmplugins" in text for name, text in kubernetes.logs(10_000).items() if "istiod" in name)
         report = await kubernetes.program(DRAGOMAN, "precheck", "-o", "json")
         assert "istio-system/istiod is not allowed: get, list, watch wasmplugins.extensions.istio.io" in report
         await kubernetes.cluster.patch(cluster_role, name, {"rules": role["rules"]})
@@ -219,7 +222,7 @@ async def test_a_namespace_is_deleted_under_load(kubernetes: Kubernetes) -> None
     ):
         await doomed.until(lambda outcome: answered(outcome, 200))
         await kubernetes.cluster.delete(resources.NAMESPACES, "fair")
-        await kubernetes.gone(resources.NAMESPACES, "fair", seconds=90)
+        await kubernetes.gone(resources.NAMESPACES, "fair")
         await doomed.until(lambda outcome: not answered(outcome, 200))
         await steered(kubernetes, 100)
         await steered(kubernetes, 0)
@@ -244,9 +247,9 @@ async def test_a_thousand_pods_at_once(kubernetes: Kubernetes) -> None:
         made = await asyncio.gather(*map(make, range(1000)))
         assert all("istio-proxy" in [each["name"] for each in pod["spec"].get("initContainers", ())] for pod in made)
         now = {"gracePeriodSeconds": 0}
-        await kubernetes.cluster.request("DELETE", resources.PODS.path("crowd"), body=now, within=120)
+        await kubernetes.cluster.request("DELETE", resources.PODS.path("crowd"), body=now, within=300)
         await kubernetes.cluster.delete(resources.NAMESPACES, "crowd")
-        await kubernetes.gone(resources.NAMESPACES, "crowd", seconds=120)
+        await kubernetes.gone(resources.NAMESPACES, "crowd")
         await steered(kubernetes, 100)
         await steered(kubernetes, 0)
     assert restarts(kubernetes) == 0
@@ -286,6 +289,11 @@ def replica_failure(item: Mapping[str, Any]) -> bool:
     )
 
 
+def fails_closed(item: Mapping[str, Any]) -> bool:
+    """Whether objects are refused that no webhook has looked at."""
+    return all(webhook["failurePolicy"] == "Fail" for webhook in item["webhooks"])
+
+
 def without(rules: list[dict[str, Any]], resource: str) -> list[dict[str, Any]]:
     """The rules of a role, but for one resource."""
     return [
@@ -300,11 +308,13 @@ def answered(outcome: Outcome, status: int) -> bool:
 
 
 async def leading(kubernetes: Kubernetes) -> Mapping[str, Any]:
-    """The pod of the replica that holds the Lease."""
-    lease = await kubernetes.cluster.get(resources.LEASES, "dragoman-leader", "istio-system")
-    holder = lease["spec"]["holderIdentity"]
-    return next(
-        pod
-        for pod in kubernetes.running_pods("istio-system", app="istiod")
-        if holder.startswith(pod["metadata"]["name"])
-    )
+    """The pod of the replica that holds the Lease, once some does that is ready."""
+
+    async def holders() -> list[Mapping[str, Any]]:
+        lease = await kubernetes.cluster.get(resources.LEASES, "dragoman-leader", "istio-system")
+        holder = lease["spec"].get("holderIdentity", "")
+        pods = kubernetes.running_pods("istio-system", app="istiod")
+        return [pod for pod in pods if holder.startswith(pod["metadata"]["name"])]
+
+    (found,) = await eventually(holders, lambda pods: len(pods) == 1, steady=0)
+    return found

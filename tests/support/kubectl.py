@@ -10,7 +10,7 @@ import pytest
 
 from e2e.apiserver import programs
 
-_SECONDS = 60.0
+_SECONDS = 180.0
 
 
 class Kubectl(Protocol):
