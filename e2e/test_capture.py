@@ -36,6 +36,7 @@ V6 = {"pod": "fd00:10::2", "peer": "fd00:10::3"}
 SOURCES = {4: "127.0.0.6", 6: "::6"}
 LOOPBACKS = {4: "127.0.0.1", 6: "::1"}
 _SO_ORIGINAL_DST = 80
+_TRANSPARENT = {socket.AF_INET: (socket.SOL_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
 
 
 @dataclass
@@ -53,19 +54,23 @@ class Place:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == INBOUND:  # as TPROXY needs it, and REDIRECT does not mind
+                listener.setsockopt(*_TRANSPARENT[family], 1)
             listener.bind((any_address, port))
             listener.listen(16)
             self.listeners.append(listener)
             threading.Thread(target=_answer, args=(listener, name), daemon=True).start()
 
-    async def dial(self, address: str, port: int, *, uid: int = 1000, source: str | None = None) -> str:
+    async def dial(
+        self, address: str, port: int, *, uid: int = 1000, gid: int | None = None, source: str | None = None
+    ) -> str:
         """What a connection from here is answered with; `refused` when nobody takes it."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
         def make() -> socket.socket:
             # The rules see the user that a thread has when it makes the socket.
             libc = ctypes.CDLL(None)
-            libc.setfsgid(uid)
+            libc.setfsgid(uid if gid is None else gid)
             libc.setfsuid(uid)
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
@@ -203,10 +208,41 @@ async def test_excluded_ranges_and_interfaces(pair: Pair, backend: system.Backen
 
 
 @both
+async def test_transparent_capture(pair: Pair, backend: system.Backend) -> None:
+    pair.capture(backend, mode="TPROXY", exclude_inbound_ports=f"{STATUS}", exclude_outbound_ports="81")
+    pod, peer = pair.pod, pair.peer
+    for family in (4, 6):
+        own, other = pod.addresses[family], peer.addresses[family]
+        assert await peer.dial(own, APPLICATION) == f"proxy in {own}:{APPLICATION}"
+        assert await peer.dial(own, STATUS) == "status"
+        assert await pod.dial(other, 80) == f"proxy out {other}:80"
+        assert await pod.dial(other, 81) == "peer"
+        assert await pod.dial(other, 80, uid=0, gid=PROXY_ID) == "peer"
+        assert await pod.dial(LOOPBACKS[family], APPLICATION) == "application"
+        assert await pod.dial(own, APPLICATION) == "application"
+        # By a service to itself; what comes from the proxy's probes; and what it is told to send to a loopback address.
+        assert await pod.dial(own, APPLICATION, uid=0, gid=PROXY_ID) == f"proxy in {own}:{APPLICATION}"
+        assert await pod.dial(own, APPLICATION, uid=0, gid=PROXY_ID, source=SOURCES[family]) == "application"
+        assert await pod.dial(LOOPBACKS[family], APPLICATION, uid=0, gid=PROXY_ID) == "application"
+    pair.capture(backend, mode="TPROXY", include_inbound_ports=f"{APPLICATION}", include_outbound_ranges="")
+    for own in pod.addresses.values():
+        assert await peer.dial(own, APPLICATION) == f"proxy in {own}:{APPLICATION}"
+        assert await peer.dial(own, EXCLUDED) == "excluded"
+    pod.close()
+    pod.listen(APPLICATION, "application")
+    for own in pod.addresses.values():  # not past a proxy that is not there
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(peer.dial(own, APPLICATION), 0.3)
+    pair.capture(backend, mode="TPROXY", exclude_interfaces="eth0")
+    assert await peer.dial(pod.addresses[4], APPLICATION) == "application"
+
+
+@both
 async def test_what_comes_from_a_guest_is_outbound(pair: Pair, backend: system.Backend) -> None:
-    pair.capture(backend, reroute_interfaces="eth0")
-    for own in pair.pod.addresses.values():
-        assert await pair.peer.dial(own, 80) == f"proxy out {own}:80"
+    for mode in ("REDIRECT", "TPROXY"):
+        pair.capture(backend, mode=mode, reroute_interfaces="eth0")
+        for own in pair.pod.addresses.values():
+            assert await pair.peer.dial(own, 80) == f"proxy out {own}:80"
 
 
 @both
@@ -214,19 +250,28 @@ async def test_again_is_the_same_and_cleanup_leaves_what_is_not_ours(pair: Pair,
     netns = ("ip", "netns", "exec", pair.pod.namespace.name)
     if backend == "iptables":
         await run(*netns, "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-j", "RETURN")
-        listing = (*netns, "iptables-save", "-t", "nat")
+        listing: tuple[str, ...] = (*netns, "iptables-save")
     else:
         await run(*netns, "nft", "add", "table", "ip", "others")
         listing = (*netns, "nft", "list", "ruleset")
 
     async def state() -> list[str]:
-        return [line for line in (await run(*listing)).splitlines() if not line.startswith(("#", ":"))]
+        routing = [await run(*netns, "ip", version, "rule", "list") for version in ("-4", "-6")]
+        found = [line for text in (await run(*listing), *routing) for line in text.splitlines()]
+        return [line for line in found if not line.startswith(("#", ":", "*mangle", "COMMIT"))]
 
     before = await state()
     await pair.command("--backend", backend)
     once = await state()
     await pair.command("--backend", backend)
     assert await state() == once != before
+    pair.capture(backend, mode="TPROXY")
+    transparent = await state()
+    pair.capture(backend, mode="TPROXY")
+    assert await state() == transparent != once
+    pair.capture(backend)
+    assert await state() == once
+    pair.capture(backend, mode="TPROXY")
     await pair.command("--backend", backend, "--cleanup")
     assert await state() == before
     await pair.command("--backend", backend, "--cleanup")
@@ -252,11 +297,19 @@ async def test_verification_tells_whether_there_is_capture(pair: Pair) -> None:
         await run(*netns, program)
     await pair.command("--include-outbound-ranges=10.99.0.0/16")
     await run(*netns, program)
+    # As the proxy is with TPROXY: root with one capability, of whose connections only `mangle` has rules.
+    root = ("setpriv", f"--regid={PROXY_ID}", "--clear-groups", "--bounding-set=-all,+net_admin", "--inh-caps=-all")
+    transparently = ("ip", "netns", "exec", pair.pod.namespace.name, *root, sys.executable, "-c")
+    program = program.replace("Capture()", "Capture('TPROXY')")
+    with pytest.raises(CommandError, match="IPv4 is not captured"):
+        await run(*transparently, program)
+    pair.capture("auto", mode="TPROXY")
+    await run(*transparently, program)
 
 
 async def test_what_cannot_be_meant_is_refused() -> None:
     for arguments, words in (
-        (("--mode", "TPROXY"), "TPROXY is not offered"),
+        (("--mode", "NONE"), "neither REDIRECT nor TPROXY"),
         (("--exclude-inbound-ports", "80,http"), "'http' is no number"),
         (("--include-outbound-ranges", "10.0.0.0/33"), "include-outbound-ranges"),
         (("--exclude-interfaces", 'eth0";flush'), "is no network interface"),

@@ -1,7 +1,8 @@
 """The rules of capture, for one family of addresses and for no program in particular.
 
-They are those of Istio for REDIRECT (Istio: tools/istio-iptables/pkg/capture): same chains, same order, same meaning.
-Only the rules about interfaces stand in our chains rather than in the kernel's, which so have one rule of ours each.
+They are those of Istio (Istio: tools/istio-iptables/pkg/capture): same chains, same order, same meaning. Only what it
+adds to the kernel's own chains stands in ours, so that each of the kernel's has one rule of ours. Here are those of the
+table `nat`: all of REDIRECT, and what is outbound of TPROXY; the rest of TPROXY is in `dragoman.capture.transparent`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,21 @@ from dragoman.capture.settings import Capture, Network
 
 INBOUND, IN_REDIRECT = "ISTIO_INBOUND", "ISTIO_IN_REDIRECT"
 OUTPUT, REDIRECT = "ISTIO_OUTPUT", "ISTIO_REDIRECT"
-CHAINS: Final = (INBOUND, REDIRECT, IN_REDIRECT, OUTPUT)
+DIVERT, TPROXY = "ISTIO_DIVERT", "ISTIO_TPROXY"
 HOOKS: Final = {"PREROUTING": INBOUND, "OUTPUT": OUTPUT}
 """The kernel's chains and ours behind them, for TCP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One of the kernel's tables, and our chains in it."""
+
+    name: str
+    chains: tuple[str, ...]
+
+
+NAT: Final = Table("nat", (INBOUND, REDIRECT, IN_REDIRECT, OUTPUT))
+MANGLE: Final = Table("mangle", (INBOUND, DIVERT, TPROXY, OUTPUT))
 
 _TUNNEL_PORT: Final = 15008  # HBONE, which a proxy would take as it comes
 
@@ -33,7 +46,7 @@ class Family(enum.Enum):
 INBOUND_SOURCES: Final = {Family.V4: "127.0.0.6/32", Family.V6: "::6/128"}
 """Where the proxy's connections to the application come from (Istio: InboundPassthroughBindIpv4, …Ipv6)."""
 
-_LOOPBACK: Final = {Family.V4: "127.0.0.1/32", Family.V6: "::1/128"}
+LOOPBACK: Final = {Family.V4: "127.0.0.1/32", Family.V6: "::1/128"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +60,37 @@ Match = str | Not | None
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What is done: the packet gets this mark."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToListener:
+    """What is done: the packet goes to the transparent listener of this port as it is, and gets this mark."""
+
+    port: int
+    mark: int
+
+
+class ConnectionMark(enum.Enum):
+    """What is done: the connection gets its packet's mark, or the packet that of its connection."""
+
+    SAVE = "save"
+    RESTORE = "restore"
+
+
+Target = str | int | Mark | ToListener | ConnectionMark
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule for TCP: where it stands, what must hold, what then. A target is a chain, RETURN, or a port here."""
+    """One rule for TCP: where it stands, what must hold, what then. A target is a chain, RETURN, ACCEPT, DROP, a port
+    here, or one of the actions above. `state` is what the kernel knows of the connection."""
 
     chain: str
-    target: str | int
+    target: Target
     port: Match = None
     in_interface: Match = None
     out_interface: Match = None
@@ -59,10 +98,13 @@ class Rule:
     destination: Match = None
     uid: Match = None
     gid: Match = None
+    mark: Match = None
+    connection_mark: Match = None
+    state: Match = None
 
 
 def rules(capture: Capture, family: Family) -> list[Rule]:
-    """All rules of the chains in `CHAINS`, in order."""
+    """All rules of the table `nat`, in order."""
     return [
         Rule(REDIRECT, capture.outbound_port),
         Rule(IN_REDIRECT, capture.inbound_port),
@@ -78,6 +120,8 @@ def _inbound(capture: Capture, family: Family) -> Iterator[Rule]:
         for destination in _included(capture, family):
             yield Rule(INBOUND, REDIRECT, in_interface=interface, destination=destination)
         yield Rule(INBOUND, "RETURN", in_interface=interface)
+    if capture.mode == "TPROXY":
+        return
     yield Rule(INBOUND, "RETURN", port=str(_TUNNEL_PORT))
     if isinstance(capture.include_inbound_ports, str):
         for port in capture.exclude_inbound_ports:
@@ -103,14 +147,14 @@ def _outbound(capture: Capture, family: Family) -> Iterator[Rule]:
             IN_REDIRECT,
             port=Not(str(_TUNNEL_PORT)),
             out_interface="lo",
-            destination=Not(_LOOPBACK[family]),
+            destination=Not(LOOPBACK[family]),
             **{kind: proxy},
         )
         # The application to itself: not captured.
         yield Rule(OUTPUT, "RETURN", out_interface="lo", **{kind: Not(proxy)})
         # The proxy to anywhere else: or it would send to itself for ever.
         yield Rule(OUTPUT, "RETURN", **{kind: proxy})
-    yield Rule(OUTPUT, "RETURN", destination=_LOOPBACK[family])
+    yield Rule(OUTPUT, "RETURN", destination=LOOPBACK[family])
     for network in _of(family, capture.exclude_outbound_ranges):
         yield Rule(OUTPUT, "RETURN", destination=network)
     if isinstance(capture.include_outbound_ports, str):

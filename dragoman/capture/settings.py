@@ -12,9 +12,9 @@ ALL: Final = "*"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Everything = Literal["*"]
+Mode = Literal["REDIRECT", "TPROXY"]
 
 _INTERFACE: Final = re.compile(r"[^\s/,\"\\]{1,15}")
-_TPROXY: Final = "TPROXY is not offered: capture by REDIRECT, which hides the client's address from the application"
 
 
 class CaptureError(ValueError):
@@ -25,11 +25,14 @@ class CaptureError(ValueError):
 class Capture:
     """One pod's capture. Excludes go before includes; `*` includes everything, and nothing is not everything.
 
+    `mode` is how inbound connections come to the proxy: with another destination, or as they are (TPROXY), so that the
+    proxy can show the application the client's address. It then needs NET_ADMIN and another user id than `proxy_uid`.
     Ports are those that clients dial. `proxy_uid` and `proxy_gid` are who the proxy is: its own connections are not
     captured. `inbound_port` and `outbound_port` are where it listens. Interfaces in `exclude_interfaces` are left
     alone; what comes in by one of `reroute_interfaces` is the outbound traffic of a guest, as of a virtual machine.
     """
 
+    mode: Mode = "REDIRECT"
     outbound_port: int = 15001
     inbound_port: int = 15006
     proxy_uid: int = 1337
@@ -49,14 +52,16 @@ class Capture:
 
         What is not named has its default; options that are not about what is captured are passed over.
         """
-        if (mode := texts.get("mode", "REDIRECT")) != "REDIRECT":
-            raise CaptureError(_TPROXY if mode == "TPROXY" else f"mode: {mode!r} is not REDIRECT")
         default = cls()
+        mode = texts.get("mode", default.mode)
+        if mode not in ("REDIRECT", "TPROXY"):
+            raise CaptureError(f"mode: {mode!r} is neither REDIRECT nor TPROXY")
 
         def number(name: str, otherwise: int, limit: int) -> int:
             return _number(name, texts[name], limit) if name in texts else otherwise
 
         return cls(
+            mode="TPROXY" if mode == "TPROXY" else "REDIRECT",
             outbound_port=number("outbound-port", default.outbound_port, 2**16),
             inbound_port=number("inbound-port", default.inbound_port, 2**16),
             proxy_uid=number("proxy-uid", default.proxy_uid, 2**32 - 1),

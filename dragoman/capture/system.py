@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from dragoman.capture import iptables, nftables
-from dragoman.capture.rules import INBOUND_SOURCES, Family, Rule, rules
+from dragoman.capture import iptables, nftables, transparent
+from dragoman.capture.rules import INBOUND_SOURCES, MANGLE, NAT, Family, Rule, rules
 from dragoman.capture.settings import Capture, CaptureError
 
 Backend = Literal["auto", "iptables", "nftables"]
@@ -45,16 +45,27 @@ def choose(backend: Backend) -> Literal["iptables", "nftables"]:
 
 def scripts(capture: Capture | None, backend: Literal["iptables", "nftables"]) -> Iterator[tuple[Sequence[str], str]]:
     """The commands that put the capture in force, None removing it, each with its input. Reads what is in force."""
-    wanted: Mapping[Family, list[Rule]] = (
-        {} if capture is None else {family: rules(capture, family) for family in families()}
-    )
+    within = families()
+    wanted: Mapping[Family, list[Rule]] = {}
+    mangle: Mapping[Family, list[Rule]] = {}
+    if capture is not None:
+        wanted = {family: rules(capture, family) for family in within}
+        mangle = {family: transparent.rules(capture, family) for family in within}
+    for family in within:
+        needed = bool(mangle.get(family))
+        for command in transparent.routing(family, _routing_rules(family, needed=needed), wanted=needed):
+            yield command, ""
     if backend == "nftables":
-        yield ("nft", "-f", "-"), nftables.replacement(wanted)
+        yield ("nft", "-f", "-"), nftables.replacement(wanted, mangle)
         return
-    for family, program in _PROGRAMS.items():
-        if family in wanted or family in families():
-            saved = _run((f"{program}-save", "-t", iptables.TABLE))
-            yield (f"{program}-restore", "--noflush", "-w", "5"), iptables.replacement(saved, wanted.get(family, ()))
+    for family in within:
+        program = _PROGRAMS[family]
+        # Of no table by name: one that nobody has used need not be within the kernel's reach.
+        saved = _run((f"{program}-save",))
+        text = iptables.replacement(saved, wanted.get(family, ()), NAT)
+        text += iptables.replacement(saved, mangle.get(family, ()), MANGLE)
+        if text:
+            yield (f"{program}-restore", "--noflush", "-w", "5"), text
 
 
 def apply(capture: Capture, backend: Backend) -> None:
@@ -70,6 +81,15 @@ def remove(backend: Backend) -> None:
     """Remove the capture; there need not be any. Raises CaptureError."""
     for command, text in scripts(None, choose(backend)):
         _run(command, text)
+
+
+def _routing_rules(family: Family, *, needed: bool) -> str:
+    try:
+        return _run(("ip", f"-{family.value}", "rule", "list"))
+    except CaptureError:
+        if needed:
+            raise
+        return ""  # where they cannot be read none of ours was made
 
 
 def _run(command: Sequence[str], text: str = "") -> str:

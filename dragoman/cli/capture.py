@@ -22,7 +22,9 @@ def capture(
     backend: Annotated[
         Backend, typer.Option("--backend", help="Which of the kernel's tools; auto: nft, else iptables.")
     ] = (Backend.auto),
-    mode: Annotated[str, typer.Option("--mode", help="REDIRECT, the only one.")] = "REDIRECT",
+    mode: Annotated[
+        str, typer.Option("--mode", help="How inbound: REDIRECT, or TPROXY, which keeps clients' addresses.")
+    ] = "REDIRECT",
     outbound_port: Annotated[
         str, typer.Option("--outbound-port", help="Where Envoy takes outbound traffic.")
     ] = "15001",
@@ -68,7 +70,8 @@ def capture(
     """Send a pod's TCP connections through its Envoy, with the rules of Istio's init container.
 
     For the network namespace that it runs in, IPv4 and, where the pod has an address of it, IPv6. Needs root with
-    NET_ADMIN, and nft or iptables. Running it again replaces the rules of the run before. Lists have commas between.
+    NET_ADMIN, and nft or iptables; for IPv6 and TPROXY also ip. Running it again replaces the rules of the run before.
+    Lists have commas between.
 
     \b
     Examples:

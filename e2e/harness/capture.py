@@ -2,6 +2,7 @@
 
 from dragoman.capture import Capture, Family, iptables, system
 from dragoman.capture.rules import INBOUND_SOURCES, rules
+from dragoman.capture.settings import Mode
 from e2e.harness.commands import run
 from e2e.harness.namespaces import Namespace
 
@@ -23,14 +24,17 @@ async def capture(
     excluded_inbound: tuple[int, ...] = (),
     excluded_outbound: tuple[int, ...] = (),
     ipv6: bool = False,
+    mode: Mode = "REDIRECT",
 ) -> None:
     """Install the rules in a pod, for IPv4 and with `ipv6` for both families.
 
     The excluded ports are those of the annotations traffic.sidecar.istio.io/excludeInboundPorts and
     excludeOutboundPorts.
     """
-    wanted = Capture(exclude_inbound_ports=(*NOT_CAPTURED, *excluded_inbound), exclude_outbound_ports=excluded_outbound)
-    if ipv6:
+    wanted = Capture(
+        mode, exclude_inbound_ports=(*NOT_CAPTURED, *excluded_inbound), exclude_outbound_ports=excluded_outbound
+    )
+    if ipv6 or mode == "TPROXY":
         namespace.inside(lambda: system.apply(wanted, "iptables"))
         return
     # A new namespace has nothing saved. Not by the command: a second for each pod of each test is better spent.

@@ -100,13 +100,14 @@ async def start(
 ) -> Process:
     """Start a program in a network namespace as user and group `uid`, in the project's root folder.
 
-    `become` are arguments of setpriv(1) for another identity than that. It sees the namespace's own /etc/hosts and /etc/resolv.conf (ip-netns(8)), nothing of this process's environment
-    but PATH, and dies with the thread that started it: hence only the main thread may.
+    `become` are arguments of setpriv(1) for another identity than that. It sees the namespace's own /etc/hosts and
+    /etc/resolv.conf (ip-netns(8)), nothing of this process's environment but PATH, and dies with the thread that
+    started it: hence only the main thread may.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("a program dies with the thread that started it (PR_SET_PDEATHSIG): use the main thread")
-    launcher = ("ip", "netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL")
-    launcher += identity(uid, Path(argv[0])) if become is None else tuple(become)
+    who = identity(uid, Path(argv[0])) if become is None else become
+    launcher = ("ip", "netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", *who)
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *launcher,

@@ -54,3 +54,4 @@ def allow_envoys(xds_socket: Path) -> None:
     The control plane is root here and uses it all the same.
     """
     os.chown(xds_socket, PROXY_ID, PROXY_ID)
+    xds_socket.chmod(0o660)  # those that are root for TPROXY are of its group

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from dragoman.capture import Capture, CaptureError, Family, iptables, nftables
-from dragoman.capture.rules import rules
+from dragoman.capture import Capture, CaptureError, Family, iptables, nftables, transparent
+from dragoman.capture.rules import MANGLE, rules
 
 # Istio: tools/istio-iptables/pkg/capture, REDIRECT with everything included, the ports of Istio's injector excluded.
 DEFAULT = """\
@@ -29,6 +29,29 @@ DEFAULT = """\
 -A OUTPUT -p tcp -j ISTIO_OUTPUT
 """
 
+# Istio: the same, TPROXY; what it has in the kernel's own chains stands in ours, and what nobody takes is dropped.
+TRANSPARENT = """\
+-A ISTIO_DIVERT -p tcp -j MARK --set-mark 1337
+-A ISTIO_DIVERT -p tcp -j ACCEPT
+-A ISTIO_TPROXY -p tcp ! -d 127.0.0.1/32 -j TPROXY --tproxy-mark 1337/0xffffffff --on-port 15006
+-A ISTIO_TPROXY -p tcp ! -d 127.0.0.1/32 -j DROP
+-A ISTIO_INBOUND -p tcp -i not-istio-nic -j RETURN
+-A ISTIO_INBOUND -p tcp -m mark --mark 1337 -j CONNMARK --save-mark
+-A ISTIO_INBOUND -p tcp -m mark --mark 1337 -j RETURN
+-A ISTIO_INBOUND -p tcp -i lo -s 127.0.0.6/32 -j RETURN
+-A ISTIO_INBOUND -p tcp -i lo -m mark ! --mark 1338 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15020 -j RETURN
+-A ISTIO_INBOUND -p tcp -m conntrack --ctstate related,established -j ISTIO_DIVERT
+-A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY
+-A ISTIO_OUTPUT -p tcp -o not-istio-nic -j RETURN
+-A ISTIO_OUTPUT -p tcp -o lo -m mark --mark 1337 -j RETURN
+-A ISTIO_OUTPUT -p tcp -o lo ! -d 127.0.0.1/32 -m owner --uid-owner 1337 -j MARK --set-mark 1338
+-A ISTIO_OUTPUT -p tcp -o lo ! -d 127.0.0.1/32 -m owner --gid-owner 1337 -j MARK --set-mark 1338
+-A ISTIO_OUTPUT -p tcp -m connmark --mark 1337 -j CONNMARK --restore-mark
+-A PREROUTING -p tcp -j ISTIO_INBOUND
+-A OUTPUT -p tcp -j ISTIO_OUTPUT
+"""
+
 
 def text(capture: Capture, family: Family = Family.V4, saved: str = "") -> str:
     return iptables.replacement(saved, rules(capture, family))
@@ -39,6 +62,47 @@ def test_the_rules_are_istios() -> None:
     assert "".join(f"{line}\n" for line in written.splitlines() if line.startswith("-")) == DEFAULT
     assert written.startswith("*nat\n:ISTIO_INBOUND - [0:0]\n")
     assert written.endswith("COMMIT\n")
+
+
+def test_transparent_rules_are_istios() -> None:
+    capture = Capture("TPROXY", exclude_inbound_ports=(15020,), exclude_interfaces=("not-istio-nic",))
+    for family in Family:
+        written = iptables.replacement("", transparent.rules(capture, family), MANGLE)
+        assert written.startswith("*mangle\n:ISTIO_INBOUND - [0:0]\n")
+        rest = "".join(f"{line}\n" for line in written.splitlines() if line.startswith("-"))
+        six = TRANSPARENT.replace("127.0.0.6/32", "::6/128").replace("127.0.0.1/32", "::1/128")
+        assert rest == (TRANSPARENT if family is Family.V4 else six)
+    assert not transparent.rules(Capture(), Family.V4)
+    # Outbound is that of REDIRECT, and inbound is not taken twice.
+    assert {rule.chain for rule in rules(Capture(), Family.V4)} - {
+        rule.chain for rule in rules(capture, Family.V4)
+    } == set()
+    assert [rule.in_interface for rule in rules(capture, Family.V4) if rule.chain == "ISTIO_INBOUND"] == [
+        "not-istio-nic"
+    ]
+
+
+def test_transparent_capture_of_some_ports() -> None:
+    capture = Capture("TPROXY", include_inbound_ports=(80, 81), exclude_inbound_ports=(81,))
+    lines = iptables.replacement("", transparent.rules(capture, Family.V4), MANGLE).splitlines()
+    assert [line for line in lines if "--dport" in line] == [
+        "-A ISTIO_INBOUND -p tcp -m tcp --dport 80 -m conntrack --ctstate related,established -j ISTIO_DIVERT",
+        "-A ISTIO_INBOUND -p tcp -m tcp --dport 80 -j ISTIO_TPROXY",
+    ]
+    assert "-A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY" not in lines
+
+
+def test_routing_is_there_once_and_goes_again() -> None:
+    default = "0:\tfrom all lookup local\n32766:\tfrom all lookup main\n"
+    ours = f"{default}32765:\tfrom all fwmark 0x539 lookup 133 \n"
+    (route, rule), (again,) = (tuple(transparent.routing(Family.V6, t, wanted=True)) for t in (default, ours))
+    assert " ".join(rule) == "ip -6 rule add fwmark 1337 lookup 133"
+    assert " ".join(route) == " ".join(again) == "ip -6 route replace local default dev lo table 133"
+    assert not list(transparent.routing(Family.V4, default, wanted=False))
+    assert [" ".join(each) for each in transparent.routing(Family.V4, ours, wanted=False)] == [
+        "ip -4 rule delete fwmark 1337 lookup 133",
+        "ip -4 route flush table 133",
+    ]
 
 
 def test_ipv6_has_the_same_rules_with_its_own_addresses() -> None:
@@ -74,6 +138,11 @@ def test_nftables_has_a_rule_for_each_of_iptables() -> None:
         assert table is not None
         assert table[1].count("meta l4proto tcp") == len(rules(capture, family)) + 2
     assert "ip daddr 10.0.0.0/8 return" in script
+    assert "table ip dragoman-mangle {" not in script
+    of_mode = {family: transparent.rules(Capture("TPROXY"), family) for family in Family}
+    transparently = nftables.replacement({}, of_mode)
+    assert transparently.count("meta l4proto tcp") == sum(map(len, of_mode.values())) + 4
+    assert "type route hook output priority mangle" in transparently  # a packet with another mark is routed anew
     assert "ip6 daddr fd00::/8 return" in script
 
 
@@ -83,6 +152,10 @@ def test_without_rules_the_tables_go() -> None:
         "delete table ip dragoman",
         "add table ip6 dragoman",
         "delete table ip6 dragoman",
+        "add table ip dragoman-mangle",
+        "delete table ip dragoman-mangle",
+        "add table ip6 dragoman-mangle",
+        "delete table ip6 dragoman-mangle",
         "",
     ]
 
@@ -90,7 +163,7 @@ def test_without_rules_the_tables_go() -> None:
 @pytest.mark.parametrize(
     "texts",
     [
-        {"mode": "TPROXY"},
+        {"mode": "NONE"},
         {"mode": "redirect"},
         {"inbound-port": "65536"},
         {"proxy-uid": "-1"},
