@@ -68,7 +68,7 @@ async def server() -> AsyncIterator[Server]:
             found.released.set()
 
 
-async def fetched(server: Server, path: str, *, redirects: int = 3, seconds: float = 5) -> bytes:
+async def fetched(server: Server, path: str, *, redirects: int = 3, seconds: float = 60) -> bytes:
     return await Fetcher(EVERYWHERE, redirects=redirects).get(f"{server.url}{path}", seconds=seconds)
 
 
@@ -127,9 +127,9 @@ async def test_what_is_no_http() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(FetchError, match="does not speak HTTP well"):
-            await Fetcher().get(f"http://127.0.0.1:{port}/", seconds=5)
+            await Fetcher().get(f"http://127.0.0.1:{port}/", seconds=60)
     with pytest.raises(FetchError, match="no connection"):
-        await Fetcher().get(f"http://127.0.0.1:{port}/", seconds=5)
+        await Fetcher().get(f"http://127.0.0.1:{port}/", seconds=60)
 
 
 async def test_a_certificate_that_nobody_vouches_for() -> None:
@@ -144,7 +144,7 @@ async def test_a_certificate_that_nobody_vouches_for() -> None:
     await server.start_server(ssl=context)
     try:
         with pytest.raises(FetchError, match="certificate does not hold"):
-            await Fetcher().get(f"https://127.0.0.1:{server.port}/", seconds=5)
+            await Fetcher().get(f"https://127.0.0.1:{server.port}/", seconds=60)
     finally:
         await server.close()
 
@@ -164,7 +164,7 @@ LOCAL = [
 async def test_no_spelling_of_a_refused_address_is_connected_to(server: Server, host: str) -> None:
     port = server.url.rpartition(":")[2]
     with pytest.raises(FetchError, match=r"not allowed: .* is a loopback address"):
-        await Fetcher(AddressRules()).get(f"{host}:{port}/ok", seconds=5)
+        await Fetcher(AddressRules()).get(f"{host}:{port}/ok", seconds=60)
     assert not server.asked
 
 
@@ -172,7 +172,7 @@ async def test_no_redirect_leads_to_a_refused_address(server: Server) -> None:
     port = server.url.rpartition(":")[2]
     only_here = AddressRules(allowed=(ipaddress.ip_network("127.0.0.1/32"),))
     with pytest.raises(FetchError, match=r"127\.0\.0\.2 is a loopback address"):
-        await Fetcher(only_here, redirects=3).get(f"{server.url}/to?url=http://127.0.0.2:{port}/ok", seconds=5)
+        await Fetcher(only_here, redirects=3).get(f"{server.url}/to?url=http://127.0.0.2:{port}/ok", seconds=60)
     assert len(server.asked) == 1
 
 
@@ -181,7 +181,7 @@ async def test_no_redirect_leads_to_a_refused_address(server: Server) -> None:
 )
 async def test_what_is_no_url(url: str) -> None:
     with pytest.raises(FetchError):
-        await Fetcher().get(url, seconds=5)
+        await Fetcher().get(url, seconds=60)
 
 
 def test_a_document_over_tls_leads_to_none_without() -> None:
@@ -199,4 +199,4 @@ async def test_openid_configurations_without_a_usable_uri(text: str) -> None:
     application.router.add_get("/tenant/.well-known/openid-configuration", configuration)
     async with TestServer(application) as running:
         with pytest.raises(FetchError, match="openid-configuration"):
-            await key_set_uri(Fetcher(), str(running.make_url("/tenant/")), seconds=5)
+            await key_set_uri(Fetcher(), str(running.make_url("/tenant/")), seconds=60)

@@ -421,7 +421,7 @@ def running_envoy(config: Path) -> Iterator[str]:
     # Without a thread of its own: Envoy ends with the thread that started it.
     process = subprocess.Popen([*map(str, command), "--disable-hot-restart"])
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (address.exists() and is_ready(address.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -429,7 +429,7 @@ def running_envoy(config: Path) -> Iterator[str]:
         yield address.read_text()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def is_ready(admin: str) -> bool:
@@ -440,7 +440,7 @@ def is_ready(admin: str) -> bool:
 
 
 def get(admin: str, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://{admin}{path}", timeout=5) as response:
+    with urllib.request.urlopen(f"http://{admin}{path}", timeout=60) as response:
         content: bytes = response.read()
         return content
 

@@ -45,7 +45,7 @@ UNSTABLE = [
 
 
 async def test_the_stable_channel_refuses_what_may_change(cluster: Cluster, revision: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not await refusal(cluster, labelled("EnvoyFilter", "{}", "default", revision)):
             pass  # until the API server has heard of it
     for kind, spec, said in UNSTABLE:
@@ -85,7 +85,7 @@ async def test_what_is_odd_where_it_stands_is_warned_of(api_server: ApiServer, r
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not await warnings(*ODD[0][:3]):
             pass  # until the API server has heard of it
     for kind, spec, in_root, warning in ODD:

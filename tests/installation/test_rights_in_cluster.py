@@ -166,13 +166,13 @@ async def control_plane(
         finally:
             if process.returncode is None:
                 process.terminate()
-            await asyncio.wait_for(process.wait(), 30)
+            await asyncio.wait_for(process.wait(), 120)
 
 
 async def until_there(
     cluster: Cluster, resource: ApiResource, name: str, namespace: str, *, having: str = "metadata"
 ) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 if having in await cluster.get(resource, name, namespace):
@@ -190,7 +190,7 @@ def events(log: Path) -> list[dict[str, Any]]:
 
 async def until_asked(log: Path, verb: str, resource: str, namespace: str) -> None:
     """Until the control plane has asked for it, whatever the answer."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             asked = (each["objectRef"] for each in events(log) if each["verb"] == verb and "objectRef" in each)
             if any((each.get("resource"), each.get("namespace")) == (resource, namespace) for each in asked):
@@ -236,7 +236,7 @@ async def test_the_rights_are_enough_and_everything_goes_again(
         refused = [each for each in events(log) if each.get("responseStatus", {}).get("code") in (401, 403)]
         assert refused == [], (tmp_path / "output").read_text()
         (inventory,) = await all_stored(cluster)
-        await uninstall(cluster, [inventory], [], told.append, wait_seconds=30)
+        await uninstall(cluster, [inventory], [], told.append, wait_seconds=120)
         assert f"  deleted Secret {NAMESPACE}/istio-ca-secret" in told
         assert f"  deleted Namespace {NAMESPACE}" in told
         # What was written for it stays, as do the definitions.

@@ -11,7 +11,7 @@ from dragoman.kube.errors import ApiError
 from dragoman.kube.resource import ApiResource
 from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 async def install(cluster: Cluster, documents: list[dict[str, Any]] | None = None) -> None:
