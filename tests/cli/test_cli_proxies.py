@@ -87,6 +87,7 @@ async def test_a_proxy_that_lacks_a_credential_stands_out(tmp_path: Path) -> Non
         proxy_at(running.xds_port, GATEWAY) as gateway,
     ):
         await gateway.ask(SECRET, ["kubernetes://site"])
+        await until(running.all_in_sync)
         table = lines(await asked(running, "proxy-status"))
     of_secrets = {
         line.split()[0]: line.split()[7] for line in table if line.startswith(("gateway-1.shop", "web-1.shop"))

@@ -68,7 +68,7 @@ async def key(port: int, roots: bytes, bearer: str, node_id: str) -> bytes:
     """The SDS secret that a proxy with a token gets. Raises `grpc.aio.AioRpcError`."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", "localhost")]
     credentials = grpc.ssl_channel_credentials(roots)
-    async with asyncio.timeout(20), grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
+    async with asyncio.timeout(60), grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
         call = channel.stream_stream(_ADS)(metadata=(("authorization", f"Bearer {bearer}"),))
         asked = DeltaDiscoveryRequest(node=Node(id=node_id), type_url=SECRET, resource_names_subscribe=["default"])
         await call.write(encode(asked))
@@ -120,7 +120,7 @@ async def test_what_happens_in_the_cluster_reaches_proxies_and_metrics(
             ports = [{"name": "http", "port": 80}]
             await cluster.create(SERVICES, {"metadata": {"name": "new"}, "spec": {"ports": ports}}, namespace)
             wanted = f"outbound|80||new.{namespace}.svc.cluster.local"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not any(wanted in held for held in proxy.held.values()):  # noqa: ASYNC110 - another process's
                     await asyncio.sleep(0.02)
         url = f"http://127.0.0.1:{await running.http_port()}/metrics"

@@ -41,7 +41,7 @@ class DebugProxy:
 
     async def settled(self, type_url: str) -> None:
         """Wait for the next response of a type, or for the one that has come since this was last asked."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._settled[type_url].wait()
         self._settled[type_url].clear()
 

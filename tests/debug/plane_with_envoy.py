@@ -44,6 +44,6 @@ async def plane_with_envoy(folder: Path, text: str, address: str) -> AsyncIterat
             addresses.admin,
         )
         async with envoy:
-            await envoy.wait_live(30)
-            await until(running.all_in_sync, within=30)
+            await envoy.wait_live(60)
+            await until(running.all_in_sync)
             yield PlaneWithEnvoy(running, envoy, addresses.admin)

@@ -36,6 +36,12 @@ async def test_what_is_served_and_the_code_of_what_is_broken_at_both_objects(
             MESH + secrets(key, certificate).replace("{name: site, namespace: shop}\ntype", "{name: x}\ntype")
         )
         await until(lambda: has(running, "DRG0501"))
+
+        async def lacks() -> bool:
+            (status,) = await running.ask("/debug/syncz")
+            return NAME in status["types"]["sds"].get("lacking", {})
+
+        await until(lacks)
         (lacking,) = await running.ask("/debug/syncz")
     (served,) = good["served"]
     assert good["problems"] == []

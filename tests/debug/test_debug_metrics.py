@@ -57,7 +57,8 @@ async def test_streams_are_counted(tmp_path: Path) -> None:
             (status,) = await running.ask("/debug/syncz")
 
         async def nobody() -> bool:
-            return (await scrape(running))["dragoman_streams", ()] == 0
+            found = await scrape(running)
+            return not any(found[f"dragoman_{what}", ()] for what in ("streams", "views", "identities"))
 
         await until(nobody)
         after = await scrape(running)

@@ -39,8 +39,9 @@ async def test_changes_are_counted_by_kind_and_by_what_they_cause(tmp_path: Path
         (tmp_path / "mesh.yaml").write_text((tmp_path / "mesh.yaml").read_text().replace("timeout: 5s", "timeout: 6s"))
 
         async def followed() -> bool:
-            events = await scrape(running)
-            return ("pilot_k8s_cfg_events", (("event", "update"), ("type", "VirtualService"))) in events
+            found = await scrape(running)
+            event = "pilot_k8s_cfg_events", (("event", "update"), ("type", "VirtualService"))
+            return event in found and found["pilot_push_triggers", (("type", "config"),)] > 1
 
         await until(followed)
         after = await scrape(running)

@@ -46,7 +46,7 @@ class DemoProcess:
 
     async def gone(self) -> None:
         """Return as soon as no process is left."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.processes():  # noqa: ASYNC110 - processes of another process have no event to wait for
                 await asyncio.sleep(0.02)
 

@@ -87,7 +87,7 @@ async def test_each_gateway_leads_to_its_own_shop(demos: tuple[Demo, Demo]) -> N
     assert first.gateway_url != second.gateway_url
     second.folder.write("deny-orders.yaml", second.ideas.read("deny-orders.yaml"))
     async with Customer(first.gateway_url) as at_first, Customer(second.gateway_url) as at_second:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while (await at_second.get("/")).status != 403:
                 pass
             assert (await at_first.get("/")).status == 200
@@ -128,7 +128,7 @@ async def test_the_live_view_shows_traffic_by_version_and_what_is_wrong(demos: t
     def rate(pod: str) -> float:
         return shown()[pod].requests_per_second if shown() else -1
 
-    async with Customer(demo.gateway_url) as customer, asyncio.timeout(30):
+    async with Customer(demo.gateway_url) as customer, asyncio.timeout(120):
         steady = SteadyTraffic(customer, "/", 60)
         view = LiveView(demo, steady, Console(file=screen, force_terminal=True, width=200))
         async with background(steady.run(), view.run()):
@@ -141,8 +141,7 @@ async def test_the_live_view_shows_traffic_by_version_and_what_is_wrong(demos: t
 
             route = demo.folder.read("prices-route.yaml")
             demo.folder.write("prices-route.yaml", with_weights(route, 0, 100))
-            await until(lambda: rate("prices-v1") == 0)
-            assert rate("prices-v2") > 40
+            await until(lambda: rate("prices-v1") == 0 and rate("prices-v2") > 40)
 
             demo.folder.write("prices-route.yaml", route.replace("weight: 100", "weight: all"))
             await until(lambda: "prices-route.yaml:15: DRG" in screen.getvalue())

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.envoy
 
 
 async def test_the_tour_goes_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with running(tmp_path, "--check") as demo, asyncio.timeout(100):
+    async with running(tmp_path, "--check") as demo, asyncio.timeout(240):
         code = await demo.wait()
     assert code == 0, demo.output
     for step in (
@@ -32,7 +32,7 @@ async def test_the_tour_goes_well_and_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 async def test_a_tour_that_fails_says_why(tmp_path: Path) -> None:
-    async with running(tmp_path, "--check") as demo, asyncio.timeout(100):
+    async with running(tmp_path, "--check") as demo, asyncio.timeout(240):
         await demo.programs_started()
         demo.write("outage.yaml", outage("catalog", 100))
         assert await demo.wait() == 1
@@ -49,7 +49,7 @@ async def tells(command: str, expected: str) -> None:
 
 
 async def test_edits_are_followed_mistakes_are_told_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with running(tmp_path) as demo, asyncio.timeout(60):
+    async with running(tmp_path) as demo, asyncio.timeout(240):
         folder = Path((await demo.line(r"^  YAML ")).split()[1])
         gateway = (await demo.line("curl -s http")).split()[2]
         shown = await demo.line("proxy-status")
@@ -75,7 +75,7 @@ async def test_edits_are_followed_mistakes_are_told_and_ctrl_c_leaves_nothing_be
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_while_it_starts_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    async with running(tmp_path) as demo, asyncio.timeout(30):
+    async with running(tmp_path) as demo, asyncio.timeout(120):
         await demo.programs_started()
         demo.process.send_signal(number)
         assert await demo.wait() == 0
@@ -83,7 +83,7 @@ async def test_a_signal_while_it_starts_leaves_nothing_behind(tmp_path: Path, nu
 
 
 async def test_no_process_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
-    async with running(tmp_path) as demo, asyncio.timeout(30):
+    async with running(tmp_path) as demo, asyncio.timeout(120):
         await demo.line("Ctrl-C ends")
         assert len(demo.processes()) == 12, "the demo, six Envoys and five programs"
         demo.process.kill()
@@ -91,7 +91,7 @@ async def test_no_process_outlives_a_demo_that_is_killed(tmp_path: Path) -> None
 
 
 async def test_what_dies_ends_the_demo_and_is_named(tmp_path: Path) -> None:
-    async with running(tmp_path) as demo, asyncio.timeout(30):
+    async with running(tmp_path) as demo, asyncio.timeout(120):
         await demo.line("Ctrl-C ends")
         os.kill(demo.process_of("orders"), signal.SIGKILL)
         assert await demo.wait() == 1

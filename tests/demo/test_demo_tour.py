@@ -11,6 +11,7 @@ import pytest_asyncio
 from outage import outage
 
 from dragoman.demo import tour
+from dragoman.demo.delivery import last_ack
 from dragoman.demo.runner import Demo
 from dragoman.demo.tour import LEAST_RATE, Tour, TourError
 from dragoman.demo.traffic import Customer, Outcome, SteadyTraffic
@@ -27,7 +28,7 @@ async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Demo]:
 
 
 async def until(customer: Customer, *, well: bool) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while ((await customer.get("/")).status == 200) is not well:
             pass
 
@@ -40,7 +41,9 @@ async def failing(demo: Demo, customer: Customer, host: str, percentage: int) ->
         await until(customer, well=False)
         yield
     finally:
-        demo.folder.remove("outage.yaml")
+        removed = demo.folder.remove("outage.yaml")
+        # Most requests may be well all the time.
+        await last_ack(removed, demo.control_plane.server)
         await until(customer, well=True)
 
 
@@ -58,7 +61,7 @@ async def customers(steady: SteadyTraffic) -> AsyncIterator[None]:
 
 async def take(demo: Demo, customer: Customer) -> None:
     steady = SteadyTraffic(customer, "/", 60)
-    async with customers(steady), asyncio.timeout(60):
+    async with customers(steady), asyncio.timeout(240):
         await Tour(demo, customer, steady, print).run()
 
 
@@ -75,7 +78,7 @@ async def test_few_failures_among_the_steady_requests(demo: Demo) -> None:
     async with Customer(demo.gateway_url) as customer, failing(demo, customer, "orders", 10):
         steady = SteadyTraffic(customer, "/", 60)
         started = time.monotonic()
-        async with customers(steady), asyncio.timeout(20):
+        async with customers(steady), asyncio.timeout(120):
             while all(outcome.status == 200 for outcome in steady.since(started)):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
         with pytest.raises(TourError, match=r"[1-9]\d* of \d+ steady requests failed, the first with status 503"):

@@ -56,7 +56,7 @@ async def shop() -> AsyncIterator[tuple[Shop, str]]:
 async def test_requests_keep_coming_while_answers_do_not(shop: tuple[Shop, str]) -> None:
     server, url = shop
     server.open.clear()
-    async with Customer(url) as customer, asyncio.timeout(5):
+    async with Customer(url) as customer, asyncio.timeout(120):
         steady = SteadyTraffic(customer, "/", 200)
         started = time.monotonic()
         running = asyncio.create_task(steady.run())
