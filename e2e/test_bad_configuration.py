@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from dragoman.demo.callers import verified_caller
 from e2e.harness import Answer, EchoApp, Mesh, Pod, eventually
+from tests.support.until import until
 
 pytestmark = [
     pytest.mark.netns,
@@ -55,6 +56,12 @@ spec:
     {more}
   - route: [{{destination: {{host: {host}}}}}]
 """
+
+
+def names_at_fault(cast: Cast, name: str) -> bool:
+    """Whether the log says of an object that an Envoy has rejected what is made of it."""
+    assert cast.mesh.control_plane is not None
+    return any("rejected" in line and name in line for line in cast.mesh.control_plane.log.splitlines())
 
 
 def mark(answer: Answer) -> str | None:
@@ -142,9 +149,7 @@ spec:
         async with cast.client.traffic(URL) as traffic:
             cast.mesh.configuration.apply(rule("{mode: SIMPLE, caCertificates: /no/such/file.pem}"))
             await other_changes(cast, "beside a refused one")
-            assert cast.mesh.control_plane is not None
-            told = [line for line in cast.mesh.control_plane.tail().splitlines() if "rejected" in line]
-            assert any("DestinationRule default/server" in line for line in told), "the object at fault is named"
+            await until(lambda: names_at_fault(cast, "DestinationRule default/server"))
             await traffic.more(20)
             async with cast.mesh.pod("newcomer", sidecar=True) as newcomer:
                 assert trusted(await newcomer.http(URL)), "an Envoy that starts now gets the last good version"

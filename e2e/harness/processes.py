@@ -53,7 +53,7 @@ class Process:
         """Wait for the end; returns the status, or minus the number of the signal that ended it."""
         return await self._process.wait()
 
-    async def stop(self, *, seconds: float = 10) -> int:
+    async def stop(self, *, seconds: float = 30) -> int:
         """Ask it to end (SIGTERM) and wait; after `seconds` the kernel ends it. Returns the status."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
