@@ -116,7 +116,7 @@ async def test_the_rights_that_the_documentation_names(
 async def _has(user: Cluster, namespace: str, verbs: list[str]) -> None:
     """Wait until the API server knows of a user's rights, which takes a moment."""
     place = {"namespace": namespace, "resource": "pods", "subresource": "portforward"}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for verb in verbs:
             review = {"spec": {"resourceAttributes": place | {"verb": verb}}}
             while not (await user.create(SELF_SUBJECT_ACCESS_REVIEWS, review))["status"]["allowed"]:  # noqa: ASYNC110

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from crds.meta import ObjectKey
@@ -14,6 +15,7 @@ from dragoman.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 from dragoman.sources.change import Batch, Report
 from dragoman.sources.kubernetes import KubernetesSource
 from tests.support.custom_resources import forget
+from tests.support.until import until
 
 
 def resource(kind: str, version: str = "") -> ApiResource:
@@ -64,13 +66,18 @@ async def define(cluster: Cluster, *kinds: str) -> None:
     forget(cluster)
     for kind in kinds:
         await cluster.apply(CUSTOM_RESOURCE_DEFINITIONS, definition(kind))
-    async with asyncio.timeout(30):
-        for kind in kinds:
-            while True:
-                with contextlib.suppress(Exception):
-                    await cluster.list(resource(kind))
-                    break
-                await asyncio.sleep(0.05)
+    for kind in kinds:
+        await until(partial(_takes_anything, cluster, kind))
+
+
+async def _takes_anything(cluster: Cluster, kind: str) -> bool:
+    """Whether it is served, by this definition: one that was there before would be for a moment longer."""
+    spec = {"anything": "goes"}
+    try:
+        made = await cluster.create(resource(kind), document(kind, "any", "default", spec=spec), dry_run=True)
+    except ApiError:
+        return False
+    return bool(made["spec"] == spec)
 
 
 async def undefine(cluster: Cluster, kind: str) -> None:
@@ -79,7 +86,7 @@ async def undefine(cluster: Cluster, kind: str) -> None:
     of = KINDS[kind].resource
     with contextlib.suppress(ApiError):
         await cluster.delete(CUSTOM_RESOURCE_DEFINITIONS, f"{of.plural}.{of.group}")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         with contextlib.suppress(ApiError):
             while True:
                 await cluster.list(resource(kind))
@@ -107,7 +114,7 @@ class Seen:
     def get(self, kind: str, namespace: str, name: str) -> Any:
         return self.source.objects.get(ObjectKey(kind, namespace, name))
 
-    async def until(self, condition: Callable[[], bool], within: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], within: float = 60.0) -> None:
         async with asyncio.timeout(within), self.arrived:
             await self.arrived.wait_for(condition)
 
@@ -122,7 +129,7 @@ class Seen:
 async def followed(cluster: Cluster, namespace: str = "istio-system", revision: str = "") -> AsyncIterator[Seen]:
     """A source that has loaded, and goes on; `namespace` is where the ConfigMap of the mesh settings is."""
     async with KubernetesSource(cluster, (namespace, "istio"), revision) as source:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await source.synced()
         seen = Seen(source)
         seen.batches.append(source.load())
