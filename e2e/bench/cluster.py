@@ -106,7 +106,7 @@ class _Server(LocalApiServer):
     @property
     def etcd(self) -> str:
         """URL of what it keeps them in."""
-        return f"http://127.0.0.1:{self._etcd_port}"
+        return f"http://{self._etcd_address}"
 
     def fill(self, documents: Iterable[tuple[str, Document]]) -> None:
         """Store objects, each under the path that the API server has for its kind."""

@@ -31,9 +31,9 @@ from dragoman.kube.errors import ApiError
 from dragoman.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 from e2e.apiserver import programs
 from tests.support.api_server_credentials import ClusterCA, token_keys
-from tests.support.free_ports import free_ports
+from tests.support.free_ports import own_loopback
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 # A third of what these programs compute would be Go's collection of garbage: they live for minutes, and may be larger.
 _ENVIRONMENT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 SERVICE_ADDRESSES = "10.96.0.0/16"
@@ -80,24 +80,26 @@ class LocalApiServer:
 
     def __init__(self, folder: Path, address: str, arguments: Sequence[str], minor: str = "") -> None:
         self._folder = folder
-        self._address = address
+        # Nobody else's: a port that was only free when it was looked for may be taken before a program is up, or while
+        # it is stopped for a moment.
+        own = own_loopback()
+        self._address = address or own
         self._minor = minor
         self._arguments = (*arguments, *((f"--emulated-version=kube={minor}",) if minor else ()))
         self._ca = ClusterCA(folder)
         self._tokens = token_keys(folder)
-        self._etcd_port, peers, self._port, self._controllers_port = free_ports(4)
-        self._peers = f"http://127.0.0.1:{peers}"
+        self._etcd_address, self._peers, self._port = f"{own}:2379", f"http://{own}:2380", 6443
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self.kubeconfig = self._ca.kubeconfig(self.server, "admin", _ADMINISTRATORS)
 
     @classmethod
     @contextlib.contextmanager
     def running(
-        cls, *, arguments: Sequence[str] = (), controllers: bool = True, address: str = "127.0.0.1", minor: str = ""
+        cls, *, arguments: Sequence[str] = (), controllers: bool = True, address: str = "", minor: str = ""
     ) -> Iterator["LocalApiServer"]:
         """A new, empty cluster.
 
-        `arguments` are further ones for kube-apiserver; `address` is where it listens, which pods reach it at; `minor`
+        `arguments` are further ones for kube-apiserver; `address` is where it listens, if pods are to reach it; `minor`
         is the version that it is to be like, as "1.31", by default the first in $EMULATED_KUBERNETES. Raises
         RuntimeError or TimeoutError with the end of the log of what failed.
         """
@@ -149,18 +151,17 @@ class LocalApiServer:
         return {path.stem: _tail(path, lines) for path in sorted(self._folder.glob("*.log"))}
 
     def _start(self, controllers: bool) -> None:
-        etcd = f"http://127.0.0.1:{self._etcd_port}"
         self._launch(
             "etcd",
             f"--data-dir={self._folder / 'etcd'}",
-            f"--listen-client-urls={etcd}",
-            f"--advertise-client-urls={etcd}",
+            f"--listen-client-urls=http://{self._etcd_address}",
+            f"--advertise-client-urls=http://{self._etcd_address}",
             f"--listen-peer-urls={self._peers}",
             f"--initial-advertise-peer-urls={self._peers}",
             f"--initial-cluster=default={self._peers}",
             "--unsafe-no-fsync=true",  # what a test has stored need not survive a power failure
         )
-        self._wait(f"{etcd}/health", None)
+        self._wait(f"http://{self._etcd_address}/health", None)
         self._launch_server()
         self._wait_for_server()
         if controllers and programs.find("kube-controller-manager") is not None:
@@ -178,7 +179,7 @@ class LocalApiServer:
         )
         self._launch(
             "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers=http://{self._etcd_address}",
             f"--bind-address={self._address}",
             *advertised,
             f"--secure-port={self._port}",
@@ -201,9 +202,7 @@ class LocalApiServer:
         self._launch(
             "kube-controller-manager",
             f"--kubeconfig={kubeconfig}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={self._controllers_port}",
-            f"--cert-dir={self._folder / 'controllers'}",
+            "--secure-port=0",  # nobody asks it for anything
             f"--root-ca-file={self._ca.certificate}",
             f"--service-account-private-key-file={self._tokens[0]}",
             "--use-service-account-credentials=true",
@@ -241,7 +240,7 @@ class LocalApiServer:
                 if (status := process.poll()) is not None:
                     raise RuntimeError(f"{name} ended with {status}\n{_tail(self._folder / f'{name}.log', 20)}")
             try:
-                with opener.open(url, timeout=2):
+                with opener.open(url, timeout=10):
                     return
             except OSError as error:
                 if time.monotonic() > end:
@@ -253,9 +252,9 @@ class LocalApiServer:
         self._etcd("kv/compaction", {"revision": now, "physical": True})
 
     def _etcd(self, method: str, body: object) -> dict[str, dict[str, str]]:
-        url = f"http://127.0.0.1:{self._etcd_port}/v3/{method}"
+        url = f"http://{self._etcd_address}/v3/{method}"
         request = urllib.request.Request(url, json.dumps(body).encode())
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as response:
             answer: dict[str, dict[str, str]] = json.load(response)
             return answer
 
