@@ -61,7 +61,7 @@ class Secure:
     async def served(self, token: str, node: str = WEB) -> float:
         """Connect, get a key; how long it took, in seconds."""
         started = time.perf_counter()
-        async with asyncio.timeout(20), self.call(token) as call:
+        async with asyncio.timeout(60), self.call(token) as call:
             await call.write(request(node))
             (secret,) = decode(DeltaDiscoveryResponse, await call.read()).resources
             assert b"PRIVATE KEY" in secret.resource.value
@@ -186,7 +186,7 @@ async def test_ten_thousand_connections_do_not_stop_an_honest_proxy(tmp_path: Pa
             under_siege = await server.served(token)
             after = await server.metric("process_resident_memory_bytes")
             await held.write(request(WEB, CLUSTER, "*"))
-            assert isinstance(await asyncio.wait_for(held.read(), 10), bytes)
+            assert isinstance(await asyncio.wait_for(held.read(), 60), bytes)
         refused = await server.metric("dragoman_tls_connections_refused_total")
         print(f"{len(crowd)} connections; alone {alone:.3f} s, besieged {under_siege:.3f} s; {refused:.0f} refused")  # noqa: T201
         for each in crowd:
@@ -195,7 +195,7 @@ async def test_ten_thousand_connections_do_not_stop_an_honest_proxy(tmp_path: Pa
             else:
                 each.transport.abort()
         assert len(crowd) > 0.9 * total
-        assert under_siege < 10
+        assert under_siege < 15, "before those who prove nothing are cut"
         assert refused > total / 2
         assert after - before < 200 << 20
 
@@ -290,12 +290,12 @@ async def test_malformed_requests_hurt_nobody_else(attacked: Secure, method: str
                         await call.write(right[0])
                     await call.write(data)
                     await call.done_writing()
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(60):
                         while isinstance(await call.read(), bytes):
                             pass
                 assert await call.code() is not grpc.StatusCode.INTERNAL, await call.details()
         await held.write(request(WEB, CLUSTER, "*"))
-        assert isinstance(await asyncio.wait_for(held.read(), 10), bytes)
+        assert isinstance(await asyncio.wait_for(held.read(), 60), bytes)
     await server.served(token)
 
 
@@ -324,4 +324,4 @@ async def test_bytes_that_are_no_http2_hurt_nobody_else(attacked: Secure) -> Non
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(reader.read(1 << 16), 0.05)
         writer.transport.abort()
-    assert await server.served(token) < 10
+    assert await server.served(token) < 15
