@@ -77,10 +77,8 @@ class Mesh:
             return
         async with asyncio.timeout(seconds):
             await self._publish(self.control_plane)
-            looks = 0
-            while looks < 2:  # once could be the moment before the first of several responses
-                await asyncio.sleep(0.02 if not looks else 0)
-                looks = looks + 1 if await self._is_settled(self.control_plane) else 0
+            while not await self._is_settled(self.control_plane):  # noqa: ASYNC110 - the state of another process
+                await asyncio.sleep(0.02)
 
     async def _publish(self, control_plane: ControlPlane) -> None:
         """Wait until all that is in the folder has been read and handed to the streams.
@@ -103,6 +101,10 @@ class Mesh:
         return any(each["metadata"].get("labels") == labels for each in await control_plane.debug("/debug/configz"))
 
     async def _is_settled(self, control_plane: ControlPlane) -> bool:
+        # Once could be the moment before the first of several responses.
+        return await self._seems_settled(control_plane) and await self._seems_settled(control_plane)
+
+    async def _seems_settled(self, control_plane: ControlPlane) -> bool:
         in_force = {
             (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
             for each in await control_plane.debug("/debug/configz")
