@@ -25,6 +25,7 @@ from dragoman.operator.ca_bundles import CaBundles, PatchMetrics
 from dragoman.operator.webhook_proof import VIRTUAL_SERVICES
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.serving_certificate import ServingCertificate
+from tests.support.free_ports import own_loopback
 
 CHART = Path(__file__).parents[2] / "deploy/charts/control-plane"
 LABEL = {"op": "add", "path": "/metadata/labels/injected", "value": "yes"}
@@ -63,7 +64,7 @@ class Installed:
             protocols=("http/1.1",),
         )
         self.server = AdmissionServer(certificate.context, inject, self.registry)
-        self.port = 0
+        self.address, self.port = own_loopback(), 15017
         values = {"revision": self.revision}
         documents = [each.document for each in Chart(CHART).render(values, Release("istiod", namespace))]
         self.rights = [each for each in documents if each["apiVersion"].startswith("rbac.")]
@@ -79,7 +80,7 @@ class Installed:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": f"istiod-{self.revision}", "namespace": self.namespace},
-            "spec": {"type": "ExternalName", "externalName": "localhost"},
+            "spec": {"type": "ExternalName", "externalName": self.address},
         }
         await self.cluster.apply(SERVICES, service)
         for document in self.rights:
@@ -123,8 +124,8 @@ class Installed:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """With the server at its port, which stays the same."""
-        self.port = await self.server.start("localhost", self.port)
+        """With the server at its address, which is the same every time."""
+        await self.server.start(self.address, self.port)
         try:
             yield
         finally:

@@ -24,8 +24,6 @@ BOTH = (MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS)
 async def installed(cluster: Cluster, namespace: str, custom_resources: None) -> AsyncIterator[Installed]:
     """Installed, and nothing at work yet."""
     value = Installed(cluster, namespace)
-    async with value.serving():
-        pass  # takes a port that stays its own
     await value.install()
     try:
         yield value

@@ -65,7 +65,7 @@ class Mesh:
 
 @asynccontextmanager
 async def a_mesh(installed: Installed, api_server: ApiServer, folder: Path) -> AsyncIterator[Mesh]:
-    address = f"localhost:{installed.port}"
+    address = f"{installed.address}:{installed.port}"
     kubeconfig = api_server.user(installed.user, ["system:serviceaccounts", "system:authenticated"])
     arguments = ("--kubernetes", "--kubeconfig", kubeconfig, "--namespace", installed.namespace)
     arguments = (*arguments, "--revision", installed.revision, "--webhook-address", address)
@@ -103,8 +103,6 @@ async def mesh(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) 
     async with await Cluster.connect(api_server.kubeconfig) as cluster, a_namespace(cluster) as namespace:
         await install_once(cluster)
         installed = Installed(cluster, namespace)
-        async with installed.serving():
-            pass  # takes a port that is free
         await installed.install()
         try:
             async with a_mesh(installed, api_server, tmp_path_factory.mktemp("state")) as value:

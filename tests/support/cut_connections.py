@@ -16,7 +16,7 @@ class Relay:
         self._host, self._port = parts.hostname or "", parts.port or 443
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._closed = self._stopped = False
         self.accepted = 0
         """Connections so far."""
         self.address = ""
@@ -31,12 +31,18 @@ class Relay:
         self._closed = True
         self.cut()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        task = asyncio.current_task()
-        assert task is not None
+        if self._stopped:  # accepted before the listener was closed
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before it begins closes nothing.
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         opened = {writer}
         self._writers |= opened
         try:
@@ -55,6 +61,7 @@ class Relay:
                     await each.wait_closed()
 
     async def stop(self) -> None:
+        self._stopped = True
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -64,7 +71,7 @@ class Relay:
 async def relay(server: str) -> AsyncIterator[Relay]:
     """A relay to a server at a URL, on a port of its own of the same scheme."""
     found = Relay(server)
-    listening = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(found.accept, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     found.address = urlsplit(server)._replace(netloc=f"127.0.0.1:{port}").geturl()
     try:
