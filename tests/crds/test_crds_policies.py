@@ -9,7 +9,7 @@ import yaml
 
 from crds.manifests import admission_policies
 from dragoman.kube.cluster import Cluster
-from tests.crds.verdicts import document, refusal, served
+from tests.crds.verdicts import document, known, refusal, served
 from tests.support.api_server import ApiServer
 from tests.support.kubectl import Kubectl
 
@@ -85,6 +85,7 @@ async def test_what_is_odd_where_it_stands_is_warned_of(api_server: ApiServer, r
         assert done.returncode == 0, done.stderr
         return done.stderr
 
+    await known(kubectl, api_server.kubeconfig)
     async with asyncio.timeout(120):
         while not await warnings(*ODD[0][:3]):
             pass  # until the API server has heard of it

@@ -16,7 +16,7 @@ from crds.shape import message_of
 from dragoman.kube.cluster import Cluster
 from tests.crds import random_documents
 from tests.crds.specs import GOOD
-from tests.crds.verdicts import document, errors, refusal, refusals_of_bad_objects, served
+from tests.crds.verdicts import document, errors, known, refusal, refusals_of_bad_objects, served
 from tests.support.api_server import ApiServer
 from tests.support.kubectl import Kubectl
 
@@ -49,6 +49,7 @@ async def test_objects_of_the_golden_cases_and_of_the_demo_are_taken(api_server:
     assert len(ours) > 100
     for held in ours:
         held["metadata"] = {"name": held["metadata"]["name"]}  # one namespace is as good as the other
+    await known(kubectl, api_server.kubeconfig)
     arguments = ("create", "--validate=strict", "--dry-run=server", "-f", "-")
     done = await kubectl(api_server.kubeconfig, *arguments, text=to_json(ours))
     assert done.stderr == ""
@@ -59,6 +60,7 @@ async def test_kubectl_explains_fields_and_shows_istios_columns(
     cluster: Cluster, namespace: str, api_server: ApiServer, kubectl: Kubectl
 ) -> None:
     await cluster.create(served("VirtualService"), document("VirtualService", GOOD[0][1], namespace=namespace))
+    await known(kubectl, api_server.kubeconfig)
     table = await kubectl(api_server.kubeconfig, "get", "vs", "-n", namespace)
     assert table.stdout.splitlines()[0].split() == ["NAME", "GATEWAYS", "HOSTS", "AGE"]
     wide = await kubectl(api_server.kubeconfig, "get", "istio-io", "-n", namespace, "-o", "wide")

@@ -2,11 +2,13 @@
 
 import copy
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from crds import Invalid, Problem, decode
+from crds.manifests import definitions
 from crds.problem import Severity
 from crds.registry import ISTIO_KINDS
 from crds.validate import validate
@@ -14,6 +16,8 @@ from dragoman.kube.cluster import Cluster
 from dragoman.kube.errors import ApiError
 from dragoman.kube.resource import ApiResource
 from tests.crds.specs import BAD
+from tests.support.kubectl import Kubectl
+from tests.support.until import until
 
 LEFT_TO_THE_WEBHOOK = {
     # What neither patterns nor CEL can say at all
@@ -75,6 +79,16 @@ def errors(held: dict[str, Any]) -> list[Problem]:
     except Invalid as invalid:
         return list(invalid.problems)
     return [problem for problem in found if problem.severity is Severity.ERROR]
+
+
+async def known(kubectl: Kubectl, kubeconfig: Path) -> None:
+    """Wait until kubectl is told of the last of our kinds and its fields: an API server serves them before."""
+    *_, last = definitions()
+
+    async def explained() -> bool:
+        return (await kubectl(kubeconfig, "explain", f"{last['spec']['names']['plural']}.spec")).returncode == 0
+
+    await until(explained)
 
 
 async def refused(cluster: Cluster, held: dict[str, Any]) -> ApiError | None:
