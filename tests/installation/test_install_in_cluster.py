@@ -32,6 +32,7 @@ from dragoman.kube.resources import (
 from dragoman.sidecar.injection import Injected, NamespaceFacts, inject
 from dragoman.sidecar.injection.config_map import settings_of
 from tests.support.api_server import ApiServer
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 
@@ -335,12 +336,17 @@ async def test_precheck_says_which_rights_are_lacking(api_server: ApiServer, clu
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": namespace}],
     }
     await cluster.create(RESOURCES["ClusterRoleBinding"], binding)
+    errors: list[str] = []
+
+    async def rights_are_heard_of() -> bool:
+        """The API server judges by the roles that it watches, and hears of new ones after they are stored."""
+        errors[:] = [each.message for each in await precheck(few, bundle) if each.level is Level.ERROR]
+        return not any("deployments.apps" in each or "configmaps" in each for each in errors if "not allowed" in each)
+
     async with await Cluster.connect(api_server.user(namespace)) as few:
-        findings = await precheck(few, bundle)
-    errors = [each.message for each in findings if each.level is Level.ERROR]
+        await until(rights_are_heard_of)
     resource = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
     assert f"not allowed: get, create, patch, delete {resource}" in errors
-    assert not any("deployments.apps" in each or "configmaps" in each for each in errors if "not allowed" in each)
     # What the control plane is given, only who has it can give.
     assert any("attempting to grant RBAC permissions not currently held" in each for each in errors)
     await cluster.delete(RESOURCES["ClusterRoleBinding"], namespace)
