@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final
 
 SLOWEST: Final = 64 << 10
@@ -18,51 +17,21 @@ MESSAGE: Final = 32 << 10
 """What a message costs besides its bytes, as bytes: a hundred small ones are a burst, too."""
 
 
-class _Account:
-    """Room for some bytes: first come, first served. A message may overdraw it, so that one larger than all of it is
-    still sent."""
-
-    def __init__(self, limit: int) -> None:
-        self.free = limit
-        self.waiting: deque[asyncio.Future[None]] = deque()
-
-    async def take(self, size: int) -> None:
-        while self.free <= 0:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                self.wake()
-                raise
-        self.free -= size
-
-    def give(self, size: int) -> None:
-        self.free += size
-        self.wake()
-
-    def wake(self) -> None:
-        while self.waiting and self.free > 0:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-
-
 class _Burst:
     """What is handed to gRPC within one round of the event loop: it copies in the loop's thread, and whoever comes next
     waits for all of it. The rest goes in the next rounds, in the order of coming."""
 
     def __init__(self) -> None:
         self._left = BURST
-        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._waiting: deque[Share] = deque()
         self._begun = False
 
-    async def turn(self, size: int) -> None:
-        if not self.admits(size):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((turn, size + MESSAGE))
-            await turn
+    def enter(self, share: Share) -> None:
+        """Let a write go, now or in its turn."""
+        if self.admits(share.size):
+            share.go()
+        else:
+            self._waiting.append(share)
 
     def admits(self, size: int) -> bool:
         """Take what a message needs of this round, if there is something left of it."""
@@ -77,38 +46,77 @@ class _Burst:
     def _next_round(self) -> None:
         self._left = BURST
         while self._waiting and self._left > 0:
-            turn, cost = self._waiting.popleft()
-            if not turn.done():
-                self._left -= cost
-                turn.set_result(None)
+            share = self._waiting.popleft()
+            if share.waits:
+                self._left -= share.size + MESSAGE
+                share.go()
         self._begun = self._left < BURST
         if self._begun:
             asyncio.get_running_loop().call_soon(self._next_round)
 
 
+class _Account:
+    """Room for some bytes: first come, first served. A message may overdraw it, so that one larger than all of it is
+    still sent."""
+
+    def __init__(self, limit: int, burst: _Burst) -> None:
+        self.free = limit
+        self._burst = burst
+        self._queue: deque[Share] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for room."""
+        return sum(share.waits for share in self._queue)
+
+    def enter(self, share: Share) -> None:
+        """Give a write its room, now or in its turn."""
+        if self.free > 0:
+            self._admit(share)
+        else:
+            self._queue.append(share)
+
+    def give(self, size: int) -> None:
+        """Take room back."""
+        self.free += size
+        while self._queue and self.free > 0:
+            share = self._queue.popleft()
+            if share.waits:
+                self._admit(share)
+
+    def _admit(self, share: Share) -> None:
+        self.free -= share.size
+        share.account = self
+        self._burst.enter(share)
+
+
 class _Overseer:
-    """Small messages on their way: one timer for all of them, as there are thousands a second."""
+    """Writes on their way: one timer for all of them, as there are thousands a second."""
 
     def __init__(self) -> None:
         self._due: dict[Share, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begins(self, share: Share, seconds: float) -> None:
-        """A message is taken for stuck after these seconds, and a few more until somebody looks."""
+        """A write should have ended after these seconds; if not, the share is told that it is late."""
         loop = asyncio.get_running_loop()
-        self._due[share] = loop.time() + seconds
-        if self._timer is None:
-            self._timer = loop.call_later(seconds, self._look, seconds)
+        due = self._due[share] = loop.time() + seconds
+        if self._timer is None or due < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(due, self._look)
 
     def ended(self, share: Share) -> None:
         self._due.pop(share, None)
 
-    def _look(self, seconds: float) -> None:
+    def _look(self) -> None:
         loop = asyncio.get_running_loop()
+        self._timer = None
         for share in [share for share, due in self._due.items() if due <= loop.time()]:
             del self._due[share]
-            share.stuck()
-        self._timer = loop.call_later(seconds / 2, self._look, seconds) if self._due else None
+            share.late()
+        if self._due and self._timer is None:
+            self._timer = loop.call_at(min(self._due.values()), self._look)
 
 
 class ByteBudget:
@@ -131,14 +139,13 @@ class ByteBudget:
         self.stuck_after = stuck_after
         self.burst = _Burst()
         self.overseer = _Overseer()
-        self.quick = _Account(limit)
-        self.others = _Account(limit)
+        self.quick = _Account(limit, self.burst)
+        self.others = _Account(limit, self.burst)
 
     @property
     def waiting(self) -> int:
         """How many streams wait for room."""
-        accounts = (self.quick, self.others)
-        return sum(not turn.done() for account in accounts for turn in account.waiting)
+        return self.quick.waiting + self.others.waiting
 
 
 def _nobody() -> None:
@@ -146,75 +153,96 @@ def _nobody() -> None:
 
 
 class Share:
-    """One stream's part of a budget; it writes one message at a time. `on_stuck` is called, at most once for a write,
-    when the client does not read it: that should end its connection."""
+    """One stream's part of a budget; it writes one message at a time: `begin`, or else `wait`, and then `end`.
 
-    __slots__ = ("_account", "_budget", "_quick", "stuck")
+    `on_stuck` is called, at most once for a write, when the client does not read it: that should end its connection.
+    """
+
+    __slots__ = ("_began", "_budget", "_going", "_quick", "_stuck", "_turn", "account", "size")
 
     def __init__(self, budget: ByteBudget, on_stuck: Callable[[], None]) -> None:
         self._budget = budget
-        self.stuck = on_stuck
+        self._stuck = on_stuck
         self._quick = False
-        self._account = budget.others
-
-    def begin(self, size: int) -> bool:
-        """Whether a message may go at once, as nearly every small one may; then `end` must follow. Else see `spend`."""
-        if size >= self._budget.free_below or not self._budget.burst.admits(size):
-            return False
-        self._begin(size)
-        return True
-
-    def _begin(self, size: int) -> None:
-        self._budget.overseer.begins(self, self._budget.stuck_after + size / SLOWEST)
+        self._going = False
+        self._turn: asyncio.Future[None] | None = None
+        self._began = 0.0
+        self.size = 0
+        """Bytes of the message."""
+        self.account: _Account | None = None
+        """Where a large message has its room."""
 
     def close(self) -> None:
         """Nothing more is written."""
-        self.stuck = _nobody
+        self._stuck = _nobody
+
+    def begin(self, size: int) -> bool:
+        """Whether a message may go at once, as nearly every small one may. Else see `wait`."""
+        if size >= self._budget.free_below or not self._budget.burst.admits(size):
+            return False
+        self._oversee(size)
+        return True
+
+    async def wait(self, size: int) -> None:
+        """Wait until a message may go. Small ones need not wait for the room of large ones."""
+        budget, self.size, self._going = self._budget, size, False
+        small = size < budget.free_below
+        (budget.burst if small else budget.quick if self._quick else budget.others).enter(self)
+        if not self._going:
+            self._turn = asyncio.get_running_loop().create_future()
+            try:
+                await self._turn
+            except asyncio.CancelledError:
+                self._leave()
+                raise
+        if small:
+            self._oversee(size)
+        else:
+            self._began = asyncio.get_running_loop().time()
+            budget.overseer.begins(self, budget.slow_after)
 
     def end(self) -> None:
-        """The message that went at once is with the client."""
+        """The message is with the client, or its stream is lost."""
         self._budget.overseer.ended(self)
+        if self.account is not None:
+            self._quick = self._taken() <= self._budget.slow_after
+            self._leave()
 
-    @asynccontextmanager
-    async def spend(self, size: int) -> AsyncIterator[None]:
-        """Wait for room and occupy it while the context lasts. Small messages need not wait for large ones."""
-        budget, loop = self._budget, asyncio.get_running_loop()
-        if size < budget.free_below:
-            await budget.burst.turn(size)
-            self._begin(size)
-            try:
-                yield
-            finally:
-                self.end()
+    # -- what the budget sees ---------------------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether the turn has not come, and is still waited for."""
+        return self._turn is not None and not self._turn.done()
+
+    def go(self) -> None:
+        """The turn has come."""
+        self._going = True
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def late(self) -> None:
+        """The write takes long."""
+        budget, account = self._budget, self.account
+        if account is None or self._taken() >= budget.stuck_after + self.size / SLOWEST:
+            self._stuck()
             return
-        self._account = budget.quick if self._quick else budget.others
-        await self._account.take(size)
-        try:
-            await budget.burst.turn(size)
-        except asyncio.CancelledError:
-            self._account.give(size)
-            raise
-        began = loop.time()
-        watch = asyncio.create_task(self._watch(size))
-        try:
-            yield
-            self._quick = loop.time() - began <= budget.slow_after
-        finally:
-            watch.cancel()
-            self._account.give(size)
+        if account is budget.quick and budget.others.free > 0:
+            budget.others.free -= self.size
+            self.account = budget.others
+            account.give(self.size)
+        elif account.free <= 0 and account.waiting and self._taken() >= budget.stuck_after:
+            self._stuck()
+            return
+        budget.overseer.begins(self, budget.slow_after)
 
-    async def _watch(self, size: int) -> None:
-        """Follow a large write that takes long."""
-        budget, loop = self._budget, asyncio.get_running_loop()
-        began = loop.time()
-        await asyncio.sleep(budget.slow_after)
-        while loop.time() - began < budget.stuck_after + size / SLOWEST:
-            if self._account is budget.quick and budget.others.free > 0:
-                budget.others.free -= size
-                self._account = budget.others
-                budget.quick.give(size)
-            in_the_way = self._account.free <= 0 and self._account.waiting
-            if in_the_way and loop.time() - began >= budget.stuck_after:
-                break
-            await asyncio.sleep(budget.slow_after)
-        self.stuck()
+    def _oversee(self, size: int) -> None:
+        self._budget.overseer.begins(self, self._budget.stuck_after + size / SLOWEST)
+
+    def _taken(self) -> float:
+        return asyncio.get_running_loop().time() - self._began
+
+    def _leave(self) -> None:
+        if (account := self.account) is not None:
+            self.account = None
+            account.give(self.size)

@@ -336,14 +336,13 @@ class Connection:
 
     async def _write(self, response: Response) -> None:
         self._writing = response
-        if self._share.begin(len(response.data)):
-            try:
-                await self._context.write(response.data)
-            finally:
-                self._share.end()
-        else:
-            async with self._share.spend(len(response.data)):
-                await self._context.write(response.data)
+        size = len(response.data)
+        if not self._share.begin(size):
+            await self._share.wait(size)
+        try:
+            await self._context.write(response.data)
+        finally:
+            self._share.end()
 
     def _stuck(self) -> None:
         """The client does not read: what gRPC holds for it is freed by the end of its connection only."""

@@ -22,9 +22,10 @@ class Writer:
         begun, ended = asyncio.Event(), asyncio.Event()
 
         async def write() -> None:
-            async with self.share.spend(size):
-                begun.set()
-                await ended.wait()
+            await self.share.wait(size)
+            begun.set()
+            await ended.wait()
+            self.share.end()
 
         task = asyncio.create_task(write())
         try:
@@ -37,8 +38,8 @@ class Writer:
 
     async def quick(self) -> None:
         """Write at once: from now on this counts as one that reads."""
-        async with self.share.spend(LARGE):
-            pass
+        await self.share.wait(LARGE)
+        self.share.end()
 
 
 async def soon(event: asyncio.Event, seconds: float = 60.0) -> bool:
@@ -153,9 +154,11 @@ async def test_a_round_of_the_event_loop_hands_over_a_burst_and_no_more():
     order: list[int] = []
 
     async def write(number: int) -> None:
-        async with Share(budget, lambda: None).spend(1 << 20):
-            rounds[-1] += 1
-            order.append(number)
+        share = Share(budget, lambda: None)
+        await share.wait(1 << 20)
+        rounds[-1] += 1
+        order.append(number)
+        share.end()
 
     async def count_rounds() -> None:
         while True:
@@ -184,5 +187,6 @@ async def test_whoever_gives_up_its_turn_keeps_no_room():
 
 
 async def _write_once(budget: ByteBudget) -> None:
-    async with Share(budget, lambda: None).spend(1 << 20):
-        pass
+    share = Share(budget, lambda: None)
+    await share.wait(1 << 20)
+    share.end()
