@@ -41,10 +41,12 @@ async def test_what_was_stored_survives_a_restart_of_the_server(
 ) -> None:
     await cluster.create(CONFIG_MAPS, config_map("kept", namespace), namespace)
     await api_server.stop_server()
-    with pytest.raises(ApiError) as error:
-        await cluster.get(CONFIG_MAPS, "kept", namespace)
+    try:
+        with pytest.raises(ApiError) as error:
+            await cluster.get(CONFIG_MAPS, "kept", namespace)
+    finally:
+        await api_server.start_server()
     assert error.value.unavailable
-    await api_server.start_server()
     assert await cluster.get(CONFIG_MAPS, "kept", namespace)
 
 

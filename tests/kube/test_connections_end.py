@@ -32,8 +32,10 @@ class SilentServer:
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n")
         # What comes from now on stays with the kernel.
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await self.ended.wait()
-        writer.transport.abort()
+        try:
+            await self.ended.wait()
+        finally:
+            writer.transport.abort()
 
     async def _take_websocket(self, key: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT, usedforsecurity=False).digest())

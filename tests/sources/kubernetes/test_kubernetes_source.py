@@ -240,9 +240,11 @@ async def test_an_outage_of_the_api_server_changes_nothing(
         lists = {scope: each.reflector.lists for scope, each in seen.source.followed.items()}
         loaded = len(seen.batches)
         await api_server.stop_server()
-        assert seen.names("Service", namespace) == {"a", "b"}
-        await api_server.compact()
-        await api_server.start_server()
+        try:
+            assert seen.names("Service", namespace) == {"a", "b"}
+            await api_server.compact()
+        finally:
+            await api_server.start_server()
         await cluster.create(SERVICES, service("c", namespace))
         await seen.until(lambda: "c" in seen.names("Service", namespace), within=120)
         await cluster.create(VIRTUAL_SERVICES, route("w", namespace))
