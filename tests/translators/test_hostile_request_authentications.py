@@ -206,5 +206,5 @@ def _refusal(folder: Path, held: list[Any]) -> str:
     file = folder / "bootstrap.json"
     file.write_text(json.dumps(config))
     command = [*argv(find_envoy(), file, concurrency=1, log_level="critical"), "--mode", "validate"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     return "" if done.returncode == 0 else done.stderr[-600:] or f"status {done.returncode}"
