@@ -251,6 +251,7 @@ async def test_what_envoy_rejects_displaces_nothing_good(cast: Cast, case: Case)
 
         # What was good is in force, for whoever comes later too; it is not even sent what would be rejected.
         assert await case.in_force(cast, early, "good")
+        await cast.mesh.settled()  # the first rejection is told of; others that were sent the same reject it as well
         rejected_by_now = await rejects()
         await cast.latecomer.envoy.start()
         await cast.latecomer.envoy.ready()

@@ -88,7 +88,7 @@ async def start(app: App, namespace: Namespace, workload: str, version: str, log
         environment=app.environment(),
     )
     try:
-        await process.listening(*app.ports)
+        await process.listening(namespace.path, *app.ports)
     except BaseException:
         await process.kill()
         raise

@@ -69,24 +69,26 @@ class Process:
             self._process.kill()
         return await self._process.wait()
 
-    async def listening(self, *ports: int, seconds: float = 60) -> None:
-        """Return as soon as its namespace has a listening TCP socket on every one of `ports`.
+    async def listening(self, namespace: Path, *ports: int, seconds: float = 60) -> None:
+        """Return as soon as the network namespace has a listening TCP socket on every one of `ports`.
 
         The kernel is asked for its sockets rather than a connection made: a server that speaks first would see a guest.
+        Not for those of the process's own namespace, which is the host's until its launcher has changed over.
         Raises ProcessError when the program ends before that or `seconds` pass.
         """
         try:
             async with asyncio.timeout(seconds):
-                while not self._listening() >= set(ports):
+                while not _listening(namespace) >= set(ports):
                     self.check()
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            raise self.error(f"does not listen on {sorted(set(ports) - self._listening())}") from None
+            raise self.error(f"does not listen on {sorted(set(ports) - _listening(namespace))}") from None
 
-    def _listening(self) -> set[int]:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError), entered(Path(f"/proc/{self.pid}/ns/net")):
-            return listening_ports()
-        return set()
+
+def _listening(namespace: Path) -> set[int]:
+    with contextlib.suppress(FileNotFoundError), entered(namespace):
+        return listening_ports()
+    return set()
 
 
 async def start(
