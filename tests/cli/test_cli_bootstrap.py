@@ -100,7 +100,7 @@ def test_envoy_takes_the_file_that_the_command_line_names(tmp_path: Path) -> Non
     assert str(file) in command
     assert command[command.index("--drain-time-s") + 1] == "7"
     assert "--disable-hot-restart" in command
-    done = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -135,13 +135,13 @@ async def test_the_pages_of_a_pod_on_a_port_of_this_machine(installed: Installed
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             url = (await process.stdout.readline()).decode().strip()
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             assert "/debug/syncz" in await response.text()
     finally:
         process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         assert await process.wait() == 0
     lacking = await installed.run("dashboard", "grafana")
     assert lacking.exit_code == 1
