@@ -45,10 +45,10 @@ from xds.delivery import NOTHING
 log = structlog.get_logger(__name__)
 
 _PAUSE: Final = 0.05
-"""Least time between two looks, in seconds: the ACKs of many proxies come together."""
+"""From news to the look at them, in seconds: what proxies wait for is written first, and their ACKs come together."""
 
 _SHARE: Final = 10
-"""A look is followed by a pause of so many times what it took."""
+"""A look is followed by a further pause of so many times what it took."""
 
 _LONGEST_PAUSE: Final = 2.0
 
@@ -175,13 +175,14 @@ class Programming:
         """Look what has arrived, until cancelled."""
         while True:
             await self._look.wait()
+            await asyncio.sleep(_PAUSE)
             self._look.clear()
             spent = 0.0
             try:
                 spent = await self._look_again()
             except Exception:
                 log.exception("what is on its way was not looked at")
-            await asyncio.sleep(min(max(_PAUSE, _SHARE * spent), _LONGEST_PAUSE))
+            await asyncio.sleep(min(_SHARE * spent, _LONGEST_PAUSE))
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
