@@ -417,6 +417,11 @@ async def test_the_node_captures_for_pods_that_may_not(pair: Pair, pods: dict[st
     for own in pair.pod.addresses.values():
         assert await pair.peer.dial(own, APPLICATION) == f"proxy in {own}:{APPLICATION}"
         assert await pair.peer.dial(own, STATUS) == "status"
+    transparently = {"name": "istio-validation", "args": ["--verify", "--mode=TPROXY"]}
+    pods["shop/web"] = WITH_CAPTURE | {"initContainers": [transparently]}
+    assert (await call("ADD", pair.pod.namespace))[0] == 0
+    assert "fwmark 0x539 lookup 133" in await run("ip", "-n", pair.pod.namespace.name, "rule")
+    assert await pair.peer.dial(pair.pod.addresses[4], APPLICATION) == f"proxy in {pair.pod.addresses[4]}:{APPLICATION}"
     assert await call("CHECK", pair.pod.namespace) == (0, None)
     assert await call("DEL", pair.pod.namespace) == (0, None)
 

@@ -17,6 +17,7 @@ import yaml
 from dragoman.cli.inspect.comparison import SECTIONS
 from dragoman.kube import resources
 from e2e.harness import eventually, failing
+from e2e.harness.capture import INBOUND_SOURCE
 from e2e.harness.commands import CommandError
 from e2e.harness.kubelet.streams import streams
 from e2e.harness.kubernetes import Kubernetes
@@ -135,12 +136,24 @@ async def test_a_report_of_everything(kubernetes: Kubernetes, tmp_path: Path) ->
     assert yaml.safe_load(files["cluster/pods.yaml"])
 
 
-async def test_probes_reach_applications_that_take_no_plaintext(kubernetes: Kubernetes) -> None:
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+async def test_probes_reach_applications_that_take_no_plaintext(kubernetes: Kubernetes, mode: str) -> None:
+    name = f"probed-by-{mode.lower()}"
     await kubernetes.apply(
+        f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 8080}}]}}
+---
+metadata:
+  name: {name}
+  labels: {{app: {name}}}
+  annotations: {{sidecar.istio.io/interceptionMode: {mode}, prometheus.io/scrape: "true", prometheus.io/port: "8080"}}
+"""
         """
 apiVersion: v1
 kind: Pod
-metadata: {name: probed, labels: {app: probed}, annotations: {prometheus.io/scrape: "true", prometheus.io/port: "8080"}}
 spec:
   terminationGracePeriodSeconds: 5
   containers:
@@ -155,17 +168,21 @@ spec:
 """,
         "shop",
     )
-    pod = await kubernetes.until(resources.PODS, "probed", "shop", ready)
+    pod = await kubernetes.until(resources.PODS, name, "shop", ready)
     (stranger,) = kubernetes.running_pods("outside", app="stranger")
     outside = kubernetes.client(stranger)
     address = pod["status"]["podIP"]
     assert await eventually(lambda: failing(outside.http(f"http://{address}:8080/")), lambda error: error is not None)
     # For longer than what the probes asked before the policy was known to this proxy would do.
     pod = await eventually(
-        lambda: kubernetes.cluster.get(resources.PODS, "probed", "shop"),
+        lambda: kubernetes.cluster.get(resources.PODS, name, "shop"),
         lambda pod: ready(pod) and set(restarts(pod)) == {0},
         steady=150,
     )
+
+    client = only(kubernetes, "shop", "client")
+    answer = await eventually(lambda: kubernetes.client(client).http(f"http://{name}:8080/"), lambda a: a.status == 200)
+    assert answer.echo.peer == (client["status"]["podIP"] if mode == "TPROXY" else INBOUND_SOURCE)
 
     annotations = pod["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == "15020"

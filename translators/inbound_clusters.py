@@ -35,16 +35,26 @@ _FOR_EVER = timedelta(days=60)
 """Envoy's longest cleanup interval in use by Istio: the one host of an inbound cluster never goes away."""
 
 
+def endpoint_of(g: Graph, port: int, written: tuple[str, int] | None, families: Families) -> tuple[str, int] | None:
+    """Where the application takes a workload port: as the Sidecar resource says of it, else as the mesh says of all.
+
+    An empty address is the one that was dialled, None just what was dialled.
+    """
+    local = mesh_config(g).inbound_traffic_policy.mode is InboundTrafficPolicyMode.LOCALHOST
+    return (families.loopbacks[0], port) if written is None and local else written
+
+
 @query
 def inbound_cluster_of(
     g: Graph, port: InboundPort, endpoint: tuple[str, int] | None, mode: Interception, families: Families
 ) -> Encoded:
-    """The cluster of one workload port: the given address (empty: the one that was dialled) and port, or just what was
-    dialled."""
+    """The cluster of one workload port, of which `endpoint` is what the Sidecar resource says; see `endpoint_of`.
+
+    With `Interception.TPROXY` the listener has connections come from the client's address.
+    """
     mesh = mesh_config(g)
     name = inbound_cluster(port.number)
-    if endpoint is None and mesh.inbound_traffic_policy.mode is InboundTrafficPolicyMode.LOCALHOST:
-        endpoint = (families.loopbacks[0], port.number)
+    endpoint = endpoint_of(g, port.number, endpoint, families)
     cluster = Cluster(
         name=name,
         alt_stat_name=stat_name(name),

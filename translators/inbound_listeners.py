@@ -21,6 +21,7 @@ from translators import alpn, authorization, jwt_authn, listener_filters, teleme
 from translators.addresses import listen
 from translators.filter_chains import TLS, Chain, chains, inspects_tls
 from translators.http_connection_managers import inbound_manager, inbound_routes
+from translators.inbound_clusters import endpoint_of
 from translators.names import (
     BLACK_HOLE,
     INBOUND_PASSTHROUGH,
@@ -71,7 +72,7 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
     tables |= {number: chains(levels[number], Protocol.AUTO) for number in unnamed}
     filters = [listener_filters.original_destination()]
     if view.mode is Interception.TPROXY:
-        filters.append(listener_filters.original_source())
+        filters.append(listener_filters.original_source(_from_the_proxy(g, view)))
     filters.append(listener_filters.tls_inspector(p for p, table in tables.items() if not inspects_tls(table)))
     # By protocol, not by mode: between PERMISSIVE and STRICT only filter chains then differ, and Envoy swaps those in
     # place. Other listener filters would replace the listener, and for a moment the old and the new both accept.
@@ -87,6 +88,17 @@ def virtual_inbound(g: Graph, view: InboundView) -> Encoded:
     )
     listen(head, view.families.wildcards, mesh.proxy_inbound_listen_port)
     return _listener(VIRTUAL_INBOUND, head, joined(_FILTER_CHAINS, _split(pieces)))
+
+
+def _from_the_proxy(g: Graph, view: InboundView) -> list[int]:
+    """Ports whose connections to the application come from the proxy's own address even where others keep the client's.
+
+    What answers from a loopback address cannot answer to that of a client: the kernel has no route from there.
+    """
+    written = {port.number: port.endpoint for port in ingress_ports(g, view)}
+    ports = captured_ports(g, view)
+    found = [(port.number, endpoint_of(g, port.number, written.get(port.number), view.families)) for port in ports]
+    return [number for number, endpoint in found if endpoint is not None and endpoint[0]]
 
 
 @query

@@ -26,8 +26,13 @@ def original_destination() -> ListenerFilter:
     return ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst()))
 
 
-def original_source() -> ListenerFilter:
-    return ListenerFilter(name="envoy.filters.listener.original_src", typed_config=pack(OriginalSrc(mark=TPROXY_MARK)))
+def original_source(but_on: Iterable[int] = ()) -> ListenerFilter:
+    """Dials upstream from the client's address; not on the ports `but_on`."""
+    return ListenerFilter(
+        name="envoy.filters.listener.original_src",
+        typed_config=pack(OriginalSrc(mark=TPROXY_MARK)),
+        filter_disabled=_on_ports(but_on),
+    )
 
 
 def proxy_protocol() -> ListenerFilter:

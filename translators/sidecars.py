@@ -129,5 +129,7 @@ def inbound(g: Graph, view: InboundView) -> Tree:
         calls.append(http_proxy_listener.call(view))
     for port in ports:
         endpoint = written[port.number].endpoint if port.number in written else None
-        calls.append(inbound_cluster_of.call(port, endpoint, view.mode, view.families))
+        # Only the virtual listener keeps the client's address.
+        mode = Interception.NONE if port.number in written and written[port.number].bind else view.mode
+        calls.append(inbound_cluster_of.call(port, endpoint, mode, view.families))
     return Tree(calls)

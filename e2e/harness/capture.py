@@ -25,6 +25,7 @@ async def capture(
     excluded_outbound: tuple[int, ...] = (),
     ipv6: bool = False,
     mode: Mode = "REDIRECT",
+    backend: system.Backend = "iptables",
 ) -> None:
     """Install the rules in a pod, for IPv4 and with `ipv6` for both families.
 
@@ -34,8 +35,8 @@ async def capture(
     wanted = Capture(
         mode, exclude_inbound_ports=(*NOT_CAPTURED, *excluded_inbound), exclude_outbound_ports=excluded_outbound
     )
-    if ipv6 or mode == "TPROXY":
-        namespace.inside(lambda: system.apply(wanted, "iptables"))
+    if ipv6 or mode == "TPROXY" or backend != "iptables":
+        namespace.inside(lambda: system.apply(wanted, backend))
         return
     # A new namespace has nothing saved. Not by the command: a second for each pod of each test is better spent.
     text = iptables.replacement("", rules(wanted, Family.V4))

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
+from dragoman.capture.settings import Mode
+from dragoman.capture.system import Backend
 from e2e.harness import apps, manifests, service_proxy
 from e2e.harness.apps import App
 from e2e.harness.capture import capture
@@ -37,7 +39,8 @@ class Mesh:
     """Pods, services and the YAML that tells of them (`configuration`, for a control plane to watch).
 
     `sidecars` makes the bootstrap of a pod that asks for `sidecar=True`; `drain_seconds` is the drain time of the
-    Envoys of pods to come, and `envoy_arguments` are further words of their command lines.
+    Envoys of pods to come, `envoy_arguments` are further words of their command lines, and `capture_backend` is which
+    of the kernel's tools captures their traffic.
     """
 
     def __init__(self, network: Network, directory: Path, sidecars: BootstrapOf | None = None) -> None:
@@ -47,6 +50,7 @@ class Mesh:
         self.control_plane: ControlPlane | None = None
         self.drain_seconds = 45
         self.envoy_arguments: tuple[str, ...] = ()
+        self.capture_backend: Backend = "iptables"
         folder = directory / "configuration"
         folder.mkdir()
         self.configuration = Configuration(folder)
@@ -207,7 +211,8 @@ class Mesh:
             if bootstrap is not None:
                 transparent = (annotations or {}).get("sidecar.istio.io/interceptionMode") == "TPROXY"
                 if captured:
-                    await capture(place, ipv6=ipv6 is not None, mode="TPROXY" if transparent else "REDIRECT")
+                    mode: Mode = "TPROXY" if transparent else "REDIRECT"
+                    await capture(place, ipv6=ipv6 is not None, mode=mode, backend=self.capture_backend)
                 pod.sidecar = Envoy(
                     pod_name,
                     pod,

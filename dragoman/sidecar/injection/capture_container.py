@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from dragoman.mesh.proxy_id import ProxyType
 from dragoman.sidecar.injection.options import PROMETHEUS_PORT, READINESS_PORT, Options
 from dragoman.sidecar.injection.proxy_container import PROXY_ID, security_context
 from dragoman.sidecar.injection.settings import InjectionSettings, Json
@@ -25,7 +26,8 @@ def capture_container(options: Options, settings: InjectionSettings) -> dict[str
     arguments = _arguments(options, settings)
     if settings.cni:
         # The plugin reads here what to capture. As the proxy's user: its traffic is captured whatever is included.
-        return container | {"args": ["--verify", *arguments], "securityContext": security_context(PROXY_ID)}
+        context = security_context(ProxyType.SIDECAR, options)
+        return container | {"args": ["--verify", *arguments], "securityContext": context}
     return container | {
         "args": arguments,
         "securityContext": {

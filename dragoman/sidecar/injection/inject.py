@@ -17,7 +17,7 @@ from dragoman.sidecar.injection import assembly, credentials, metadata, metrics,
 from dragoman.sidecar.injection.annotations import OVERRIDES, TEMPLATES
 from dragoman.sidecar.injection.assembly import Parts
 from dragoman.sidecar.injection.decision import refusal
-from dragoman.sidecar.injection.options import PROMETHEUS_PORT, Options, options, wanted_interception
+from dragoman.sidecar.injection.options import PROMETHEUS_PORT, Options, options
 from dragoman.sidecar.injection.overlay import merge
 from dragoman.sidecar.injection.patch import difference
 from dragoman.sidecar.injection.proxy_bootstrap import Pod, bootstrap_text
@@ -98,19 +98,19 @@ def inject(
     after = assembly.in_order(assembly.with_authors(after, parts.author), chosen)
     if merging:
         annotations = metrics.merged(annotations, chosen.status_port)
-    ours = _added(annotations, chosen, parts)
+    ours = _added(kind, chosen, parts)
     annotations = metadata.with_added(annotations, ours, after["containers"], PROXY, settings)
     annotations |= metadata.status(assembly.without_authors(spec, parts.author), after, settings)
     result = {**before, "metadata": {**meta, "labels": labels, "annotations": annotations}, "spec": after}
     return Injected(result, difference(pod, result), (*warnings, *unscraped, *parts.problems))
 
 
-def _added(asked: Mapping[str, str], chosen: Options, parts: Parts) -> dict[str, str]:
+def _added(kind: ProxyType, chosen: Options, parts: Parts) -> dict[str, str]:
     """The annotations that a second injection, the volumes of this one, and the control plane need."""
     added = dict(credentials.as_annotations(credentials.control_plane(chosen.discovery_address)))
     if written := {key: containers for key, containers in parts.author.items() if containers}:
         added[OVERRIDES] = json.dumps(written, separators=(",", ":"), sort_keys=True)
-    if wanted_interception(asked, chosen.config) != chosen.interception:
+    if kind is ProxyType.SIDECAR:
         added[CAPTURED_BY] = chosen.interception
     return added
 

@@ -105,7 +105,7 @@ def options(
     if any(each.severity is Severity.ERROR for each in found):
         raise Invalid(tuple(found))
     made = _options(annotations, config, settings)
-    found += _in_vain(annotations, config)
+    found += _in_vain(config)
     if config.hold_application_until_proxy_starts and not made.native and "distroless" in made.image:
         found.append(
             problem(
@@ -118,17 +118,9 @@ def options(
     return made, tuple(found)
 
 
-def _in_vain(annotations: Mapping[str, str], config: MeshProxyConfig) -> Iterator[Problem]:
-    if wanted_interception(annotations, config) == "TPROXY":
-        why = "TPROXY is not offered: captured by REDIRECT, which hides the client's address from the application"
-        yield problem("DRG0602", "interceptionMode", why)
+def _in_vain(config: MeshProxyConfig) -> Iterator[Problem]:
     for name in _OF_AGENTS & config.proxy_metadata.keys():
         yield problem("DRG0602", f"proxyMetadata.{name}", "no effect: it is for an agent, and there is none in the pod")
-
-
-def wanted_interception(annotations: Mapping[str, str], config: MeshProxyConfig) -> str:
-    """The interception mode that is asked for, offered or not."""
-    return annotations.get(INTERCEPTION, config.interception_mode.value)
 
 
 def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: InjectionSettings) -> Options:
@@ -143,7 +135,7 @@ def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: 
         config=config,
         image=of("proxyImage") or _image(of("proxyImageType") or _image_type(config), settings.proxy_image),
         resources=resources,
-        interception="NONE" if wanted_interception(annotations, config) == "NONE" else "REDIRECT",
+        interception=annotations.get(INTERCEPTION, config.interception_mode.value),  # type: ignore[arg-type]  # CHECKS
         capture=_capture(annotations, settings),
         discovery_address=of("discoveryAddress", settings.discovery_address or config.discovery_address),
         concurrency=_concurrency(config.concurrency, resources),

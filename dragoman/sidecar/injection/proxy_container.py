@@ -44,7 +44,7 @@ def proxy_container(
         ],
         "ports": [{"name": "http-envoy-prom", "containerPort": PROMETHEUS_PORT, "protocol": "TCP"}],
         "resources": dict(options.resources),
-        "securityContext": security_context(PROXY_ID),
+        "securityContext": security_context(kind, options),
         "volumeMounts": [*credentials.mounts(), *_own_mounts(options)],
     }
     if settings.image_pull_policy:
@@ -84,16 +84,21 @@ def waits(options: Options) -> bool:
     return hold and not options.native and "distroless" not in options.image
 
 
-def security_context(user: int) -> dict[str, Json]:
-    """As little as Kubernetes' "restricted" level of pod security allows."""
+def security_context(kind: ProxyType, options: Options) -> dict[str, Json]:
+    """As little as Kubernetes' "restricted" level of pod security allows; with TPROXY root with one capability.
+
+    That is to bind to clients' addresses, and Kubernetes gives capabilities to nobody but root. The rules of capture
+    know it by its group then (Istio: injection template, "securityContext").
+    """
+    transparent = kind is ProxyType.SIDECAR and options.interception == "TPROXY"
     return {
         "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
+        "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]} if transparent else {"drop": ["ALL"]},
         "privileged": False,
         "readOnlyRootFilesystem": True,
-        "runAsGroup": user,
-        "runAsNonRoot": True,
-        "runAsUser": user,
+        "runAsGroup": PROXY_ID,
+        "runAsNonRoot": not transparent,
+        "runAsUser": 0 if transparent else PROXY_ID,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 

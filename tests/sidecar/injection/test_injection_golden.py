@@ -20,6 +20,7 @@ from json_patch import patched
 from crds import meshconfig
 from crds.decode import decode
 from crds.proxyconfig import ProxyConfig
+from dragoman.mesh.captured_by import CAPTURED_BY
 from dragoman.sidecar.injection import Injected, InjectionSettings, inject
 from dragoman.sidecar.injection.config_map import settings_of
 
@@ -109,12 +110,24 @@ async def test_envoy_takes_the_bootstrap(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_else_is_in_the_sidecar(case: str) -> None:
-    """Upstream's image as it is, with no more rights than the "restricted" level of pod security allows."""
+    """Upstream's image as it is, with no more rights than the level "restricted" of pod security, or TPROXY, has."""
     _, made = injected(case)
     proxy = container(made.pod)
     assert proxy["command"] == ["/usr/local/bin/envoy"]
     if case != "proxy-of-the-author":
         context = proxy["securityContext"]
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert (context["runAsNonRoot"], context["allowPrivilegeEscalation"]) == (True, False)
+        transparent = "TPROXY" in made.pod["metadata"]["annotations"].get(CAPTURED_BY, "")
+        assert transparent is (case in ("proxy-configs", "transparent"))
+        assert context["capabilities"] == {"drop": ["ALL"]} | ({"add": ["NET_ADMIN"]} if transparent else {})
+        assert (context["runAsNonRoot"], context["allowPrivilegeEscalation"]) == (not transparent, False)
+        # By its group the rules of capture know it, and as root it must not be whom they send back to itself.
+        assert (context["runAsUser"], context["runAsGroup"]) == (0 if transparent else 1337, 1337)
         assert context["readOnlyRootFilesystem"] is True
+
+
+def test_a_gateway_needs_no_more_rights_where_sidecars_are_transparent() -> None:
+    pod = yaml.safe_load((GOLDEN / "gateway" / "pod.yaml").read_text())
+    made = inject(pod, namespace=SHOP, settings=settings("transparent"))
+    assert isinstance(made, Injected)
+    assert container(made.pod)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert CAPTURED_BY not in made.pod["metadata"]["annotations"]
