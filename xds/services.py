@@ -1,6 +1,7 @@
 """The gRPC services of xDS: one for all types in order, and one for each type by itself."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -10,6 +11,10 @@ from xds.delta import DeltaStream
 from xds.request import DeltaRequest, Request, SotwRequest
 from xds.sotw import SotwStream
 from xds.stream import Stream
+
+SMALL: Final = 256
+"""Bytes of a request up to which it is read once for all who say the same: the streams of a view answer a push in the
+same words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,18 @@ class Method:
 
     def parse(self, data: bytes) -> Request:
         """Read a request; raises google.protobuf's DecodeError when it is none, or of a type not served here."""
-        request = self.request.parse(data)
+        request = _same(self.request, data) if len(data) <= SMALL else self.request.parse(data)
         if self.type_url is not None and not request.type_url:
             # It need not be said where there is but one (xDS protocol: `type_url` is implicit in singleton streams).
             return replace(request, type_url=self.type_url)
         if not request.type_url or self.type_url not in (None, request.type_url):
             raise DecodeError(f"type_url {request.type_url!r} is not served by {self.name}")
         return request
+
+
+@lru_cache(maxsize=256)
+def _same(kind: type[DeltaRequest] | type[SotwRequest], data: bytes) -> Request:
+    return kind.parse(data)
 
 
 _SERVICES: Final = (
