@@ -29,7 +29,7 @@ class Method:
 
     def parse(self, data: bytes) -> Request:
         """Read a request; raises google.protobuf's DecodeError when it is none, or of a type not served here."""
-        request = _same(self.request, data) if len(data) <= SMALL else self.request.parse(data)
+        request = _same(self, data) if len(data) <= SMALL else self.request.parse(data)
         if self.type_url is not None and not request.type_url:
             # It need not be said where there is but one (xDS protocol: `type_url` is implicit in singleton streams).
             return replace(request, type_url=self.type_url)
@@ -39,8 +39,8 @@ class Method:
 
 
 @lru_cache(maxsize=256)
-def _same(kind: type[DeltaRequest] | type[SotwRequest], data: bytes) -> Request:
-    return kind.parse(data)
+def _same(method: Method, data: bytes) -> Request:
+    return method.request.parse(data)
 
 
 _SERVICES: Final = (
