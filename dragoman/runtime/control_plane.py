@@ -226,6 +226,7 @@ class ControlPlane:
     async def _follow(self) -> None:
         async for batch in self.source.watch():
             self._pending.append(batch)
+            self._governor.arrived(len(batch.changes))
             self._arrived.set()
 
     async def _apply(self) -> None:

@@ -10,6 +10,10 @@ SHARE: Final = 0.5
 """Of one core. The rest is for streams that connect, certificates and probes."""
 CREDIT: Final = 0.2
 """Seconds of processor time that may be used at once after a quiet time."""
+CREDIT_ALONE: Final = 2.0
+"""The same for changes that come alone: a few wide ones a second take what half a core gives, and are no storm."""
+QUIET: Final = 0.015
+"""Seconds without another change before one that comes alone."""
 LONGEST_PAUSE: Final = 0.1
 """Seconds by which a change may be held back."""
 
@@ -27,12 +31,27 @@ class Governor:
     ) -> None:
         self._clock, self._processor = clock, processor
         self._at, self._used = clock(), processor()
-        self._debt = -CREDIT
+        self._debt, self._debt_alone = -CREDIT, -CREDIT_ALONE
+        self._arrived_at = self._at
+        self._arrived = 0
+        """Changes since the last pause."""
+        self._alone = False
+
+    def arrived(self, changes: int) -> None:
+        """So many changes came together."""
+        now = self._clock()
+        self._arrived += changes
+        self._alone = self._arrived == 1 and now - self._arrived_at >= QUIET
+        self._arrived_at = now
 
     def pause(self) -> float:
-        """Seconds to wait now; 0 unless the share is used up."""
+        """Seconds to wait now before what has arrived is taken in; 0 unless the share is used up."""
         at, used = self._clock(), self._processor()
-        debt = self._debt + (used - self._used) - SHARE * (at - self._at)
-        self._at, self._used = at, used
-        self._debt = min(max(debt, -CREDIT), SHARE * LONGEST_PAUSE)
-        return max(0.0, self._debt / SHARE)
+        more = used - self._used - SHARE * (at - self._at)
+        self._at, self._used, self._arrived = at, used, 0
+        self._debt, self._debt_alone = _owed(self._debt + more, CREDIT), _owed(self._debt_alone + more, CREDIT_ALONE)
+        return max(0.0, (self._debt_alone if self._alone else self._debt) / SHARE)
+
+
+def _owed(debt: float, credit: float) -> float:
+    return min(max(debt, -credit), SHARE * LONGEST_PAUSE)

@@ -1,6 +1,8 @@
 """Changes go out at once, until they would take more than their share."""
 
-from dragoman.runtime.governor import CREDIT, LONGEST_PAUSE, SHARE, Governor
+import pytest
+
+from dragoman.runtime.governor import CREDIT, CREDIT_ALONE, LONGEST_PAUSE, QUIET, SHARE, Governor
 
 
 class Machine:
@@ -14,12 +16,17 @@ class Machine:
         self.now += seconds
         self.used += seconds
 
+    def pause(self) -> float:
+        """How long a change waits that comes now."""
+        self.governor.arrived(1)
+        return self.governor.pause()
+
 
 def test_changes_that_leave_time_between_them_never_wait() -> None:
     machine = Machine()
     for _ in range(100):
         machine.work(0.02)
-        assert machine.governor.pause() == 0
+        assert machine.pause() == 0
         machine.now += 0.03
 
 
@@ -27,8 +34,39 @@ def test_a_storm_is_held_to_its_share() -> None:
     machine = Machine()
     for _ in range(500):
         machine.work(0.03)
+        machine.governor.arrived(10)
         machine.now += machine.governor.pause()
     assert machine.used / machine.now < SHARE + 0.02
+
+
+@pytest.mark.parametrize("changes", [1, 2], ids=["alone", "two together"])
+def test_wide_changes_that_come_alone_may_take_more_than_the_share_for_a_while(changes: int) -> None:
+    machine = Machine()
+    waited = 0
+    for _ in range(200):
+        machine.work(0.055)
+        machine.now += 0.045
+        machine.governor.arrived(changes)
+        waited += machine.governor.pause() > 0
+    assert (waited == 0) == (changes == 1)
+
+
+def test_changes_that_come_alone_without_end_are_held_to_the_share_too() -> None:
+    machine = Machine()
+    for _ in range(1000):
+        machine.work(0.06)
+        machine.now += QUIET
+        machine.now += machine.pause()
+    assert machine.used / machine.now < SHARE + CREDIT_ALONE / machine.now + 0.02
+
+
+def test_a_change_right_after_another_is_not_alone() -> None:
+    machine = Machine()
+    machine.work(4 * CREDIT)
+    machine.now += QUIET
+    assert machine.pause() == 0
+    machine.work(QUIET / 2)
+    assert machine.pause() > 0
 
 
 def test_a_burst_after_quiet_is_not_held_back_but_for_what_exceeds_the_credit() -> None:
