@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 from crds.codes import problem
 from crds.duration import Duration
@@ -135,7 +135,7 @@ def _options(annotations: Mapping[str, str], config: MeshProxyConfig, settings: 
         config=config,
         image=of("proxyImage") or _image(of("proxyImageType") or _image_type(config), settings.proxy_image),
         resources=resources,
-        interception=annotations.get(INTERCEPTION, config.interception_mode.value),  # type: ignore[arg-type]  # CHECKS
+        interception=cast("InterceptionMode", annotations.get(INTERCEPTION, config.interception_mode.value)),
         capture=_capture(annotations, settings),
         discovery_address=of("discoveryAddress", settings.discovery_address or config.discovery_address),
         concurrency=_concurrency(config.concurrency, resources),
