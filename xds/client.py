@@ -6,7 +6,7 @@ Wire formats are the business of the stream machines: this is the state they sha
 from collections.abc import Callable, Collection
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
-from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, versions_of, without
+from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, is_version, versions_of, without
 from xds.order import KEPT, WHOLE, Patience
 from xds.push import Push
 from xds.resource import Resource
@@ -121,7 +121,7 @@ class Client:
         """The client newly wants a name, under which it holds something already or nothing."""
         owed = delivery.type_url == ENDPOINT and name in self._owed
         served = None if held is None else self.served(delivery.type_url, name)
-        if served is not None and versions_of(held) == {served.version}:
+        if served is not None and is_version(held, served.version):
             if self.dangles(served):
                 delivery.resend.add(name)
             else:

@@ -41,6 +41,13 @@ def versions_of(held: Held) -> frozenset[str]:
             return held.versions
 
 
+def is_version(held: Held, version: str) -> bool:
+    """Whether the client holds this version, for sure."""
+    if isinstance(held, Unsure):
+        return held.versions == {version}
+    return held is not None and held.version == version
+
+
 def without(held: Held, version: str) -> Held:
     """Return what a client holds once it is known that it does not hold this version."""
     if not isinstance(held, Unsure):

@@ -11,7 +11,7 @@ from typing import Final
 
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Ref
 from xds.client import Client
-from xds.delivery import NOTHING, Delivery, Held, Removal, Unsure, at_hand, versions_of
+from xds.delivery import NOTHING, Delivery, Held, Removal, Unsure, at_hand, is_version, versions_of
 from xds.order import ALONE, AWAITS, KEPT, REFERRERS, WHOLE
 from xds.resource import Resource
 from xds.view import View
@@ -67,12 +67,14 @@ class Uses:
 
 def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
     """Return what of this type the client may be sent now, of about `limit` bytes."""
-    if _plain(client, delivery):
+    gated = _gated(client, delivery.type_url)
+    if not gated and _plain(client, delivery):
         return _fresh(client, delivery, limit) or _remembered(client, delivery, now, limit)
     suspected: set[str] = set()
     waiting: list[Due] = []
     for group in list(delivery.suspects):
-        due = _collect(client, delivery, [name for name in group if name in delivery.behind], now, limit)
+        names = [name for name in group if name in delivery.behind]
+        due = _collect(client, delivery, names, now, limit, gated=gated)
         if due.updates:
             due.probe = group
             return due
@@ -83,7 +85,7 @@ def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
             waiting.append(due)
     # A copy, as names that turn out to be in sync are dropped on the way.
     names = [name for name in delivery.behind if name not in suspected] if suspected else list(delivery.behind)
-    due = _collect(client, delivery, names, now, limit)
+    due = _collect(client, delivery, names, now, limit, gated=gated)
     for other in waiting:
         if other.deadline is not None:
             due.not_before(other.deadline)
@@ -92,12 +94,14 @@ def due(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
 
 
 def _plain(client: Client, delivery: Delivery) -> bool:
-    """Whether nothing but what the client holds decides what it is sent."""
+    """Whether nothing but what the client holds decides what it is sent, of a type that has nothing to wait for."""
     exceptions = delivery.suspects or delivery.resend or delivery.refused or delivery.removals or delivery.waits
-    return not (exceptions or client.state_of_the_world or _gated(client, delivery.type_url))
+    return not (exceptions or client.state_of_the_world)
 
 
 def _fresh(client: Client, delivery: Delivery, limit: int) -> Due | None:
+    if next(iter(delivery.behind.values()), None) is not None:
+        return None
     for view in client.views:
         batch = view.fresh.find(delivery.type_url, delivery.behind, limit)
         if batch is not None:
@@ -106,18 +110,17 @@ def _fresh(client: Client, delivery: Delivery, limit: int) -> Due | None:
 
 
 def _remembered(client: Client, delivery: Delivery, now: float, limit: int) -> Due:
-    due = _collect(client, delivery, list(delivery.behind), now, limit)
+    due = _collect(client, delivery, list(delivery.behind), now, limit, gated=False)
     for view, resources in due.updates.items():
         view.fresh.keep(delivery.type_url, delivery.behind, limit, resources)
     return due
 
 
-def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: float, limit: int) -> Due:
+def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: float, limit: int, *, gated: bool) -> Due:
     due = Due()
     updates: dict[View, list[Resource]] = {}
     gone: list[str] = []
     size = 0
-    gated = _gated(client, delivery.type_url)
     tables = [(view, view.table(delivery.type_url)) for view in client.views]
     for name in names:
         for view, table in tables:  # noqa: B007 - the one that broke the loop is used after it
@@ -132,7 +135,7 @@ def _collect(client: Client, delivery: Delivery, names: Iterable[str], now: floa
         if delivery.removals:
             delivery.removals.pop(name, None)
         held = delivery.behind[name]
-        if held is not None and name not in delivery.resend and versions_of(held) == {resource.version}:
+        if held is not None and name not in delivery.resend and is_version(held, resource.version):
             if not client.dangles(resource):
                 client.found(resource, held)
                 delivery.in_sync(name)
@@ -238,7 +241,9 @@ def _withheld(client: Client, delivery: Delivery, name: str) -> bool:
 
 def _gated(client: Client, type_url: str) -> bool:
     """Whether anything of this type may have to wait: O(1) when all that it can refer to is in sync."""
-    awaited = AWAITS.get(type_url, ())
+    awaited = AWAITS.get(type_url)
+    if not awaited:
+        return False
     if CLUSTER in awaited and client.asks_for_clusters_later:
         return True
     return any(other in client.types and client.types[other].behind for other in awaited)
@@ -335,7 +340,7 @@ def _undelivered(client: Client, ref: Ref) -> bool:
     if other.inflight is not None and ref[1] in other.inflight.removed:
         # It came back while its removal was on its way.
         return True
-    return ref[1] in other.resend or versions_of(held) != {served.version} or client.dangles(served)
+    return ref[1] in other.resend or not is_version(held, served.version) or client.dangles(served)
 
 
 def _subscribes_endpoints(client: Client, cluster: Resource) -> bool:
