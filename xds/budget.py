@@ -25,10 +25,17 @@ class _Burst:
         self._left = BURST
         self._waiting: deque[Share] = deque()
         self._begun = False
+        self._usual = 0
+        """Bytes of the message before: the streams of a view are sent the same."""
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing is left of this round."""
+        return self._left <= 0
 
     def enter(self, share: Share) -> None:
-        """Let a write go, now or in its turn."""
-        if self.admits(share.size):
+        """Let a write go, now or in its turn; `share.size` is 0 if it is to be found out then."""
+        if share.size and (share.admitted or self.admits(share.size)):
             share.go()
         else:
             self._waiting.append(share)
@@ -37,6 +44,7 @@ class _Burst:
         """Take what a message needs of this round, if there is something left of it."""
         if self._left <= 0:
             return False
+        self._usual = size
         self._left -= size + MESSAGE
         if not self._begun:
             self._begun = True
@@ -48,7 +56,7 @@ class _Burst:
         while self._waiting and self._left > 0:
             share = self._waiting.popleft()
             if share.waits:
-                self._left -= share.size + MESSAGE
+                self._left -= (share.size or self._usual) + MESSAGE
                 share.go()
         self._begun = self._left < BURST
         if self._begun:
@@ -74,6 +82,7 @@ class _Account:
         if self.free > 0:
             self._admit(share)
         else:
+            share.admitted = False
             self._queue.append(share)
 
     def give(self, size: int) -> None:
@@ -155,10 +164,13 @@ def _nobody() -> None:
 class Share:
     """One stream's part of a budget; it writes one message at a time: `begin`, or else `wait`, and then `end`.
 
+    Before it looks for what to write it takes its `turn`: the first streams have their bytes before those of the last
+    are looked for.
+
     `on_stuck` is called, at most once for a write, when the client does not read it: that should end its connection.
     """
 
-    __slots__ = ("_began", "_budget", "_going", "_quick", "_stuck", "_turn", "account", "size")
+    __slots__ = ("_began", "_budget", "_going", "_quick", "_stuck", "_turn", "account", "admitted", "size")
 
     def __init__(self, budget: ByteBudget, on_stuck: Callable[[], None]) -> None:
         self._budget = budget
@@ -171,15 +183,27 @@ class Share:
         """Bytes of the message."""
         self.account: _Account | None = None
         """Where a large message has its room."""
+        self.admitted = False
+        """Something of this round is set aside already for what is written next."""
 
     def close(self) -> None:
         """Nothing more is written."""
         self._stuck = _nobody
 
+    async def turn(self) -> None:
+        """Wait until something is left of a round of the event loop."""
+        self.admitted = False
+        if self._budget.burst.full:
+            self.size, self._going = 0, False
+            self._budget.burst.enter(self)
+            await self._called()
+            self.admitted = True
+
     def begin(self, size: int) -> bool:
         """Whether a message may go at once, as nearly every small one may. Else see `wait`."""
-        if size >= self._budget.free_below or not self._budget.burst.admits(size):
+        if size >= self._budget.free_below or not (self.admitted or self._budget.burst.admits(size)):
             return False
+        self.admitted = False
         self._oversee(size)
         return True
 
@@ -188,13 +212,8 @@ class Share:
         budget, self.size, self._going = self._budget, size, False
         small = size < budget.free_below
         (budget.burst if small else budget.quick if self._quick else budget.others).enter(self)
-        if not self._going:
-            self._turn = asyncio.get_running_loop().create_future()
-            try:
-                await self._turn
-            except asyncio.CancelledError:
-                self._leave()
-                raise
+        await self._called()
+        self.admitted = False
         if small:
             self._oversee(size)
         else:
@@ -235,6 +254,15 @@ class Share:
             self._stuck()
             return
         budget.overseer.begins(self, budget.slow_after)
+
+    async def _called(self) -> None:
+        if not self._going:
+            self._turn = asyncio.get_running_loop().create_future()
+            try:
+                await self._turn
+            except asyncio.CancelledError:
+                self._leave()
+                raise
 
     def _oversee(self, size: int) -> None:
         self._budget.overseer.begins(self, self._budget.stuck_after + size / SLOWEST)

@@ -312,6 +312,7 @@ class Connection:
     async def _write_until_end(self, stream: Stream[Any], told: StreamLog) -> None:
         while not self._ending:
             self._wake.clear()
+            await self._share.turn()
             response = stream.next_response(time.monotonic())
             if response is None:
                 told.resting()

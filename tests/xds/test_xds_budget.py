@@ -186,6 +186,30 @@ async def test_whoever_gives_up_its_turn_keeps_no_room():
     await asyncio.wait_for(_write_once(budget), 60)
 
 
+async def test_what_is_written_is_looked_for_in_the_round_in_which_it_can_go():
+    budget = ByteBudget(1 << 30)
+    done: list[tuple[str, int]] = []
+
+    async def write(number: int) -> None:
+        share = Share(budget, lambda: None)
+        await share.turn()
+        done.append(("looks", number))
+        await share.wait(1 << 20)
+        done.append(("writes", number))
+        share.end()
+
+    await asyncio.gather(*(write(number) for number in range(20)))
+    assert done == [(what, number) for number in range(20) for what in ("looks", "writes")]
+
+
+async def test_a_turn_that_is_not_used_delays_nobody_for_long():
+    budget = ByteBudget(1 << 30)
+    async with Writer(budget).writing(2 * BURST) as begun:
+        assert await soon(begun)
+        idle = [asyncio.create_task(Share(budget, lambda: None).turn()) for _ in range(10)]
+        await asyncio.wait_for(asyncio.gather(*idle, _write_once(budget)), 60)
+
+
 async def _write_once(budget: ByteBudget) -> None:
     share = Share(budget, lambda: None)
     await share.wait(1 << 20)
