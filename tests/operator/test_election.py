@@ -19,7 +19,8 @@ from tests.support.until import until
 pytestmark = pytest.mark.real_api
 
 QUICK = Timing(duration=3.0, retry=0.3)
-NEVER_EXPIRES = Timing(duration=600.0, retry=0.3)
+NEVER_EXPIRES = Timing(duration=600.0, retry=300.0)
+"""Nor is there a try to wait for: what is let go is taken over because it is heard of."""
 
 
 class Replica:
