@@ -143,7 +143,6 @@ async def test_a_token_must_hold_and_none_is_fine(cast: Cast) -> None:
         "none": ({}, 200),
         "good": (bearer(KEY.token(ISSUER, aud="web")), 200),
         "without an end": (bearer(KEY.token(ISSUER, aud="web", exp=None)), 200),
-        "expired by a clock that is a little behind": (bearer(KEY.token(ISSUER, aud="web", lives=-5)), 200),
         "without an issuer": (bearer(KEY.token(ISSUER, aud="web", iss=None)), 401),
         "one of the audiences": (bearer(KEY.token(ISSUER, aud=["x", "web"])), 200),
         "basic authentication": ({"authorization": "Basic eDp5"}, 200),
@@ -162,6 +161,8 @@ async def test_a_token_must_hold_and_none_is_fine(cast: Cast) -> None:
     }
     with cast.mesh.configuration.during(authentication(rule(audiences=["web", "shop"]))):
         await in_force(cast)
+        # Expired, within the minute that clocks may differ by. Made only now: a busy machine might take what is left.
+        assert await status(cast, bearer(KEY.token(ISSUER, aud="web", lives=-30))) == 200
         seen = await statuses(cast, {name: headers for name, (headers, _) in requests.items()})
         assert seen == {name: expected for name, (_, expected) in requests.items()}
     await eventually(lambda: status(cast, NO_TOKEN), lambda seen: seen == 200)
