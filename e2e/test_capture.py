@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ca import new_root
 from ca.authority import pem
 from dragoman.capture import Capture, system
+from e2e.harness import eventually
 from e2e.harness.capture import PROXY_ID
 from e2e.harness.commands import CommandError, run
 from e2e.harness.namespaces import Namespace, Network
@@ -36,6 +37,7 @@ V6 = {"pod": "fd00:10::2", "peer": "fd00:10::3"}
 SOURCES = {4: "127.0.0.6", 6: "::6"}
 LOOPBACKS = {4: "127.0.0.1", 6: "::1"}
 _SO_ORIGINAL_DST = 80
+_TCP_REPAIR = 19
 _TRANSPARENT = {socket.AF_INET: (socket.SOL_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
 
 
@@ -62,7 +64,14 @@ class Place:
             threading.Thread(target=_answer, args=(listener, name), daemon=True).start()
 
     async def dial(
-        self, address: str, port: int, *, uid: int = 1000, gid: int | None = None, source: str | None = None
+        self,
+        address: str,
+        port: int,
+        *,
+        uid: int = 1000,
+        gid: int | None = None,
+        source: str = "",
+        source_port: int = 0,
     ) -> str:
         """What a connection from here is answered with; `refused` when nobody takes it."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -76,8 +85,8 @@ class Place:
 
         client = self.namespace.inside(make)
         with client:
-            if source is not None:
-                client.bind((source, 0))
+            if source or source_port:
+                client.bind((source, source_port))
             loop = asyncio.get_running_loop()
             try:
                 async with asyncio.timeout(30):
@@ -235,6 +244,22 @@ async def test_transparent_capture(pair: Pair, backend: system.Backend) -> None:
             await asyncio.wait_for(peer.dial(own, APPLICATION), 0.3)
     pair.capture(backend, mode="TPROXY", exclude_interfaces="eth0")
     assert await peer.dial(pod.addresses[4], APPLICATION) == "application"
+
+
+@both
+async def test_who_connects_anew_does_not_get_past_the_proxy(pair: Pair, backend: system.Backend) -> None:
+    """The kernel knows the connection before, from the same port, for longer than the proxy's end of it lasts."""
+    pair.capture(backend, mode="TPROXY")
+    own, port = pair.pod.addresses[4], 45678
+    within = ("ip", "netns", "exec", pair.pod.namespace.name)
+    pair.pod.namespace.write_sysctl("tcp_fin_timeout", 1)
+    with pair.peer.namespace.inside(socket.socket) as ended:
+        ended.bind(("", port))
+        ended.connect((own, APPLICATION))
+        assert b"".join(iter(lambda: ended.recv(200), b"")).decode() == f"proxy in {own}:{APPLICATION}"
+        await eventually(lambda: run(*within, "ss", "-Htan", f"dport = :{port}"), lambda found: not found, steady=0)
+        ended.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)  # ends without a word
+    assert await pair.peer.dial(own, APPLICATION, source_port=port) == f"proxy in {own}:{APPLICATION}"
 
 
 @both

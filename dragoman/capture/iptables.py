@@ -57,7 +57,7 @@ def _line(rule: Rule) -> str:
         ("owner", "--gid-owner", rule.gid),
         ("mark", "--mark", rule.mark),
         ("connmark", "--mark", rule.connection_mark),
-        ("conntrack", "--ctstate", rule.state),
+        ("conntrack", "--ctdir", rule.direction),
     ):
         if match is not None:
             words += ["-m", module, *_option(option, match)]

@@ -76,7 +76,7 @@ def _line(rule: Rule, family: Family) -> str:
         ("meta skgid", rule.gid, False),
         ("meta mark", rule.mark, False),
         ("ct mark", rule.connection_mark, False),
-        ("ct state", rule.state, False),
+        ("ct direction", rule.direction, False),
     )
     words = [_match(key, match, quoted=quoted) for key, match, quoted in matches if match is not None]
     return " ".join(("meta l4proto tcp", *words, _action(rule.target)))

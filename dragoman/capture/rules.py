@@ -87,7 +87,7 @@ Target = str | int | Mark | ToListener | ConnectionMark
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule for TCP: where it stands, what must hold, what then. A target is a chain, RETURN, ACCEPT, DROP, a port
-    here, or one of the actions above. `state` is what the kernel knows of the connection."""
+    here, or one of the actions above. `direction` is `reply` for what answers the one who dialled."""
 
     chain: str
     target: Target
@@ -100,7 +100,7 @@ class Rule:
     gid: Match = None
     mark: Match = None
     connection_mark: Match = None
-    state: Match = None
+    direction: Match = None
 
 
 def rules(capture: Capture, family: Family) -> list[Rule]:

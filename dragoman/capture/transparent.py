@@ -1,4 +1,4 @@
-"""The rest of capture by TPROXY: the rules of the table `mangle`, and the routing that they need (Istio: the same).
+"""The rest of capture by TPROXY: the rules of the table `mangle`, and the routing that they need (Istio: nearly the same).
 
 An inbound packet keeps source and destination and is handed to the proxy's transparent listener. The proxy dials the
 application from the client's address with a mark on its packets (Envoy: listener filter `original_src`); the mark of
@@ -32,7 +32,6 @@ MARK: Final = 1337
 ROUTES: Final = 133
 """Number of the routing table for packets with `MARK`: all is local."""
 
-_KNOWN: Final = "related,established"
 _BY_SERVICE: Final = 1338  # of the proxy's packets to its own pod, which are inbound traffic as well
 
 
@@ -71,7 +70,9 @@ def _inbound(capture: Capture, family: Family) -> Iterator[Rule]:
 
 
 def _to_proxy(port: str | None) -> Iterator[Rule]:
-    yield Rule(INBOUND, DIVERT, port=port, state=_KNOWN)
+    # Answers to connections from here. Not all of known connections, as with Istio: the kernel knows one for longer
+    # than the proxy's end of it lasts, and another from the same port would then be the application's.
+    yield Rule(INBOUND, DIVERT, port=port, direction="reply")
     yield Rule(INBOUND, TPROXY, port=port)
 
 

@@ -29,7 +29,8 @@ DEFAULT = """\
 -A OUTPUT -p tcp -j ISTIO_OUTPUT
 """
 
-# Istio: the same, TPROXY; what it has in the kernel's own chains stands in ours, and what nobody takes is dropped.
+# Istio: the same, TPROXY; what it has in the kernel's own chains stands in ours, what nobody takes is dropped, and
+# the proxy has all of a connection from elsewhere, where Istio has `--ctstate RELATED,ESTABLISHED`.
 TRANSPARENT = """\
 -A ISTIO_DIVERT -p tcp -j MARK --set-mark 1337
 -A ISTIO_DIVERT -p tcp -j ACCEPT
@@ -41,7 +42,7 @@ TRANSPARENT = """\
 -A ISTIO_INBOUND -p tcp -i lo -s 127.0.0.6/32 -j RETURN
 -A ISTIO_INBOUND -p tcp -i lo -m mark ! --mark 1338 -j RETURN
 -A ISTIO_INBOUND -p tcp -m tcp --dport 15020 -j RETURN
--A ISTIO_INBOUND -p tcp -m conntrack --ctstate related,established -j ISTIO_DIVERT
+-A ISTIO_INBOUND -p tcp -m conntrack --ctdir reply -j ISTIO_DIVERT
 -A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY
 -A ISTIO_OUTPUT -p tcp -o not-istio-nic -j RETURN
 -A ISTIO_OUTPUT -p tcp -o lo -m mark --mark 1337 -j RETURN
@@ -86,7 +87,7 @@ def test_transparent_capture_of_some_ports() -> None:
     capture = Capture("TPROXY", include_inbound_ports=(80, 81), exclude_inbound_ports=(81,))
     lines = iptables.replacement("", transparent.rules(capture, Family.V4), MANGLE).splitlines()
     assert [line for line in lines if "--dport" in line] == [
-        "-A ISTIO_INBOUND -p tcp -m tcp --dport 80 -m conntrack --ctstate related,established -j ISTIO_DIVERT",
+        "-A ISTIO_INBOUND -p tcp -m tcp --dport 80 -m conntrack --ctdir reply -j ISTIO_DIVERT",
         "-A ISTIO_INBOUND -p tcp -m tcp --dport 80 -j ISTIO_TPROXY",
     ]
     assert "-A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY" not in lines
