@@ -1,4 +1,4 @@
-"""The rest of capture by TPROXY: the rules of the table `mangle`, and the routing that they need (Istio: nearly the same).
+"""The rest of capture by TPROXY: the rules of the table `mangle`, and the routing that they need (Istio: almost so).
 
 An inbound packet keeps source and destination and is handed to the proxy's transparent listener. The proxy dials the
 application from the client's address with a mark on its packets (Envoy: listener filter `original_src`); the mark of
