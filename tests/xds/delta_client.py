@@ -1,5 +1,6 @@
 """A client of the incremental protocol, driven by hand."""
 
+from hand_driven import HandDriven
 from linked_samples import PATIENCE
 from model_envoy import RESPONSE
 
@@ -7,7 +8,7 @@ from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, decode
 from xds import DeltaRequest, DeltaStream, View
 
 
-class Client:
+class Client(HandDriven):
     """Drives a stream by hand."""
 
     def __init__(self, *views: View, chunk: int = 1 << 20) -> None:
@@ -32,17 +33,6 @@ class Client:
 
     def ack(self, type_url: str, error: str | None = None):
         return self.stream.receive(DeltaRequest(type_url, nonce=self.nonces[type_url], error=error), self.now)
-
-    def take(self):
-        """Take everything there is, ACKing each; return what came."""
-        came = []
-        while (response := self.next()) is not None:
-            came.append(response)
-            self.ack(response[0])
-        return came
-
-    def in_sync(self) -> bool:
-        return all(status.in_sync for status in self.stream.status())
 
 
 def connected(view: View) -> Client:

@@ -1,5 +1,6 @@
 """A client of the state-of-the-world protocol, driven by hand."""
 
+from hand_driven import HandDriven
 from linked_samples import PATIENCE
 from model_envoy import STATE, read_any
 
@@ -8,7 +9,7 @@ from xds import SotwRequest, SotwStream, View
 from xds.stream import CHUNK
 
 
-class Client:
+class Client(HandDriven):
     """Drives a stream by hand."""
 
     def __init__(self, *views: View, chunk: int = CHUNK, aggregated: bool = True) -> None:
@@ -48,16 +49,6 @@ class Client:
             error=error,
         )
         return self.stream.receive(request, self.now)
-
-    def take(self):
-        came = []
-        while (response := self.next()) is not None:
-            came.append(response)
-            self.ack(response[0])
-        return came
-
-    def in_sync(self) -> bool:
-        return all(status.in_sync for status in self.stream.status())
 
 
 def connected(view: View, *types: str) -> Client:
