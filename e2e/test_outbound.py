@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from dragoman.demo.callers import verified_caller
 from dragoman.mesh.proxy_id import ProxyType
-from e2e.harness import Echo, EchoApp, Mesh, Pod, ServiceSpec, eventually, failing, mesh_settings
+from e2e.harness import Answer, Echo, EchoApp, Mesh, Pod, ServiceSpec, eventually, failing, mesh_settings
 from e2e.harness.capture import INBOUND_SOURCE
 from e2e.harness.sidecars import sidecars
 
@@ -178,11 +178,16 @@ async def test_a_service_of_both_families_by_each_of_its_addresses(cast: Cast) -
         # "Where that cannot be": a connection that takes 300 ms, as on a busy machine, is as good as none.
         answer = await eventually(
             partial(client.http, f"http://{host}:8080/"),
-            lambda answer: answer.status == 200 and answer.echo.peer == peer,  # noqa: B023
+            partial(is_from, peer),
             steady=0,
         )
         assert caller(answer.echo) == "spiffe://cluster.local/ns/default/sa/client"
         await eventually(partial(greeted, client, virtual), lambda greeting: greeting == b"salaam", steady=0)
+
+
+def is_from(peer: str, answer: Answer) -> bool:
+    """Whether the server answered, to a proxy that had come from there."""
+    return answer.status == 200 and answer.echo.peer == peer
 
 
 async def greeted(client: Pod, address: str) -> bytes:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,13 @@ async def in_force(cast: Cast, headers: dict[str, str] | None = None) -> None:
 
 
 # Tokens.
+
+
+async def problem(cast: Cast, uri: str) -> str:
+    """What is wrong with the keys that the control plane fetches from there."""
+    assert cast.mesh.control_plane is not None
+    shown = await cast.mesh.control_plane.debug("/debug/jwksz")
+    return "".join(each.get("problem", "") for each in shown if uri in each.get("jwksUri", ""))
 
 
 def part(value: bytes) -> str:
@@ -536,11 +544,7 @@ async def test_keys_are_fetched_and_rotate(cast: Cast) -> None:
         keys.write_text("<html>")
         assert cast.mesh.control_plane is not None
 
-        async def problem() -> str:
-            (shown,) = await cast.mesh.control_plane.debug("/debug/jwksz")  # type: ignore[union-attr]
-            return str(shown["problem"])
-
-        await eventually(problem, lambda found: "no JSON Web Key Set" in found, steady=0)
+        await eventually(partial(problem, cast, "/keys"), lambda found: "no JSON Web Key Set" in found, steady=0)
         assert await seen() == {"none": 200, "old": 401, "new": 200}, "the last good ones stay"
         assert await cast.mesh.control_plane.metric("pilot_jwks_resolver_network_fetch_fail_total") > 0
         assert "keys of a token issuer not fetched" in cast.mesh.control_plane.log
@@ -561,12 +565,8 @@ async def test_no_policy_makes_the_control_plane_call_itself(cast: Cast) -> None
     with cast.mesh.configuration.during(authentication(rule(jwksUri="http://127.0.0.1:15014/debug/configz"))):
         await in_force(cast, GOOD)
 
-        async def problems() -> list[str]:
-            shown = await cast.mesh.control_plane.debug("/debug/jwksz")  # type: ignore[union-attr]
-            return [each.get("problem", "") for each in shown if "127.0.0.1" in each.get("jwksUri", "")]
-
-        (problem,) = await eventually(problems, any, steady=0)
-        assert "127.0.0.1 is a loopback address" in problem
+        found = await eventually(partial(problem, cast, "127.0.0.1"), bool, steady=0)
+        assert "127.0.0.1 is a loopback address" in found
         assert await status(cast) == 200
 
 

@@ -195,6 +195,18 @@ async def test_a_pod_that_goes_leaves_its_proxy_what_it_has() -> None:
             await running.connect("web-1")
 
 
+async def test_the_governor_hears_how_many_changes_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+    monkeypatch.setattr("dragoman.runtime.governor.Governor.arrived", lambda _, changes: heard.append(changes))
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n"
+    async with Running(MESH) as running:
+        running.source.apply(namespace % "one")
+        await running.settled()
+        running.source.apply(namespace % "two" + "---\n" + namespace % "three")
+        await running.settled()
+    assert heard == [1, 2]
+
+
 async def test_a_rotated_certificate_reaches_every_proxy_of_the_workload() -> None:
     async with Running(MESH) as running:
         session = await running.connect("web-1")

@@ -15,7 +15,8 @@ from xds_recorder import FixedSession, Recorder, Runtime
 from xds_samples import changes
 
 from dragoman.codec import CLUSTER, ENDPOINT, Encoded, decode, encode
-from xds import Limits, Node, Peer, Refused, View, XdsServer
+from xds import DeltaStream, Limits, Node, Peer, Refused, View, XdsServer
+from xds.services import SMALL, services
 from xds.session import only_from_here
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -250,6 +251,14 @@ async def test_client_that_reads_nothing_does_not_stop_the_others():
             message = await read(quick)
             seen |= {resource.name for resource in message.resources}
             await quick.write(request(response_nonce=message.nonce))
+
+
+def test_small_requests_that_say_the_same_are_read_once():
+    methods = services()["envoy.service.discovery.v3.AggregatedDiscoveryService"]
+    (method,) = (each for each in methods if each.stream is DeltaStream)
+    ack, long = request(response_nonce="a"), request(resource_names_subscribe=["a" * SMALL])
+    assert method.parse(ack) is method.parse(ack)
+    assert method.parse(long) is not method.parse(long), "what is remembered is small"
 
 
 async def test_a_stream_that_is_over_is_not_shown_while_its_last_words_are_sent(monkeypatch):
