@@ -10,6 +10,7 @@ from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, is_version, v
 from xds.order import KEPT, WHOLE, Patience
 from xds.push import Push
 from xds.resource import Resource
+from xds.step import Place, Step
 from xds.view import View
 from xds.warming import WarmingListeners
 
@@ -44,12 +45,16 @@ class Client:
         # Endpoints of changed clusters that the client has not subscribed yet on this stream.
         self._owed: set[str] = set()
         self.warming = WarmingListeners()
+        self.in_sync = False
+        """With the last ACK the client had everything, nothing is remembered that would set it apart from others that
+        have, and nothing happened since but that logs grew."""
 
     # -- views ------------------------------------------------------------------------------------------------------
 
     def set_views(self, views: tuple[View, ...]) -> None:
         """Deliver these views from now on; what the client holds of others is replaced or removed."""
         self.read_logs()
+        self.in_sync = False
         gone = [view for view in self.views if view not in views]
         new = [view for view in views if view not in self.views]
         for view in gone:
@@ -86,6 +91,7 @@ class Client:
     def read_logs(self) -> None:
         """Note what changed in the views since the client was last looked at; costs what changed."""
         if self._unread:
+            self.in_sync = False
             unread, self._unread = self._unread, {}
             for view, type_url in unread:
                 delivery = self.types.get(type_url)
@@ -98,6 +104,25 @@ class Client:
             if name in delivery.subscription:
                 delivery.fall_behind(name, before)
         self._positions[key] = view.head(delivery.type_url)
+
+    def place(self, limit: int) -> Place | None:
+        """Return where a client in sync stands of which one log has grown; None for any other."""
+        if not self.in_sync or len(self._unread) != 1:
+            return None
+        (log,) = self._unread
+        delivery = self.types.get(log[1])
+        if delivery is None:
+            return None
+        subscription = delivery.subscription
+        return Place(*log, self._positions[log], subscription.wildcard, subscription.names, limit)
+
+    def take(self, place: Place, step: Step, now: float) -> None:
+        """The response of a step is handed to the client."""
+        delivery = self.types[place.type_url]
+        self._unread = {}
+        self._positions[place.view, place.type_url] = step.head
+        delivery.behind = dict(step.behind)
+        self.sent(delivery, step.push, place.view, (), now)
 
     def served(self, type_url: str, name: str) -> Resource | None:
         """Return what is served to this client under a name."""
@@ -232,6 +257,7 @@ class Client:
 
     def sent(self, delivery: Delivery, push: Push, view: View | None, probe: tuple[str, ...], now: float) -> None:
         """A response was handed to the client."""
+        self.in_sync = False
         delivery.inflight, delivery.inflight_view, delivery.probe = push, view, probe
         delivery.inflight_head = -1 if view is None else view.head(delivery.type_url)
         if probe:
@@ -290,6 +316,9 @@ class Client:
         if delivery.type_url != LISTENER:
             self._vouch_for(delivery, push)
         delivery.shrink(len(push.resources))
+        self.in_sync = not (self.state_of_the_world or self.asks_for_clusters_later) and all(
+            delivery.settled for delivery in self.types.values()
+        )
         return push
 
     def _all_current(self, delivery: Delivery, push: Push) -> bool:
@@ -333,6 +362,7 @@ class Client:
         forgotten and they are sent again, removals too; of a culprit it keeps what it had.
         """
         push = self._landed(delivery, taken=False)
+        self.in_sync = False
         delivery.counters.rejected += 1
         delivery.last_error = message
         innocent = [resource for resource in push.resources if resource.name not in culprits]

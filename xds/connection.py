@@ -80,6 +80,7 @@ class Connection:
         self._refusal: BaseException | None = None
         self._writing: Response | None = None
         self._told: StreamLog | None = None
+        self._news_at: float | None = None  # when the first change came that was not looked at
         self._node: Node | None = None
         self._peer = peer
         self._session: Session | None = None
@@ -262,8 +263,9 @@ class Connection:
         return self._node, self._stream.resources(time.monotonic(), time.time())
 
     def _changed(self) -> None:
-        if self._told is not None:
-            self._told.changed()
+        # Called for all streams of a view before the first of them writes.
+        if self._news_at is None:
+            self._news_at = time.monotonic()
         self._wake.set()
 
     def _views_changed(self) -> None:
@@ -313,6 +315,9 @@ class Connection:
         while not self._ending:
             self._wake.clear()
             await self._share.turn()
+            if self._news_at is not None:
+                told.changed(self._news_at)
+                self._news_at = None
             response = stream.next_response(time.monotonic())
             if response is None:
                 told.resting()

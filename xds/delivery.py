@@ -151,6 +151,11 @@ class Delivery:
         """Whether something may have to be sent, now or later."""
         return bool(self.behind or self.answer_due or self.stale or self.suspects)
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is pending, nor on its way, nor to be done otherwise than for a client that begins."""
+        return not (self.inflight or self.pending or self.refused or self.kept)
+
     def forget(self, name: str) -> None:
         """The client no longer wants this name."""
         for names in (self.behind, self.removals, self.waits, self.refused, self.kept):

@@ -22,6 +22,7 @@ from xds.order import UPDATES, Patience
 from xds.push import Push
 from xds.request import Request
 from xds.status import TypeStatus, type_status
+from xds.step import Place, Step
 from xds.subscription import MAX_LENGTH, MAX_NAMES, MAX_TYPES, WILDCARD, LimitExceededError
 from xds.view import View
 
@@ -114,6 +115,7 @@ class Stream(ABC, Generic[R]):
         first: bool,
     ) -> None:
         """Take over a change of subscriptions; `known` is what the client holds already (reconnect)."""
+        self._client.in_sync = False
         subscription = delivery.subscription
         names = [name for name in subscribe if name != WILDCARD]
         before = subscription.names.values
@@ -184,7 +186,18 @@ class Stream(ABC, Generic[R]):
     def next_response(self, now: float) -> Response | None:
         """Return the next response to be written, or None if nothing may be sent now (see `deadline`)."""
         self._deadline = None
+        place = self._client.place(self._chunk)
+        if place is not None and (step := place.view.step(place)) is not None:
+            self._client.take(place, step, now)
+            return step.push.response
         self._client.read_logs()
+        news = {} if place is None else dict(self._client.types[place.type_url].behind)
+        response = self._look(now)
+        if response is not None and place is not None:
+            self._remember(place, news)
+        return response
+
+    def _look(self, now: float) -> Response | None:
         for delivery in self._in_order():
             if delivery.inflight is not None or not delivery.pending:
                 continue
@@ -196,9 +209,16 @@ class Stream(ABC, Generic[R]):
                 self._deadline = again if self._deadline is None else min(self._deadline, again)
         return None
 
+    def _remember(self, place: Place, news: Mapping[str, Held]) -> None:
+        """Remember the response to `news` for others at this place, if it says all of them and nothing else."""
+        delivery = self._client.types[place.type_url]
+        push = delivery.inflight
+        if push is not None and news.keys() == {*push.names}:
+            place.view.remember(place, Step(news, push, delivery.inflight_head))
+
     def idle(self) -> bool:
         """Whether `next_response` has nothing to say until something happens."""
-        return not any(delivery.pending for delivery in self._client.types.values())
+        return self._client.in_sync or not any(delivery.pending for delivery in self._client.types.values())
 
     def awaits_answers(self) -> bool:
         """Whether `next_response` has nothing to say before the client has answered what it was sent."""

@@ -31,9 +31,9 @@ class StreamLog:
         self._observer.connected(self._proxy)
         self._log.info("connected", peer=peer, node=node.id, client=node.user_agent, method=method)
 
-    def changed(self) -> None:
-        """The views changed."""
-        self._convergence.changed(time.monotonic())
+    def changed(self, at: float) -> None:
+        """The views changed (`time.monotonic()`)."""
+        self._convergence.changed(at)
 
     def sending(self, response: Response) -> None:
         """A response goes out."""

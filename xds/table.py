@@ -5,6 +5,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from xds.resource import Resource
+from xds.step import Place, Step
 from xds.subscription import Names
 
 COMPACT_AT: Final = 1024
@@ -16,7 +17,7 @@ COMPACT_BYTES: Final = 8 << 20
 class Table:
     """Resources by name, and who was replaced since: (name, what it was before)."""
 
-    __slots__ = ("_base", "_holdings", "_log", "_served", "_size", "served")
+    __slots__ = ("_base", "_holdings", "_log", "_served", "_size", "served", "steps")
 
     def __init__(self) -> None:
         self._served: dict[str, Resource] = {}
@@ -29,6 +30,8 @@ class Table:
         """The position of the log's first entry."""
         self._holdings: WeakKeyDictionary[Names, tuple[int, int]] = WeakKeyDictionary()
         """By subscription: a position in the log, and the sum of the marks of what was served there."""
+        self.steps: dict[Place, Step] = {}
+        """To the end of the log, until it grows."""
 
     @property
     def head(self) -> int:
@@ -47,6 +50,7 @@ class Table:
         else:
             self._served[name] = resource
         self._log.append((name, before))
+        self.steps.clear()
         self._size += 0 if before is None else before.size
 
     def holding(self, names: Names) -> int:

@@ -9,6 +9,7 @@ from xds.memory import Memory
 from xds.push import Push, PushCache
 from xds.quarantine import Blocked, Quarantine, Rejection, Trials
 from xds.resource import Resource
+from xds.step import Place, Step
 from xds.subscription import Names
 from xds.table import Table
 
@@ -120,6 +121,15 @@ class View:
         """Return the changes after `position`: names, each with what was served before."""
         table = self._tables.get(type_url)
         return [] if table is None else table.since(position)
+
+    def step(self, place: Place) -> Step | None:
+        """Return how to get from a place to the end of its log, if that is remembered."""
+        table = self._tables.get(place.type_url)
+        return None if table is None else table.steps.get(place)
+
+    def remember(self, place: Place, step: Step) -> None:
+        """Keep the step until the log grows."""
+        self._table(place.type_url).steps[place] = step
 
     def follow(self, follower: Follower) -> None:
         self._followers[follower] = None

@@ -244,11 +244,12 @@ class ControlPlane:
             self.programming.announce(change.key for change in changes)
             tx = self.graph.transaction()
             for start in range(0, len(changes), _CHANGES_AT_ONCE):
+                if start:
+                    await asyncio.sleep(0)
                 slice_ = changes[start : start + _CHANGES_AT_ONCE]
                 for cell in self.world.apply(slice_):
                     tx.set(*cell)
                 self._changes.changed(slice_)
-                await asyncio.sleep(0)
             self._changes.taken_in({change.key.kind for change in changes})
             await self._finish(tx, frozenset(change.key for change in changes))
         self.statuses.took(listed)
