@@ -1,13 +1,13 @@
-"""What one connected client holds of everything its views serve, and what became of what it was sent.
+"""What one connected client holds of everything its views serve, and what it is sent of that.
 
 Wire formats are the business of the stream machines: this is the state they share.
 """
 
 from collections.abc import Callable, Collection
 
-from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, Ref
-from xds.delivery import NOTHING, Delivery, Held, Unsure, at_hand, is_version, versions_of, without
-from xds.order import KEPT, WHOLE, Patience
+from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, Ref
+from xds.delivery import NOTHING, Delivery, Held, Unsure, is_version
+from xds.order import KEPT, Patience
 from xds.push import Push
 from xds.resource import Resource
 from xds.step import Place, Step
@@ -253,7 +253,7 @@ class Client:
         other = self.types.get(ref[0])
         return other is not None and ref[1] in other.subscription and ref[1] not in other.behind
 
-    # -- what became of it ------------------------------------------------------------------------------------------
+    # -- what it is sent --------------------------------------------------------------------------------------------
 
     def sent(self, delivery: Delivery, push: Push, view: View | None, probe: tuple[str, ...], now: float) -> None:
         """A response was handed to the client."""
@@ -296,130 +296,6 @@ class Client:
                     self.again(endpoints, name)
                 elif delivery.behind.get(resource.name) is not None:
                     self._owed.add(name)
-
-    def acked(self, delivery: Delivery, now: float) -> Push:
-        """The client took the response in flight."""
-        push = self._landed(delivery, taken=True)
-        delivery.counters.acked += 1
-        delivery.acked_at, delivery.acked_nonce = now, push.nonce
-        if delivery.type_url != LISTENER and self._all_current(delivery, push):
-            delivery.all_in_sync(push.names)
-        else:
-            for resource in push.resources:
-                self._took(delivery, resource)
-        if self.state_of_the_world and delivery.type_url in WHOLE and delivery.behind:
-            said = {resource.name for resource in push.state}
-            # What could not be said, because its bytes are not known, is gone.
-            delivery.behind.update((name, None) for name in list(delivery.behind) if name not in said)
-        if delivery.type_url == ROUTE:
-            self.warming.look(self)
-        if delivery.type_url != LISTENER:
-            self._vouch_for(delivery, push)
-        delivery.shrink(len(push.resources))
-        self.in_sync = not (self.state_of_the_world or self.asks_for_clusters_later) and all(
-            delivery.settled for delivery in self.types.values()
-        )
-        return push
-
-    def _all_current(self, delivery: Delivery, push: Push) -> bool:
-        """Whether the response carries what is served still, and what the client still wants."""
-        view, subscription = delivery.inflight_view, delivery.subscription
-        return (
-            view is not None
-            and view in self.views
-            and view.head(delivery.type_url) == delivery.inflight_head
-            and not delivery.resend
-            and (subscription.wildcard or subscription.names.values.issuperset(push.names))
-        )
-
-    def _took(self, delivery: Delivery, resource: Resource) -> None:
-        if resource.name not in delivery.subscription:
-            return
-        if delivery.type_url == LISTENER:
-            self.warming.acked(self, resource, delivery.behind.get(resource.name))
-        if self.served(delivery.type_url, resource.name) is resource and resource.name not in delivery.resend:
-            delivery.in_sync(resource.name)
-        else:
-            delivery.behind[resource.name] = resource
-
-    def _vouch_for(self, delivery: Delivery, push: Push) -> None:
-        """What was ACKed is good, but for names that the client had let go of by then: those it did not look at."""
-        if self._all_current(delivery, push) and delivery.inflight_view is not None and not self.onlooker:
-            delivery.inflight_view.accept(push)
-            return
-        names, resend = delivery.subscription, delivery.resend
-        taken = [resource for resource in push.resources if resource.name in names and resource.name not in resend]
-        if delivery.inflight_view is not None and len(taken) == len(push.resources) and not self.onlooker:
-            delivery.inflight_view.accept(push)
-        else:
-            for resource in taken:
-                self.vouch(resource)
-
-    def nacked(self, delivery: Delivery, culprits: frozenset[str], message: str, now: float) -> Push:
-        """The client rejected the response in flight because of `culprits` (empty: nobody knows).
-
-        A NACK is not atomic: Envoy may have applied all, some or none of the other resources, so their versions are
-        forgotten and they are sent again, removals too; of a culprit it keeps what it had.
-        """
-        push = self._landed(delivery, taken=False)
-        self.in_sync = False
-        delivery.counters.rejected += 1
-        delivery.last_error = message
-        innocent = [resource for resource in push.resources if resource.name not in culprits]
-        for resource in push.resources:
-            if resource.name not in delivery.subscription:
-                continue
-            before = delivery.behind.get(resource.name)
-            if resource.name in culprits:
-                delivery.behind[resource.name] = without(before, resource.version)
-                continue
-            refs = resource.refs if before is None else None if before.refs is None else before.refs | resource.refs
-            # Of the versions before, nothing is one.
-            delivery.behind[resource.name] = Unsure(
-                frozenset((resource.version,)) | (versions_of(before) or {NOTHING}), refs, at_hand(before)
-            )
-        if not culprits:
-            half = (len(innocent) + 1) // 2
-            groups = (innocent[:half], innocent[half:])
-            delivery.suspects[:0] = [tuple(resource.name for resource in group) for group in groups if group]
-        for resource in push.resources:
-            if resource.name in culprits and not self._condemn(resource, message):
-                delivery.refused[resource.name] = (resource.version, message)
-        return push
-
-    def _condemn(self, resource: Resource, message: str) -> bool:
-        if self.onlooker:
-            return False
-        for view in self.views:
-            if view.wanted(resource.ref) is not None or view.get(resource.ref) is not None:
-                return view.reject(resource, message, self.proxy)
-        return True
-
-    def _landed(self, delivery: Delivery, *, taken: bool) -> Push:
-        push = delivery.inflight
-        assert push is not None, "nothing is in flight"  # noqa: S101 - checked by the stream machines
-        delivery.inflight = None
-        for name in push.removed:
-            if delivery.type_url == LISTENER:
-                self.warming.forget(name)
-            held = delivery.behind.get(name)
-            if not taken and held is not None:
-                # It may have been applied or not.
-                delivery.behind[name] = Unsure(versions_of(held) | {NOTHING}, held.refs, at_hand(held))
-                continue
-            if not taken and push.resources and name in delivery.subscription.names.values:
-                # The answer that there is nothing may not have been heard.
-                delivery.behind[name] = None
-                continue
-            # The name may have come back meanwhile: then the client lacks it.
-            served = self.served(delivery.type_url, name)
-            if name not in delivery.subscription or (served is None and name not in delivery.resend):
-                delivery.removed(name)
-            else:
-                delivery.removals.pop(name, None)
-                if delivery.type_url not in KEPT:
-                    delivery.behind[name] = None
-        return push
 
 
 def _reverted(delivery: Delivery, push: Push) -> list[Resource]:

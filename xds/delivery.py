@@ -152,7 +152,7 @@ class Delivery:
         return bool(self.behind or self.answer_due or self.stale or self.suspects)
 
     @property
-    def settled(self) -> bool:
+    def at_rest(self) -> bool:
         """Whether nothing is pending, nor on its way, nor to be done otherwise than for a client that begins."""
         return not (self.inflight or self.pending or self.refused or self.kept)
 

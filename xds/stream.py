@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import ClassVar, Final, Generic, TypeVar
 
 from dragoman.codec import ENDPOINT
+from xds.answers import acked, nacked
 from xds.client import Client
 from xds.client_status import ResourceStatus, statuses
 from xds.delivery import Delivery, Held
@@ -95,14 +96,14 @@ class Stream(ABC, Generic[R]):
             return Stale(request.type_url, request.nonce)
         if request.error is None:
             sent_at = now if delivery.sent_at is None else delivery.sent_at
-            self._client.acked(delivery, now)
+            acked(self._client, delivery, now)
             return Acked(request.type_url, request.nonce, len(push.resources) + len(push.removed), now - sent_at)
         versions = {resource.name: resource.version for resource in push.resources}
         named = culprits(request.error, versions)
         if not named and len(versions) == 1:
             named = frozenset(versions)
         message = words(request.type_url, request.error)
-        self._client.nacked(delivery, named, message, now)
+        nacked(self._client, delivery, named, message)
         return Nacked(request.type_url, request.nonce, message, tuple((name, versions[name]) for name in sorted(named)))
 
     def _subscribe(
