@@ -10,8 +10,10 @@ SHARE: Final = 0.5
 """Of one core. The rest is for streams that connect, certificates and probes."""
 CREDIT: Final = 0.2
 """Seconds of processor time that may be used at once after a quiet time."""
+SHARE_ALONE: Final = 0.8
+"""The same for changes that come alone: hardly any is replaced while it waits, so that to hold it back saves little."""
 CREDIT_ALONE: Final = 2.0
-"""The same for changes that come alone: a few wide ones a second take what half a core gives, and are no storm."""
+"""The same for them: a few wide ones a second are no storm."""
 QUIET: Final = 0.015
 """Seconds without another change before one that comes alone."""
 LONGEST_PAUSE: Final = 0.1
@@ -31,27 +33,40 @@ class Governor:
     ) -> None:
         self._clock, self._processor = clock, processor
         self._at, self._used = clock(), processor()
-        self._debt, self._debt_alone = -CREDIT, -CREDIT_ALONE
+        self._storm, self._alone = _Account(SHARE, CREDIT), _Account(SHARE_ALONE, CREDIT_ALONE)
         self._arrived_at = self._at
         self._arrived = 0
         """Changes since the last pause."""
-        self._alone = False
+        self._came_alone = False
 
     def arrived(self, changes: int) -> None:
         """So many changes came together."""
         now = self._clock()
         self._arrived += changes
-        self._alone = self._arrived == 1 and now - self._arrived_at >= QUIET
+        self._came_alone = self._arrived == 1 and now - self._arrived_at >= QUIET
         self._arrived_at = now
 
     def pause(self) -> float:
         """Seconds to wait now before what has arrived is taken in; 0 unless the share is used up."""
         at, used = self._clock(), self._processor()
-        more = used - self._used - SHARE * (at - self._at)
+        for account in (self._storm, self._alone):
+            account.used(used - self._used, at - self._at)
         self._at, self._used, self._arrived = at, used, 0
-        self._debt, self._debt_alone = _owed(self._debt + more, CREDIT), _owed(self._debt_alone + more, CREDIT_ALONE)
-        return max(0.0, (self._debt_alone if self._alone else self._debt) / SHARE)
+        return (self._alone if self._came_alone else self._storm).pause()
 
 
-def _owed(debt: float, credit: float) -> float:
-    return min(max(debt, -credit), SHARE * LONGEST_PAUSE)
+class _Account:
+    """A share of one core, and seconds that may be used beyond it at once."""
+
+    def __init__(self, share: float, credit: float) -> None:
+        self._share, self._credit = share, credit
+        self._debt = -credit
+
+    def used(self, processor: float, seconds: float) -> None:
+        """So much of the processor's time was used within these seconds."""
+        debt = self._debt + processor - self._share * seconds
+        self._debt = min(max(debt, -self._credit), self._share * LONGEST_PAUSE)
+
+    def pause(self) -> float:
+        """Seconds after which no more than the share was used."""
+        return max(0.0, self._debt / self._share)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dragoman.runtime.governor import CREDIT, CREDIT_ALONE, LONGEST_PAUSE, QUIET, SHARE, Governor
+from dragoman.runtime.governor import CREDIT, CREDIT_ALONE, LONGEST_PAUSE, QUIET, SHARE, SHARE_ALONE, Governor
 
 
 class Machine:
@@ -51,13 +51,22 @@ def test_wide_changes_that_come_alone_may_take_more_than_the_share_for_a_while(c
     assert (waited == 0) == (changes == 1)
 
 
-def test_changes_that_come_alone_without_end_are_held_to_the_share_too() -> None:
+def test_changes_that_come_alone_without_end_are_held_to_a_share_too() -> None:
     machine = Machine()
     for _ in range(1000):
-        machine.work(0.06)
+        machine.work(0.12)
         machine.now += QUIET
         machine.now += machine.pause()
-    assert machine.used / machine.now < SHARE + CREDIT_ALONE / machine.now + 0.02
+    assert machine.used / machine.now < SHARE_ALONE + CREDIT_ALONE / machine.now + 0.02
+
+
+def test_very_wide_changes_that_come_alone_do_not_wait() -> None:
+    """One route configuration of ten thousand services to a hundred proxies."""
+    machine = Machine()
+    for _ in range(200):
+        machine.work(0.2)
+        machine.now += 0.06
+        assert machine.pause() == 0
 
 
 def test_a_change_right_after_another_is_not_alone() -> None:
