@@ -10,7 +10,7 @@ from xds.resource import Resource
 from xds.server import Limits, XdsServer
 from xds.session import Authenticate, Authorize, Connect, Peer, Refused, Session
 from xds.sotw import SotwStream
-from xds.status import ConnectionStatus, Lingering, Observer, TypeStatus, Unobserved, Waiting
+from xds.status import ConnectionStatus, Lingering, Observer, Progress, TypeStatus, Unobserved, Waiting
 from xds.stream import Stream
 from xds.tls_listener import TlsLimits, modern
 from xds.view import View
@@ -33,6 +33,7 @@ __all__ = [
     "Observer",
     "Patience",
     "Peer",
+    "Progress",
     "Refused",
     "Rejection",
     "Resource",

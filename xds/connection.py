@@ -21,7 +21,7 @@ from xds.request import Node, Request
 from xds.services import Method
 from xds.session import Authenticate, Authorize, Connect, Peer, Refused, Session
 from xds.starts import Start, Starts
-from xds.status import ConnectionStatus, Observer
+from xds.status import ConnectionStatus, Observer, Progress
 from xds.stream import Stream
 from xds.stream_log import StreamLog
 from xds.subscription import LimitExceededError
@@ -147,7 +147,7 @@ class Connection:
             await self._ask(self._authorize(self._peer))
             # What answers an answer is no question.
             if not request.nonce:
-                await self._context.write(syncz(self._connections(), f"{time.time_ns():x}"))
+                await self._context.write(await syncz(self._connections(), f"{time.time_ns():x}"))
             request = await self._read()
 
     async def _admit(self, first: Request) -> Session:
@@ -255,6 +255,12 @@ class Connection:
             views=tuple(view.name for view in self._session.views),
             types=self._stream.status(),
         )
+
+    def progress(self) -> Progress | None:
+        """Return how far the client is; None before it was authenticated."""
+        if self._session is None or self._stream is None or self._node is None:
+            return None
+        return Progress(self._session.proxy_id, self._node.user_agent, self._connected_at, self._stream.complete())
 
     def resources(self) -> tuple[Node, Iterator[ResourceStatus]] | None:
         """Return who the client is and the state of its resources; None before it was authenticated."""

@@ -4,9 +4,7 @@ And the same in short over ADS, as Istio's control plane says it to `istioctl pr
 pilot/pkg/xds/statusgen.go).
 """
 
-import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ from envoy_data_plane.envoy.service.status.v3 import ClientConfig, ClientConfigG
 from google.protobuf.message import DecodeError
 
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, decode, encode, frame, pack
+from dragoman.turns import in_turns
 from xds.client_status import ResourceStatus, encode_node, encode_status
 from xds.node_matching import UnsupportedMatcherError, matches
 from xds.request import Node
@@ -29,7 +28,6 @@ SYNCZ: Final = "istio.io/debug/syncz"
 
 _REQUEST: Final = "type.googleapis.com/envoy.service.status.v3.ClientStatusRequest"
 _LARGEST: Final = 64 << 20
-_SLICE_SECONDS: Final = 0.005
 _SYNCZ_TYPES: Final = (LISTENER, ROUTE, ENDPOINT, CLUSTER, EXTENSION_CONFIG)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -75,12 +73,11 @@ class ClientStatusService:
         """Return a ClientStatusResponse, made in slices: a large mesh is megabytes for each client."""
         configs: list[bytes] = []
         size = 0
-        began = time.monotonic()
-        for node, statuses in self._clients():
+        async for node, statuses in in_turns(self._clients()):
             if not matches(request.node_matchers, node):
                 continue
             parts = [encode_node(node)]
-            for status in statuses:
+            async for status in in_turns(statuses):
                 parts.append(encode_status(status, contents=not request.exclude_resource_contents))
                 size += len(parts[-1])
                 if size > _LARGEST:
@@ -89,28 +86,24 @@ class ClientStatusService:
                         f"the answer has more than {_LARGEST >> 20} MiB: name clients in node_matchers, or say "
                         "exclude_resource_contents",
                     )
-                if time.monotonic() - began > _SLICE_SECONDS:
-                    await asyncio.sleep(0)
-                    began = time.monotonic()
             configs.append(frame(1, b"".join(parts)))
         return b"".join(configs)
 
 
-def syncz(connections: Iterable[ConnectionStatus], nonce: str) -> bytes:
+async def syncz(connections: Iterable[ConnectionStatus], nonce: str) -> bytes:
     """Return a DiscoveryResponse with a ClientConfig for each connected client, which says of each type if it is in
     sync."""
-    configs = [
-        ClientConfig(
-            node=NodeMessage(id=connection.node),
-            generic_xds_configs=[
-                ClientConfigGenericXdsConfig(type_url=type_url, config_status=_type_status(connection, type_url))
-                for type_url in _SYNCZ_TYPES
-            ],
-        )
-        for connection in connections
-    ]
-    return encode(
-        DiscoveryResponse(type_url=SYNCZ, nonce=nonce, version_info=nonce, resources=[pack(each) for each in configs])
+    configs = [pack(_config(connection)) async for connection in in_turns(connections)]
+    return encode(DiscoveryResponse(type_url=SYNCZ, nonce=nonce, version_info=nonce, resources=configs))
+
+
+def _config(connection: ConnectionStatus) -> ClientConfig:
+    return ClientConfig(
+        node=NodeMessage(id=connection.node),
+        generic_xds_configs=[
+            ClientConfigGenericXdsConfig(type_url=type_url, config_status=_type_status(connection, type_url))
+            for type_url in _SYNCZ_TYPES
+        ],
     )
 
 

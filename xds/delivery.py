@@ -152,6 +152,12 @@ class Delivery:
         return bool(self.behind or self.answer_due or self.stale or self.suspects)
 
     @property
+    def complete(self) -> bool:
+        """Whether the client has ACKed exactly what its views serve, but for what would need a secret that is
+        missing."""
+        return len(self.behind) == len(self.lacking) and self.inflight is None
+
+    @property
     def at_rest(self) -> bool:
         """Whether nothing is pending, nor on its way, nor to be done otherwise than for a client that begins."""
         return not (self.inflight or self.pending or self.refused or self.kept)

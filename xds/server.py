@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
+from operator import attrgetter
 from typing import Any
 
 import grpc
@@ -21,7 +22,7 @@ from xds.secure_ports import AnyContext, SecurePorts
 from xds.services import Method, services
 from xds.session import Authenticate, Authorize, Connect, Peer, Refused, only_from_here
 from xds.starts import MANY, Starts
-from xds.status import ConnectionStatus, Observer, Unobserved
+from xds.status import ConnectionStatus, Observer, Progress, Unobserved
 from xds.tls_listener import TlsLimits
 
 
@@ -230,10 +231,24 @@ class XdsServer:
         """In the order in which they connected."""
         return [connection for connection in self._connections.values() if not connection.ending]
 
-    def connections(self) -> tuple[ConnectionStatus, ...]:
-        """Return the state of every connected client."""
-        found = (connection.status() for connection in list(self._connections.values()))
-        return tuple(status for status in found if status is not None)
+    @property
+    def streams(self) -> int:
+        """How many clients are connected."""
+        return sum(bool(connection.proxy) for connection in self._connections.values())
+
+    def connections(self) -> Iterator[ConnectionStatus]:
+        """Yield the state of every connected client, by proxy; of each as it is when its turn comes."""
+        for connection in sorted(self._connections.values(), key=attrgetter("proxy")):
+            status = connection.status()
+            if status is not None:
+                yield status
+
+    def progress(self) -> Iterator[Progress]:
+        """Yield how far every connected client is; costs microseconds each."""
+        for connection in list(self._connections.values()):
+            progress = connection.progress()
+            if progress is not None:
+                yield progress
 
     def _clients(self) -> Iterator[tuple[Node, Iterator[ResourceStatus]]]:
         for connection in list(self._connections.values()):

@@ -1,5 +1,6 @@
 """The state of delivery as frozen values for whoever wants to show or count it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class TypeStatus:
     names: int
     """How many names are subscribed one by one."""
     in_sync: bool
-    """The client has ACKed exactly what its views serve, but for what would need a secret that is missing."""
+    """See `Progress.types`."""
     sent_nonce: str
     sent_at: float | None
     acked_nonce: str
@@ -69,6 +70,19 @@ class ConnectionStatus:
     """Which variant of the protocol: "DeltaAggregatedResources", "StreamAggregatedResources" or that of one type."""
     views: tuple[str, ...]
     types: tuple[TypeStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one connected client is: what can be asked of thousands every second."""
+
+    proxy: str
+    user_agent: str
+    connected_at: float
+    """Seconds since the epoch."""
+    types: Mapping[str, bool]
+    """Of each type whether the client has ACKed exactly what its views serve, but for what would need a secret that is
+    missing."""
 
 
 class Observer(Protocol):
@@ -129,7 +143,7 @@ def type_status(delivery: Delivery) -> TypeStatus:
         type_url=delivery.type_url,
         wildcard=delivery.subscription.wildcard,
         names=len(delivery.subscription.names.values),
-        in_sync=len(delivery.behind) == len(delivery.lacking) and delivery.inflight is None,
+        in_sync=delivery.complete,
         sent_nonce=delivery.sent_nonce,
         sent_at=delivery.sent_at,
         acked_nonce=delivery.acked_nonce,

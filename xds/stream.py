@@ -260,8 +260,15 @@ class Stream(ABC, Generic[R]):
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Return the state of delivery of each type."""
+        return tuple(type_status(delivery) for delivery in self._up_to_date())
+
+    def complete(self) -> dict[str, bool]:
+        """Return of each type whether the client has ACKed all that it can have."""
+        return {delivery.type_url: delivery.complete for delivery in self._up_to_date()}
+
+    def _up_to_date(self) -> list[Delivery]:
         self._client.read_logs()
         for delivery in self._client.types.values():
             if delivery.lacking:
                 recount_lacking(self._client, delivery)
-        return tuple(type_status(delivery) for delivery in self._in_order())
+        return self._in_order()

@@ -92,7 +92,7 @@ class PlaneCollector(Collector):
         yield rejected
 
     def _streams(self) -> Iterator[Metric]:
-        streams = self._plane.server.connections()
+        streams = list(self._plane.server.progress())
         connected = GaugeMetricFamily("pilot_xds", "Proxies connected, by their version.", labels=("version",))
         for version, count in sorted(Counter(stream.user_agent for stream in streams).items()):
             connected.add_metric((version,), count)
@@ -104,8 +104,8 @@ class PlaneCollector(Collector):
         behind = GaugeMetricFamily(
             "dragoman_streams_behind", "Streams that have not accepted all that is served, by type.", labels=("type",)
         )
-        late = Counter(type_.type_url for stream in streams for type_ in stream.types if not type_.in_sync)
-        for type_url in sorted({type_.type_url for stream in streams for type_ in stream.types}):
+        late = Counter(type_url for stream in streams for type_url, complete in stream.types.items() if not complete)
+        for type_url in sorted({type_url for stream in streams for type_url in stream.types}):
             behind.add_metric((discovery_service(type_url),), late[type_url])
         yield behind
         refused = CounterMetricFamily(

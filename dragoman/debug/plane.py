@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -14,11 +13,10 @@ from dragoman.mesh.proxy_id import ProxyId, ProxyIdError
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.mounted_views import Mounted
 from dragoman.runtime.sessions import ProxySession
+from dragoman.turns import in_turns
 from xds import View
 
 PLANE: Final = web.AppKey("plane", ControlPlane)
-
-_SLICE_SECONDS: Final = 0.005
 
 
 def plane_of(request: web.Request) -> ControlPlane:
@@ -65,16 +63,14 @@ def page(document: Any) -> web.Response:
 
 
 async def long_page(entries: Iterable[Any]) -> web.Response:
-    """A JSON page that lists a large mesh: made in slices between which streams get their turn, written in a thread."""
-    found = []
-    began = time.monotonic()
-    for entry in entries:
-        found.append(entry)
-        if time.monotonic() - began > _SLICE_SECONDS:
-            await asyncio.sleep(0)
-            began = time.monotonic()
-    text = await asyncio.to_thread(_dumps, found)
-    return web.json_response(text=text)
+    """A JSON page that lists a large mesh: made in turns with the streams, written in a thread."""
+    return await written([entry async for entry in in_turns(entries)])
+
+
+async def written(document: Any) -> web.Response:
+    """A JSON page that is written in a thread."""
+    body = await asyncio.to_thread(lambda: _dumps(document).encode())
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 def _dumps(document: Any) -> str:

@@ -6,18 +6,19 @@ Shapes are Istio's where it has the page (Istio: pilot/pkg/xds/debug.go: SyncSta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
 
 from dragoman.codec import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
-from dragoman.debug.plane import by_node, page, plane_of, views_in_use, without_empty
+from dragoman.debug.plane import by_node, long_page, plane_of, views_in_use, without_empty, written
 from dragoman.runtime import ControlPlane
 from dragoman.runtime.blame import RejectedResource
 from dragoman.runtime.observer import Nack, discovery_service
 from dragoman.runtime.sessions import ProxySession
+from dragoman.turns import in_turns
 from xds import Blocked, ConnectionStatus, Rejection, TypeStatus, View
 
 routes = web.RouteTableDef()
@@ -42,7 +43,9 @@ async def syncz(request: web.Request) -> web.Response:
     """
     plane = plane_of(request)
     sessions = by_node(plane)
-    return page([_sync_status(plane, status, sessions.get(status.node)) for status in _connections(plane)])
+    return await long_page(
+        _sync_status(plane, status, sessions.get(status.node)) for status in plane.server.connections()
+    )
 
 
 @routes.get("/debug/adsz")
@@ -50,15 +53,20 @@ async def adsz(request: web.Request) -> web.Response:
     """Connected proxies with their labels, metadata and subscriptions."""
     plane = plane_of(request)
     sessions = by_node(plane)
-    clients = [_client(status) | _introduction(status, sessions.get(status.node)) for status in _connections(plane)]
-    return page({"totalClients": len(clients), "clients": clients})
+    return await _clients(
+        _client(status) | _introduction(status, sessions.get(status.node)) for status in plane.server.connections()
+    )
 
 
 @routes.get("/debug/connections")
 async def connections(request: web.Request) -> web.Response:
     """Connected proxies: since when, and from where."""
-    clients = [_client(status) for status in _connections(plane_of(request))]
-    return page({"totalClients": len(clients), "clients": clients})
+    return await _clients(map(_client, plane_of(request).server.connections()))
+
+
+async def _clients(entries: Iterable[dict[str, Any]]) -> web.Response:
+    clients = [entry async for entry in in_turns(entries)]
+    return await written({"totalClients": len(clients), "clients": clients})
 
 
 @routes.get("/debug/nackz")
@@ -69,7 +77,7 @@ async def nackz(request: web.Request) -> web.Response:
     are the latest events, newest first.
     """
     plane = plane_of(request)
-    return page(
+    return await written(
         {
             "heldBack": [
                 _held_back(plane, view, blocked)
@@ -78,7 +86,7 @@ async def nackz(request: web.Request) -> web.Response:
             ],
             "refused": [
                 {"proxy": status.proxy, "type": discovery_service(type_.type_url), "name": name, "message": message}
-                for status in _connections(plane)
+                async for status in in_turns(plane.server.connections())
                 for type_ in status.types
                 for name, message in type_.refused
             ],
@@ -143,10 +151,6 @@ def _made_from(resource: RejectedResource) -> list[dict[str, str]]:
 
 def _time(epoch_seconds: float) -> str:
     return datetime.fromtimestamp(epoch_seconds, UTC).isoformat()
-
-
-def _connections(plane: ControlPlane) -> list[ConnectionStatus]:
-    return sorted(plane.server.connections(), key=lambda status: (status.proxy, status.connected_at))
 
 
 def _sync_status(plane: ControlPlane, status: ConnectionStatus, session: ProxySession | None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Balance:
         """Keep to the share until cancelled."""
         while True:
             await asyncio.sleep(self._every)
-            own = len(self._server.connections())
+            own = self._server.streams
             keep = share(own, self._replicas.streams())
             if keep is not None:
                 log.info("streams go to other replicas", streams=own, keep=keep)

@@ -25,6 +25,7 @@ from dragoman.runtime import ControlPlane
 from dragoman.runtime.programmed import Programmed
 from dragoman.sources.kubernetes.inventory import REVISION
 from dragoman.sources.kubernetes.reflector import Name
+from dragoman.turns import in_turns
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,6 @@ _PREFIX: Final = "dragoman-replica-"
 _BURIED_AFTER: Final = 60.0
 """Seconds after which the Lease of a replica that died is taken away."""
 
-_SLICE_SECONDS: Final = 0.005
 _RELEASE_WITHIN: Final = 2.0
 
 
@@ -208,8 +208,7 @@ class Replicas:
     async def _look(self) -> None:
         """Bring up to date what is told, in slices."""
         doubtful, self._doubtful = self._doubtful, set()
-        began = time.perf_counter()
-        for key in doubtful:
+        async for key in in_turns(doubtful):
             obj = self._plane.world.objects.get(key)
             if isinstance(obj, IstioObject):
                 found = self._plane.programming.of(key)
@@ -217,9 +216,6 @@ class Replicas:
                     self._told[key] = Told(version_of(obj.metadata), found)
             else:
                 self._told.pop(key, None)
-            if time.perf_counter() - began > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
 
     async def _recount(self) -> None:
         while True:

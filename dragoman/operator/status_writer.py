@@ -39,6 +39,7 @@ from dragoman.runtime import ControlPlane
 from dragoman.runtime.conditions import Condition, Facts, conditions, pooled
 from dragoman.sources.kubernetes.inventory import REVISION
 from dragoman.sources.kubernetes.served import served
+from dragoman.turns import in_turns
 from xds.pace import Pace as Turns
 
 log = structlog.get_logger(__name__)
@@ -48,8 +49,6 @@ FIELD_MANAGER: Final = "dragoman"
 _ASK_AGAIN: Final = 1.0
 _DISCOVER_AGAIN: Final = 10.0
 """Seconds: a namespace that is deleted takes many objects with it."""
-
-_SLICE_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +227,12 @@ class StatusWriter:
 
     async def _compare(self, keys: Iterable[ObjectKey], queue: WorkQueue[ObjectKey]) -> None:
         """Queue what is to be written, in slices."""
-        began = time.perf_counter()
-        for key in keys:
+        async for key in in_turns(keys):
             wanted = self._wanted(key)
             if wanted is None:
                 self._known.pop(key, None)
             elif differs(self._known_of(key).status, wanted):
                 self._queue_when_due(key, wanted, queue)
-            if time.perf_counter() - began > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
 
     def _queue_when_due(self, key: ObjectKey, wanted: Status, queue: WorkQueue[ObjectKey]) -> None:
         known = self._known_of(key)

@@ -52,12 +52,10 @@ from dragoman.runtime.settling import Settling
 from dragoman.runtime.statuses import Statuses
 from dragoman.runtime.trust_domains import TrustDomains
 from dragoman.sources.change import Batch, Report
+from dragoman.turns import TURN
 from xds import Limits, Node, Peer, Refused, XdsServer
 
 log = structlog.get_logger(__name__)
-
-SLICE_SECONDS = 0.005
-"""Longest stretch the engine computes before streams get their turn."""
 
 _CHANGES_AT_ONCE = 200
 """Changes of objects taken in between two turns of the streams: about two milliseconds."""
@@ -164,7 +162,7 @@ class ControlPlane:
         self._authenticators = Authenticators(authenticators(self.trust_domains), self.registry)
         self.server = XdsServer(self.connect, authenticate=self.authenticate, observer=self.observer, limits=limits)
         self.rotation = (
-            RootRotation(keeper, self.identities, self.sessions, self.server.connections, plugged_in)
+            RootRotation(keeper, self.identities, self.sessions, self.server.progress, plugged_in)
             if keeper is not None
             else None
         )
@@ -276,7 +274,7 @@ class ControlPlane:
         for _ in self.programming.begin(keys):
             await asyncio.sleep(0)
         with garbage.growing() if self.mounted.growing else contextlib.nullcontext():
-            for _ in tx.run(SLICE_SECONDS):
+            for _ in tx.run(TURN):
                 await asyncio.sleep(0)
             for failed in self.mounted.publish(tx.changed):
                 if failed is None:

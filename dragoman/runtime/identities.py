@@ -7,7 +7,6 @@ to be that workload.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from ca.secrets import (
 from ca.workload_certificates import IssuedCertificate, WorkloadCertificates
 from dragoman.codec import SECRET, Encoded
 from dragoman.runtime.external_signing import ExternalSigning
+from dragoman.turns import in_turns
 from xds import View
 
 log = structlog.get_logger(__name__)
@@ -42,9 +42,6 @@ _PATIENCE: Final = timedelta(seconds=30)
 
 _LONGEST_PATIENCE: Final = timedelta(minutes=5)
 """The same for a signer elsewhere, which is asked half as often each time."""
-
-_SLICE_SECONDS: Final = 0.005
-"""Longest stretch of signing before streams get their turn."""
 
 
 class Identities:
@@ -322,11 +319,7 @@ class Identities:
 
     async def _renew_due(self, now: datetime) -> datetime | None:
         """Renew what is due; returns when to look again."""
-        started = time.perf_counter()
-        for identity in self.certificates.due(now):
-            if time.perf_counter() - started >= _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                started = time.perf_counter()
+        async for identity in in_turns(self.certificates.due(now)):
             if not self.held(identity):
                 continue
             try:

@@ -39,6 +39,7 @@ from dragoman.runtime.observer import discovery_service
 from dragoman.runtime.pending import Pending
 from dragoman.runtime.programmed import NAMED, Programmed, Rejection
 from dragoman.runtime.troubles import Describe, Troubles
+from dragoman.turns import TURN
 from xds import View
 from xds.delivery import NOTHING
 
@@ -51,8 +52,6 @@ _SHARE: Final = 10
 """A look is followed by a further pause of so many times what it took."""
 
 _LONGEST_PAUSE: Final = 2.0
-
-_SLICE_SECONDS: Final = 0.005
 
 _STEP: Final = 500
 """Resources between two turns of the streams: about a millisecond."""
@@ -204,7 +203,7 @@ class Programming:
                 came.add(key)
             if found.complete:
                 self._forget(key)
-            if time.perf_counter() - began > _SLICE_SECONDS:
+            if time.perf_counter() - began > TURN:
                 spent += time.perf_counter() - began
                 await asyncio.sleep(0)
                 began = time.perf_counter()

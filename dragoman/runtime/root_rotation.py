@@ -19,7 +19,7 @@ from ca.trust_ledger import TrustLedger
 from dragoman.codec import SECRET
 from dragoman.runtime.identities import Identities
 from dragoman.runtime.sessions import ProxySession
-from xds import ConnectionStatus
+from xds import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -42,13 +42,13 @@ class RootRotation:
         keeper: Keeper,
         identities: Identities,
         sessions: Iterable[ProxySession],
-        connections: Callable[[], Iterable[ConnectionStatus]],
+        progress: Callable[[], Iterable[Progress]],
         plugged_in: PluggedInCa | None = None,
     ) -> None:
         self._keeper = keeper
         self._identities = identities
         self._sessions = sessions
-        self._connections = connections
+        self._progress = progress
         self._plugged_in = plugged_in
         self._given: Given | None = None
         """What has not come into the state yet, which may not be to be written for a while."""
@@ -119,7 +119,7 @@ class RootRotation:
 
     def _waiting(self, bundle: str, now: datetime) -> tuple[str, ...]:
         """Who is not known to trust the bundle, which has just been given to the views."""
-        behind = {status.proxy for status in self._connections() if not _has_secrets(status, now)}
+        behind = {progress.proxy for progress in self._progress() if not _has_secrets(progress, now)}
         for session in self._sessions:
             held_back = session.secrets is not None and not self._identities.trusted(session.secrets)
             confirmed = None if held_back or session.proxy_id in behind else bundle
@@ -127,11 +127,11 @@ class RootRotation:
         return self._ledger.waiting(bundle, now)
 
 
-def _has_secrets(status: ConnectionStatus, now: datetime) -> bool:
-    for type_ in status.types:
-        if type_.type_url == SECRET:
-            return type_.in_sync
-    return now - datetime.fromtimestamp(status.connected_at, UTC) > _SUBSCRIBES_WITHIN
+def _has_secrets(progress: Progress, now: datetime) -> bool:
+    complete = progress.types.get(SECRET)
+    if complete is not None:
+        return complete
+    return now - datetime.fromtimestamp(progress.connected_at, UTC) > _SUBSCRIBES_WITHIN
 
 
 def _tell(before: Rotation | None, state: Rotation) -> None:

@@ -39,9 +39,9 @@ class FileServer:
         return {"port": port}
 
     def in_sync(self) -> dict[str, Any]:
-        connections = self.plane.server.connections()
-        late = sum(1 for connection in connections if not all(status.in_sync for status in connection.types))
-        return {"streams": len(connections), "late": late}
+        streams = list(self.plane.server.progress())
+        late = sum(not all(stream.types.values()) for stream in streams)
+        return {"streams": len(streams), "late": late}
 
     def listen(self) -> dict[str, Any]:
         """Note from now on when ACKs come, and what is sent."""

@@ -86,9 +86,9 @@ class Server:
 
     def in_sync(self) -> dict[str, Any]:
         """How many streams have ACKed everything, and what was rejected."""
-        connections = self.plane.server.connections()
-        late = sum(1 for connection in connections if not all(status.in_sync for status in connection.types))
-        return {"streams": len(connections), "late": late, "rejections": self.rejections[:3]}
+        streams = list(self.plane.server.progress())
+        late = sum(not all(stream.types.values()) for stream in streams)
+        return {"streams": len(streams), "late": late, "rejections": self.rejections[:3]}
 
     async def endpoint(self) -> dict[str, Any]:
         """One endpoint of some service moves."""

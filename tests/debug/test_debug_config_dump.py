@@ -1,10 +1,14 @@
 """What a proxy is served, in the shape of Envoy's own page."""
 
 import base64
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dragoman.codec import CLUSTER, ENDPOINT, LISTENER, ROUTE, decode, from_json, to_json
+from dragoman.debug import config_dump
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane
 from tests.support.until import until
@@ -38,6 +42,21 @@ async def test_it_is_a_config_dump_of_what_the_proxy_holds(tmp_path: Path) -> No
         assert {entry.get("name") or entry["clusterName"]: entry for entry in shown[type_url]} == held
     assert "8080" in {entry["name"] for entry in shown[ROUTE]}
     assert by_node_id == dump
+
+
+async def test_streams_go_on_while_a_dump_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The routes of thousands of services are one resource, whose JSON takes a second."""
+    threads = set()
+
+    def recorded(type_url: str, payload: bytes) -> dict[str, Any]:
+        threads.add((type_url, threading.current_thread() is threading.main_thread()))
+        return to_json(type_url, payload)
+
+    monkeypatch.setattr(config_dump, "to_json", recorded)
+    async with running_plane(tmp_path) as running, proxy_at(running.xds_port, WEB):
+        await running.ask("/debug/config_dump?proxyID=web-1.shop")
+    assert {(type_url, False) for type_url in _SECTIONS} <= threads
+    assert not {(type_url, True) for type_url in _SECTIONS} & threads
 
 
 async def test_certificates_are_shown_and_private_keys_are_not(tmp_path: Path) -> None:

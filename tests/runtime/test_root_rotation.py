@@ -33,7 +33,7 @@ class Following:
         self.store = store
         self.keeper = Keeper(store, "one", overlap=timedelta())
         plane = mesh.plane
-        self.rotation = RootRotation(self.keeper, plane.identities, plane.sessions, plane.server.connections)
+        self.rotation = RootRotation(self.keeper, plane.identities, plane.sessions, plane.server.progress)
 
     async def change(self, change: Callable[[Rotation | None], Rotation]) -> Rotation:
         return (await update(self.store, change))[0]

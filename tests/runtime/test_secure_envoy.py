@@ -113,7 +113,7 @@ async def test_the_next_stream_brings_the_newer_token(tmp_path: Path, way: str) 
                 return False
 
             await until(newer_came)
-            await until(lambda: len(mesh.plane.server.connections()) == 1)
+            await until(lambda: mesh.plane.server.streams == 1)
             (status,) = mesh.plane.server.connections()
             assert status.proxy == "web-1.shop"
             assert mesh.counted("dragoman_callers_refused_total", by="token") == 0
@@ -144,7 +144,7 @@ async def test_a_new_root_is_read_from_its_file(tmp_path: Path) -> None:
             await until(lambda: mesh.counted("dragoman_callers_authenticated_total", by="token") >= 2)
             # And whoever does not have the new root file is told nothing: it does not even get to its token.
             put(old)
-            await until(lambda: len(mesh.plane.server.connections()) == 1)
+            await until(lambda: mesh.plane.server.streams == 1)
             (status,) = mesh.plane.server.connections()
             assert cut(status.address)
             await until(lambda: mesh.plane.server.refused_connections["handshake"] > 0)

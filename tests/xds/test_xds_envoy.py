@@ -38,7 +38,7 @@ def small_mesh() -> View:
 
 
 def in_sync(server: XdsServer) -> bool:
-    connections = server.connections()
+    connections = list(server.connections())
     types = {status.type_url for connection in connections for status in connection.types}
     return {CLUSTER, ENDPOINT, LISTENER, ROUTE} <= types and all(
         status.in_sync for connection in connections for status in connection.types

@@ -137,7 +137,7 @@ async def test_sotw_pair_serves_mutual_tls_and_follows_a_change(tmp_path):
         status, caller, _ = await call()
         assert status == 200, caller
         assert "URI=spiffe://cluster.local/ns/shop/sa/client" in caller
-        connections = plane.server.connections()
+        connections = list(plane.server.connections())
         assert {connection.method for connection in connections} == {"StreamAggregatedResources"}
         assert not any(status.rejected for connection in connections for status in connection.types)
 
