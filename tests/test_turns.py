@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from dragoman.turns import TURN, in_turns
+from dragoman.turns import TURN, Round, in_turns
 
 
 async def test_others_go_on_while_much_is_done() -> None:
@@ -34,3 +34,28 @@ async def test_what_is_quick_is_done_in_one_turn() -> None:
     assert [number async for number in in_turns(range(3))] == [0, 1, 2]
     assert not others.done()
     await others
+
+
+async def test_pieces_of_work_that_come_together_are_spread_over_rounds_in_the_order_of_coming() -> None:
+    round_ = Round()
+    rounds = [0]
+    order = []
+
+    async def count_rounds() -> None:
+        while True:
+            rounds.append(0)
+            await asyncio.sleep(0)
+
+    async def work(number: int) -> None:
+        if round_.over:
+            await round_.next()
+        round_.used(TURN / 2)
+        rounds[-1] += 1
+        order.append(number)
+
+    counting = asyncio.create_task(count_rounds())
+    await asyncio.gather(*map(work, range(20)))
+    counting.cancel()
+    assert order == list(range(20))
+    assert max(rounds) == 3
+    assert sum(rounds) == 20

@@ -11,6 +11,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from dragoman.turns import Round
 from xds.budget import ByteBudget, Share
 from xds.client_status import ResourceStatus
 from xds.csds import SYNCZ, syncz
@@ -53,6 +54,7 @@ class Connection:
         observer: Observer,
         budget: ByteBudget,
         pace: Pace,
+        round_: Round,
         starts: Starts,
         patience: Patience,
         max_age: float,
@@ -68,6 +70,7 @@ class Connection:
         self._observer = observer
         self._share = Share(budget, self._stuck)
         self._pace = pace
+        self._round = round_
         self._starts = starts
         self._start: Start | None = None
         self._patience = patience
@@ -284,17 +287,24 @@ class Connection:
         # A message is bytes; the end of the stream is gRPC's EOF object.
         if not isinstance(data, bytes):
             return None
+        if self._round.over:
+            await self._round.next()
+        began = time.monotonic()
         try:
             return self._method.parse(data)
         except DecodeError as error:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"this is not a discovery request: {error}") from None
+        finally:
+            self._round.used(time.monotonic() - began)
 
     async def _read_until_end(self, stream: Stream[Any], told: StreamLog, request: Request | None) -> None:
         while request is not None:
+            began = time.monotonic()
             try:
-                events = stream.receive(request, time.monotonic())
+                events = stream.receive(request, began)
             except LimitExceededError as error:
                 raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
+            self._round.used(time.monotonic() - began)
             for event in events:
                 told.heard(event)
             if not stream.idle():

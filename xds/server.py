@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from dragoman.turns import Round
 from xds.budget import ByteBudget
 from xds.client_status import ResourceStatus
 from xds.connection import Connection, Context
@@ -114,6 +115,7 @@ class XdsServer:
             self._limits.inflight_bytes, slow_after=self._limits.slow_write, stuck_after=self._limits.stuck_write
         )
         self._pace = Pace(self._limits.connects_per_second)
+        self._round = Round()
         self._starts = Starts(self._limits.starts)
         self._quota = self._limits.max_streams
         self._surplus: list[Connection] = []
@@ -298,6 +300,7 @@ class XdsServer:
             observer=self._observer,
             budget=self._budget,
             pace=self._pace,
+            round_=self._round,
             starts=self._starts,
             patience=self._limits.patience,
             max_age=self._limits.max_age,

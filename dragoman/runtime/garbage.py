@@ -22,7 +22,8 @@ def settle() -> None:
     """What was loaded stays: collect once, and never look at it again. What the loading took goes back."""
     gc.collect()
     gc.freeze()
-    look_seldom()
+    # A walk over what came since takes some milliseconds, and no stream is served meanwhile.
+    gc.set_threshold(10_000, 50, 50)
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only the GNU C library keeps freed memory, and has this
     if trim is not None:
         trim(0)
