@@ -18,7 +18,7 @@ from xds.connection import Connection, Context
 from xds.csds import ClientStatusService
 from xds.order import Patience
 from xds.pace import Pace
-from xds.request import Node
+from xds.request import DeltaRequest, Node, SotwRequest
 from xds.secure_ports import AnyContext, SecurePorts
 from xds.services import Method, services
 from xds.session import Authenticate, Authorize, Connect, Peer, Refused, only_from_here
@@ -176,6 +176,9 @@ class XdsServer:
 
     async def start(self) -> None:
         """Accept connections."""
+        # What reads requests is made when it is first used, which takes some 10 ms: not when a hundred clients wait.
+        DeltaRequest.parse(b"")
+        SotwRequest.parse(b"")
         await self._server.start()
         await self._secure.start()
 
