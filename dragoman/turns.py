@@ -27,15 +27,16 @@ class Round:
     """Short pieces of work of many tasks that come together: what is too much for one round of the event loop waits for
     the next, in the order of coming."""
 
-    __slots__ = ("_used",)
+    __slots__ = ("_seconds", "_used")
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._used = 0.0
 
     @property
     def over(self) -> bool:
-        """Whether 5 ms of this round were used; then `next` is to be awaited."""
-        return self._used > TURN
+        """Whether the seconds of this round were used; then `next` is to be awaited."""
+        return self._used > self._seconds
 
     async def next(self) -> None:
         """Wait until something is left of a round."""

@@ -37,7 +37,7 @@ async def test_what_is_quick_is_done_in_one_turn() -> None:
 
 
 async def test_pieces_of_work_that_come_together_are_spread_over_rounds_in_the_order_of_coming() -> None:
-    round_ = Round()
+    round_ = Round(TURN)
     rounds = [0]
     order = []
 

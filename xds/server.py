@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -25,6 +25,10 @@ from xds.session import Authenticate, Authorize, Connect, Peer, Refused, only_fr
 from xds.starts import MANY, Starts
 from xds.status import ConnectionStatus, Observer, Progress, Unobserved
 from xds.tls_listener import TlsLimits
+
+READING: Final = 0.002
+"""Seconds of one round of the event loop in which requests are taken in. In the same round responses are written, which
+takes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ class XdsServer:
             self._limits.inflight_bytes, slow_after=self._limits.slow_write, stuck_after=self._limits.stuck_write
         )
         self._pace = Pace(self._limits.connects_per_second)
-        self._round = Round()
+        self._round = Round(READING)
         self._starts = Starts(self._limits.starts)
         self._quota = self._limits.max_streams
         self._surplus: list[Connection] = []

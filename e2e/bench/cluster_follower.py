@@ -59,7 +59,7 @@ class Follower:
 
     def reset(self) -> dict[str, Any]:
         """Begin to measure."""
-        self._lag.samples.clear()
+        self._lag.forget()
         METER.messages = METER.bytes = 0
         METER.recorded = {}
         self._cpu, self._clock = time.process_time(), time.perf_counter()

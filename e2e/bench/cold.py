@@ -16,7 +16,7 @@ from typing import Any
 
 from ca.authority import new_root
 from dragoman.cli.logs import LogFormat, LogLevel, configure
-from dragoman.runtime import ControlPlane
+from dragoman.runtime import ControlPlane, garbage
 from e2e.bench import mesh
 from e2e.bench.measure import LoopLag, memory_mb, percentile
 from e2e.bench.source import MemorySource
@@ -32,6 +32,7 @@ async def _measure(size: mesh.Size) -> dict[str, Any]:
         while documents:
             yield documents.pop()
 
+    garbage.look_seldom()  # as `dragoman serve` does
     plane = ControlPlane(MemorySource(taken), new_root("bench", now=datetime.now(UTC)))
     lag = LoopLag()
     sampling = asyncio.create_task(lag.run())

@@ -47,10 +47,17 @@ class LoopLag:
 
     def __init__(self) -> None:
         self.samples: list[float] = []
+        self._since = 0.0
+
+    def forget(self) -> None:
+        """Begin anew: with the timers that are set from now on."""
+        self.samples.clear()
+        self._since = time.perf_counter()
 
     async def run(self) -> None:
         """Sample for ever."""
         while True:
-            due = time.perf_counter() + _LAG_INTERVAL
+            began = time.perf_counter()
             await asyncio.sleep(_LAG_INTERVAL)
-            self.samples.append((time.perf_counter() - due) * 1000)
+            if began >= self._since:
+                self.samples.append((time.perf_counter() - began - _LAG_INTERVAL) * 1000)

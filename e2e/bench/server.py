@@ -25,7 +25,7 @@ from crds.decode import decode_json
 from crds.meta import ObjectKey
 from dragoman.cli.logs import LogFormat, LogLevel, configure
 from dragoman.codec import ENDPOINT, decode
-from dragoman.runtime import ControlPlane
+from dragoman.runtime import ControlPlane, garbage
 from e2e.bench import mesh
 from e2e.bench.lines import answer, commands, obey
 from e2e.bench.measure import LoopLag, memory_mb
@@ -57,6 +57,7 @@ class Server:
         self.background: list[asyncio.Task[None]] = []
 
     async def start(self) -> dict[str, Any]:
+        garbage.look_seldom()  # as `dragoman serve` does
         await self.plane.load()
         port = self.plane.server.listen("127.0.0.1:0")
         await self.plane.start()
@@ -67,7 +68,7 @@ class Server:
 
     def reset(self) -> dict[str, Any]:
         """Begin to measure."""
-        self.lag.samples.clear()
+        self.lag.forget()
         self.cpu_at_reset = time.process_time()
         METER.messages = METER.bytes = 0
         return {}
