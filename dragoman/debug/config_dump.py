@@ -30,9 +30,10 @@ async def config_dump(request: web.Request) -> web.Response:
     """Everything that the proxy ?proxyID=pod.namespace is served, as Envoy's own config_dump shows it."""
     plane, session = plane_of(request), find_proxy(request)
     served = {type_url: _served(plane, session, type_url) for _, _, type_url, _ in _SECTIONS}
+    secrets = _secrets(plane, session)
     # A mesh of thousands of services takes a second, most of it for one resource: its routes.
     sections = await asyncio.to_thread(lambda: list(_sections(served)))
-    return await written({"configs": [*sections, _secrets(plane, session)]})
+    return await written({"configs": [*sections, secrets]})
 
 
 def _served(plane: ControlPlane, session: ProxySession, type_url: str) -> list[Resource]:

@@ -6,7 +6,7 @@ Shapes are Istio's where it has the page (Istio: pilot/pkg/xds/debug.go: SyncSta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,20 +42,14 @@ async def syncz(request: web.Request) -> web.Response:
     are credentials that cannot be had, because their Secret is missing or broken.
     """
     plane = plane_of(request)
-    sessions = by_node(plane)
-    return await long_page(
-        _sync_status(plane, status, sessions.get(status.node)) for status in plane.server.connections()
-    )
+    return await long_page(_sync_status(plane, status, session) for status, session in _connected(plane))
 
 
 @routes.get("/debug/adsz")
 async def adsz(request: web.Request) -> web.Response:
     """Connected proxies with their labels, metadata and subscriptions."""
-    plane = plane_of(request)
-    sessions = by_node(plane)
-    return await _clients(
-        _client(status) | _introduction(status, sessions.get(status.node)) for status in plane.server.connections()
-    )
+    connected = _connected(plane_of(request))
+    return await _clients(_client(status) | _introduction(status, session) for status, session in connected)
 
 
 @routes.get("/debug/connections")
@@ -151,6 +145,14 @@ def _made_from(resource: RejectedResource) -> list[dict[str, str]]:
 
 def _time(epoch_seconds: float) -> str:
     return datetime.fromtimestamp(epoch_seconds, UTC).isoformat()
+
+
+def _connected(plane: ControlPlane) -> Iterator[tuple[ConnectionStatus, ProxySession | None]]:
+    sessions = by_node(plane)
+    for status in plane.server.connections():
+        session = sessions.get(status.node)
+        # One that has ended since the page was begun has let go of what it had.
+        yield status, session if session is not None and session.views else None
 
 
 def _sync_status(plane: ControlPlane, status: ConnectionStatus, session: ProxySession | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dragoman.debug import streams
 from tests.debug.debug_proxy import proxy_at
 from tests.debug.running_plane import CART, CLUSTER_OF_WEB, WEB, running_plane
 from tests.support.until import until
@@ -81,3 +82,21 @@ async def test_connections_come_and_go(tmp_path: Path) -> None:
     assert web["subscribed"]["cds"] == "*"
     assert cart["identity"].startswith("spiffe://cluster.local/ns/shop/sa/cart")
     assert [set(client) for client in connections["clients"]] == [{"connectionId", "connectedAt", "address"}] * 2
+
+
+async def test_a_proxy_that_goes_while_a_page_is_made_is_shown_without_what_it_had(tmp_path: Path) -> None:
+    async with (
+        running_plane(tmp_path) as running,
+        proxy_at(running.xds_port, CART),
+        proxy_at(running.xds_port, WEB),
+    ):
+        shown = streams._connected(running.plane)
+        first, session = next(shown)
+        assert session is not None
+        assert first.proxy == session.proxy_id == "cart-1.shop"
+        for session in running.plane.sessions:
+            if session.proxy_id == "web-1.shop":
+                session.close()
+                break
+        second, gone = next(shown)
+        assert (second.proxy, gone) == ("web-1.shop", None)
