@@ -105,8 +105,8 @@ class Client:
                 delivery.fall_behind(name, before)
         self._positions[key] = view.head(delivery.type_url)
 
-    def place(self, limit: int) -> Place | None:
-        """Return where a client in sync stands of which one log has grown; None for any other."""
+    def place(self, limit: int) -> tuple[View, Delivery, Place] | None:
+        """Return where a client in sync stands in the only log that has grown; None for any other."""
         if not self.in_sync or len(self._unread) != 1:
             return None
         (log,) = self._unread
@@ -114,15 +114,14 @@ class Client:
         if delivery is None:
             return None
         subscription = delivery.subscription
-        return Place(*log, self._positions[log], subscription.wildcard, subscription.names, limit)
+        return log[0], delivery, Place(self._positions[log], subscription.wildcard, subscription.names, limit)
 
-    def take(self, place: Place, step: Step, now: float) -> None:
+    def take(self, view: View, delivery: Delivery, step: Step, now: float) -> None:
         """The response of a step is handed to the client."""
-        delivery = self.types[place.type_url]
         self._unread = {}
-        self._positions[place.view, place.type_url] = step.head
+        self._positions[view, delivery.type_url] = step.head
         delivery.behind = dict(step.behind)
-        self.sent(delivery, step.push, place.view, (), now)
+        self.sent(delivery, step.push, view, (), now)
 
     def served(self, type_url: str, name: str) -> Resource | None:
         """Return what is served to this client under a name."""

@@ -13,16 +13,13 @@ from xds.subscription import Names
 
 if TYPE_CHECKING:
     from xds.delivery import Held
-    from xds.view import View
 
 
 class Place(NamedTuple):
-    """Where a client stands that lacks nothing but what came at the end of one log."""
+    """Where a client stands that lacks nothing but what came at the end of a log."""
 
-    view: "View"
-    type_url: str
     position: int
-    """In the log of that type."""
+    """In the log."""
     wildcard: bool
     names: Names
     """What the client subscribed to."""

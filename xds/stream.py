@@ -23,7 +23,7 @@ from xds.order import UPDATES, Patience
 from xds.push import Push
 from xds.request import Request
 from xds.status import TypeStatus, type_status
-from xds.step import Place, Step
+from xds.step import Step
 from xds.subscription import MAX_LENGTH, MAX_NAMES, MAX_TYPES, WILDCARD, LimitExceededError
 from xds.view import View
 
@@ -187,15 +187,22 @@ class Stream(ABC, Generic[R]):
     def next_response(self, now: float) -> Response | None:
         """Return the next response to be written, or None if nothing may be sent now (see `deadline`)."""
         self._deadline = None
-        place = self._client.place(self._chunk)
-        if place is not None and (step := place.view.step(place)) is not None:
-            self._client.take(place, step, now)
+        found = self._client.place(self._chunk)
+        if found is None:
+            self._client.read_logs()
+            return self._look(now)
+        view, delivery, place = found
+        step = view.step(delivery.type_url, place)
+        if step is not None:
+            self._client.take(view, delivery, step, now)
             return step.push.response
         self._client.read_logs()
-        news = {} if place is None else dict(self._client.types[place.type_url].behind)
+        news = dict(delivery.behind)
         response = self._look(now)
-        if response is not None and place is not None:
-            self._remember(place, news)
+        push = delivery.inflight
+        # For others at this place, if it says all that is new and nothing else.
+        if push is not None and news.keys() == {*push.names}:
+            view.remember(delivery.type_url, place, Step(news, push, delivery.inflight_head))
         return response
 
     def _look(self, now: float) -> Response | None:
@@ -209,13 +216,6 @@ class Stream(ABC, Generic[R]):
             if (again := sendable.deadline) is not None:
                 self._deadline = again if self._deadline is None else min(self._deadline, again)
         return None
-
-    def _remember(self, place: Place, news: Mapping[str, Held]) -> None:
-        """Remember the response to `news` for others at this place, if it says all of them and nothing else."""
-        delivery = self._client.types[place.type_url]
-        push = delivery.inflight
-        if push is not None and news.keys() == {*push.names}:
-            place.view.remember(place, Step(news, push, delivery.inflight_head))
 
     def idle(self) -> bool:
         """Whether `next_response` has nothing to say until something happens."""

@@ -122,14 +122,14 @@ class View:
         table = self._tables.get(type_url)
         return [] if table is None else table.since(position)
 
-    def step(self, place: Place) -> Step | None:
-        """Return how to get from a place to the end of its log, if that is remembered."""
-        table = self._tables.get(place.type_url)
+    def step(self, type_url: str, place: Place) -> Step | None:
+        """Return how to get from a place to the end of the type's log, if that is remembered."""
+        table = self._tables.get(type_url)
         return None if table is None else table.steps.get(place)
 
-    def remember(self, place: Place, step: Step) -> None:
+    def remember(self, type_url: str, place: Place, step: Step) -> None:
         """Keep the step until the log grows."""
-        self._table(place.type_url).steps[place] = step
+        self._table(type_url).steps[place] = step
 
     def follow(self, follower: Follower) -> None:
         self._followers[follower] = None

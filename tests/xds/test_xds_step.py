@@ -1,5 +1,7 @@
 """What a stream in sync is sent when a log grows is looked for once, and is what looking for it again would find."""
 
+import gc
+import weakref
 from collections import deque
 
 import pytest
@@ -20,7 +22,7 @@ NAMES = ("a", "b", "c")
 class ForgetfulView(View):
     """A view whose streams look for themselves."""
 
-    def remember(self, place: Place, step: Step) -> None:
+    def remember(self, type_url: str, place: Place, step: Step) -> None:
         pass
 
 
@@ -204,6 +206,22 @@ def test_what_was_looked_at_from_outside_is_still_sent() -> None:
     assert [status.in_sync for status in client.stream.status()].count(False) == 1
     assert not client.stream.idle()
     assert client.told() == [(ENDPOINT, "a")]
+
+
+def test_a_view_that_nobody_has_any_more_goes_at_once() -> None:
+    """What came while views grow is never looked at by the collector of cycles."""
+    view = mesh()
+    client = started(view)
+    view.apply(changes(made(ENDPOINT, "a", 1)))
+    client.settle()
+    client.stream.close()
+    alive = weakref.ref(view)
+    gc.disable()
+    try:
+        del view, client
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 CLIENTS = st.integers(0, 1)
