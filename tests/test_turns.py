@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from dragoman.turns import TURN, Round, in_turns
+from dragoman.turns import AT_ONCE, TURN, Round, in_turns
 
 
 async def test_others_go_on_while_much_is_done() -> None:
@@ -36,26 +36,41 @@ async def test_what_is_quick_is_done_in_one_turn() -> None:
     await others
 
 
-async def test_pieces_of_work_that_come_together_are_spread_over_rounds_in_the_order_of_coming() -> None:
-    round_ = Round(TURN)
-    rounds = [0]
-    order = []
+class Rounds:
+    """Counts the rounds of the event loop, and what was done in each."""
 
-    async def count_rounds() -> None:
+    def __init__(self) -> None:
+        self.done: list[list[int]] = [[]]
+
+    async def count(self) -> None:
         while True:
-            rounds.append(0)
+            self.done.append([])
             await asyncio.sleep(0)
+
+
+async def test_pieces_of_work_that_come_together_are_spread_over_rounds_in_the_order_of_coming() -> None:
+    round_, rounds = Round(TURN), Rounds()
 
     async def work(number: int) -> None:
         if round_.over:
             await round_.next()
         round_.used(TURN / 2)
-        rounds[-1] += 1
-        order.append(number)
+        rounds.done[-1].append(number)
 
-    counting = asyncio.create_task(count_rounds())
-    await asyncio.gather(*map(work, range(20)))
+    counting = asyncio.create_task(rounds.count())
+    await asyncio.gather(*map(work, range(40)))
+    await work(40)
     counting.cancel()
-    assert order == list(range(20))
-    assert max(rounds) == 3
-    assert sum(rounds) == 20
+    assert [number for done in rounds.done for number in done] == list(range(41))
+    assert max(map(len, rounds.done)) <= AT_ONCE
+
+
+async def test_who_gives_up_its_turn_keeps_nobody_from_theirs() -> None:
+    round_ = Round(TURN)
+    waiting = [asyncio.create_task(round_.next()) for _ in range(3 * AT_ONCE)]
+    await asyncio.sleep(0)
+    assert round_.over
+    for turn in waiting[:-1]:
+        turn.cancel()
+    await asyncio.wait_for(waiting[-1], 60)
+    assert not round_.over
