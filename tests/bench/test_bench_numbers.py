@@ -65,6 +65,15 @@ def test_markdown_shows_musts_beside_what_was_measured() -> None:
     assert "| 200" not in line.replace("<br>200", "")
 
 
+def test_markdown_shows_musts_of_what_every_row_has_and_marks_what_is_missing() -> None:
+    late, unmeasured = {"cpu_s": 4.0, "rss_mb": 310.0, "loop_lag_p99_ms": 31.0}, {"cpu_s": 4.0, "rss_mb": 300.0}
+    line = markdown({"cold_10k": late}).splitlines()[2]
+    assert "`rss_mb` ≤ 300" in line
+    assert line.count("**310**") == 2, "beside its limit, and in its column"
+    assert "| **31** |" in line
+    assert "| **?** |" in markdown({"cold_10k": unmeasured}).splitlines()[2]
+
+
 def test_the_quick_rows_are_rows() -> None:
     assert set(QUICK) <= set(ROWS)
 
