@@ -19,7 +19,7 @@ from dragoman.demo.addresses import NoFreeAddressError
 from dragoman.demo.live_view import LiveView
 from dragoman.demo.programs import ProgramError
 from dragoman.demo.runner import LOG_FILE, Demo
-from dragoman.demo.tour import Tour, TourError
+from dragoman.demo.tour import AT_ONCE, Tour, TourError
 from dragoman.demo.traffic import Customer, SteadyTraffic
 from dragoman.demo.welcome import welcome
 from dragoman.sidecar import EnvoyNotFoundError, EnvoyProcessError
@@ -84,10 +84,11 @@ async def _until_signalled(work: Coroutine[None, None, None]) -> bool:
 
 async def _demo(state: Path, check: bool, rate: float) -> None:
     async with Demo(state) as running, Customer(running.gateway_url) as customer:
-        steady = SteadyTraffic(customer, "/", rate)
         if check:
+            steady = SteadyTraffic(customer, "/", rate, at_once=AT_ONCE)
             main = Tour(running, customer, steady, typer.echo).run()
         else:
+            steady = SteadyTraffic(customer, "/", rate)
             typer.echo(welcome(running))
             main = LiveView(running, steady, Console()).run()
         await _first(main, steady.run(), _breakdown(running))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xds import XdsServer
 
 _POLL_SECONDS = 0.001
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 60.0
 
 
 class NoEffectError(RuntimeError):

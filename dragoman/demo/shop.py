@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, web
 
 from dragoman.demo.callers import verified_caller
 
@@ -43,6 +43,9 @@ PROPAGATED = frozenset({
     "x-b3-sampled", "x-b3-flags", "x-user", "x-canary",
 })  # fmt: skip
 """Request headers an application hands on: a trace is whole, and a route by user works at the second hop, only so."""
+
+_PATIENCE_SECONDS = 45.0
+"""How long a service waits for another: longer than a machine that is busy with other things takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,14 @@ class Service:
 
 async def serve(service: Service, listening: socket.socket) -> None:
     """Answer on `listening` until the process is ended."""
-    # trust_env reads http_proxy and no_proxy. No cookie jar: the shop's answers depend on the request alone.
-    async with ClientSession(trust_env=True, timeout=ClientTimeout(total=10), cookie_jar=DummyCookieJar()) as client:
+    # trust_env reads http_proxy and no_proxy. No cookie jar: the shop's answers depend on the request alone. As many
+    # connections as there are requests: those that wait for one are not served in the order in which they came.
+    async with ClientSession(
+        trust_env=True,
+        timeout=ClientTimeout(total=_PATIENCE_SECONDS),
+        cookie_jar=DummyCookieJar(),
+        connector=TCPConnector(limit=0),
+    ) as client:
 
         async def answer(request: web.Request) -> web.Response:
             return await service.answer(request, client)

@@ -14,6 +14,15 @@ import aiohttp
 _REMEMBERED = 20_000
 """Outcomes that are kept: some minutes at the usual rate."""
 
+_PATIENCE_SECONDS = 60.0
+"""How long an answer is waited for: longer than the shop's services wait for each other, who tell which one hangs."""
+
+_CROWD = 600
+"""Requests that may wait for their answers at once: ten seconds of them at the usual rate."""
+
+_MOST_ARREARS_SECONDS = 30.0
+"""How far back requests that a busy machine did not get round to are made up for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -43,7 +52,9 @@ class Customer:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=15))
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -77,12 +88,18 @@ class Customer:
 
 
 class SteadyTraffic:
-    """`rate` requests a second for ever, however long the answers take (an open loop: slow answers are not fewer)."""
+    """`rate` requests a second for ever, however long the answers take (an open loop: slow answers are not fewer), as
+    long as no more than `at_once` wait for their answers.
 
-    def __init__(self, customer: Customer, path: str, rate: float) -> None:
+    Without that limit a machine that cannot answer so many for a while would be left with ever more of them, until all
+    take longer than anybody waits: it would fail what the mesh does not.
+    """
+
+    def __init__(self, customer: Customer, path: str, rate: float, *, at_once: int = _CROWD) -> None:
         self._customer = customer
         self._path = path
         self._rate = rate
+        self._turns = asyncio.Semaphore(at_once)
         self._asking: set[asyncio.Task[None]] = set()
         self._outcomes: deque[Outcome] = deque(maxlen=_REMEMBERED)
 
@@ -99,11 +116,12 @@ class SteadyTraffic:
         due = time.monotonic()
         try:
             while True:
+                await self._turns.acquire()
                 task = asyncio.create_task(self._ask())
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
                 # What a busy machine delays is caught up with, or the rate would not be the rate.
-                due += 1 / self._rate
+                due = max(due + 1 / self._rate, time.monotonic() - _MOST_ARREARS_SECONDS)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
         finally:
             for task in self._asking:
@@ -115,7 +133,10 @@ class SteadyTraffic:
             await asyncio.wait(set(self._asking))
 
     async def _ask(self) -> None:
-        self._outcomes.append(await self._customer.get(self._path))
+        try:
+            self._outcomes.append(await self._customer.get(self._path))
+        finally:
+            self._turns.release()
 
 
 def hops(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

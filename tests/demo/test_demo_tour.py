@@ -13,7 +13,7 @@ from outage import outage
 from dragoman.demo import tour
 from dragoman.demo.delivery import last_ack
 from dragoman.demo.runner import Demo
-from dragoman.demo.tour import LEAST_RATE, Tour, TourError
+from dragoman.demo.tour import AT_ONCE, LEAST_RATE, Tour, TourError
 from dragoman.demo.traffic import Customer, Outcome, SteadyTraffic
 
 pytestmark = pytest.mark.envoy
@@ -60,7 +60,7 @@ async def customers(steady: SteadyTraffic) -> AsyncIterator[None]:
 
 
 async def take(demo: Demo, customer: Customer) -> None:
-    steady = SteadyTraffic(customer, "/", 60)
+    steady = SteadyTraffic(customer, "/", 60, at_once=AT_ONCE)
     async with customers(steady), asyncio.timeout(240):
         await Tour(demo, customer, steady, print).run()
 
@@ -100,6 +100,46 @@ async def test_a_control_plane_that_follows_nothing(demo: Demo, monkeypatch: pyt
     async with Customer(demo.gateway_url) as customer:
         with pytest.raises(TourError, match="nothing was seen of the change"):
             await take(demo, customer)
+
+
+class Follower:
+    """Steady traffic whose last request under the old rules begins `late` seconds after they were replaced, and whose
+    answers take as long as the tour looks once: all that began have only ended when they are waited for."""
+
+    def __init__(self, written: float, late: float) -> None:
+        self._last = written + late
+        self._asked = written
+        self._outcomes: list[Outcome] = []
+
+    def since(self, started: float) -> Iterator[Outcome]:
+        return (outcome for outcome in self._outcomes if outcome.started >= started)
+
+    async def settle(self) -> None:
+        now = time.monotonic()
+        while self._asked < now:
+            status = 200 if self._asked <= self._last else 403
+            self._outcomes.append(Outcome(self._asked, now, status, {}))
+            self._asked += 0.01
+
+
+async def last_follower(late: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(tour, "_QUIET_SECONDS", 0.05)
+    written = time.monotonic()
+    steady = cast("SteadyTraffic", Follower(written, late))
+    taken = Tour(cast("Demo", None), cast("Customer", None), steady, print)
+    return await taken._last_follower(written, lambda outcome: outcome.status == 403)
+
+
+async def test_who_still_met_the_old_rules_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await last_follower(-1, monkeypatch) == 0
+    assert await last_follower(0.12, monkeypatch) >= 0.12
+
+
+async def test_old_rules_after_the_drain_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tour, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(tour, "_DRAIN_GRACE", 0.1)
+    with pytest.raises(TourError, match="a connection still had the old rules"):
+        await last_follower(60, monkeypatch)
 
 
 # The judgement at the end, without a demo: a policy was there to deny from 4 s to 5 s.
@@ -145,5 +185,5 @@ def test_a_denial_that_nobody_met() -> None:
 
 
 def test_fewer_requests_than_must_keep_coming() -> None:
-    with pytest.raises(TourError, match=r"only 49\.9 requests a second were made, of 50"):
+    with pytest.raises(TourError, match=r"only 49\.9 requests a second were made, of 50: this machine"):
         judge(GOOD, DENIED, rate=49.9)

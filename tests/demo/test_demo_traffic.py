@@ -73,6 +73,23 @@ async def test_requests_keep_coming_while_answers_do_not(shop: tuple[Shop, str])
     assert steady.rate_between(started, ended) <= 200 + 1 / (ended - started)
 
 
+async def test_no_more_than_so_many_wait_at_once_and_what_was_missed_is_made_up_for(shop: tuple[Shop, str]) -> None:
+    server, url = shop
+    server.open.clear()
+    async with Customer(url) as customer, asyncio.timeout(120):
+        steady = SteadyTraffic(customer, "/", 10, at_once=2)
+        running = asyncio.create_task(steady.run())
+        await asyncio.sleep(1.6)  # sixteen are due
+        assert server.arrived == 2
+        server.open.set()
+        opened = time.monotonic()
+        while server.arrived < 16:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+        assert time.monotonic() - opened < 1, "one tenth of a second for each would be 1.4 s"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_crowd_asks_as_often_as_it_was_told(shop: tuple[Shop, str]) -> None:
     server, url = shop
     async with Customer(url) as customer:
