@@ -82,13 +82,14 @@ class Mount:
     several trees is there once, until the last of them is gone.
     """
 
-    __slots__ = ("_before", "_graph", "_shown", "_spots", "alone", "call", "changes", "closed")
+    __slots__ = ("_before", "_first", "_graph", "_shown", "_spots", "alone", "call", "changes", "closed")
 
     def __init__(self, graph: Graph, call: Call[Any]) -> None:
         self._graph = graph
         self._shown = False  # whether a transaction has ended since it was opened
         self._spots: dict[Node, Spot] = {}
         self._before: dict[Node, Any] = {}  # of what was touched: the leaf as published, or GONE
+        self._first: dict[Call[Any], Any] = {}  # the leaves it was opened with, until they are published
         self.alone = (self,)  # one for all nodes that nobody else watches
         self.call = call
         self.closed = False
@@ -111,6 +112,7 @@ class Mount:
         for node in self._spots:
             self._graph._unwatch(node, self)
         self._spots = {}
+        self._first = {}
         self.changes = {}
         self.closed = True
         self._graph._mounts.discard(self)
@@ -120,6 +122,18 @@ class Mount:
         if not self.closed:
             self._graph._mounts.add(self)
             yield from self._attach((None,), self._graph._node(self.call.query, self.call.args))
+            yield from self._gather()
+
+    def _gather(self) -> Iterator[None]:
+        """Note all leaves as new, which of a wide tree is too much for the moment in which it is published."""
+        spots, self._before = self._spots, {}
+        for number, (node, spot) in enumerate(spots.items()):
+            if number % _STEP == _STEP - 1:
+                yield
+                if self.closed:
+                    return
+            if (leaf := spot.leaf) is not GONE:
+                self._first[node.call] = leaf
 
     def _update(self, node: Node) -> None:
         """Take over what a refreshed node says now."""
@@ -140,7 +154,7 @@ class Mount:
                     self._detach(spot, child)
 
     def _publish(self) -> None:
-        changes: dict[Call[Any], Any] = {}
+        changes, self._first = self._first, {}
         for node, before in self._before.items():
             spot = self._spots.get(node)
             now = GONE if spot is None else spot.leaf
@@ -152,9 +166,11 @@ class Mount:
 
     def _attach(self, parent: tuple[Spot | None], node: Node) -> Iterator[None]:
         todo = [(parent, node)]
-        while todo and not self.closed:
+        while todo:
             if len(self._spots) % _STEP == _STEP - 1:
                 yield
+                if self.closed:
+                    return
             parent, node = todo.pop()
             spot = self._spots.get(node)
             if spot is None:

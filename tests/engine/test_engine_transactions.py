@@ -115,6 +115,27 @@ def test_a_mount_closed_while_its_transaction_runs_stays_closed() -> None:
     assert g.statistics().nodes == 0
 
 
+def test_a_mount_closed_at_any_moment_has_changed_nothing() -> None:
+    g = Graph(clock=Clock())
+    g.update({(WIDTH, "a"): 350})
+    g.mount(fan.call("a"))  # keeps it evaluated: what is left to do is to open another
+    moment, steps = -1, 1
+    while moment < steps:
+        moment += 1
+        transaction = g.transaction()
+        mount = transaction.mount(fan.call("a"))
+        steps = 0
+        for _ in transaction.run(slice_seconds=0.0):
+            if steps == moment:
+                mount.close()
+            steps += 1
+        assert transaction.changed == (() if moment < steps else (mount,))
+        assert len(mount.changes) == (0 if moment < steps else 350)
+        mount.close()
+        assert g.statistics().mounts == 1
+    assert steps >= 2 * 3, "to take in 350 leaves and to note them as new take three pauses each"
+
+
 def test_a_transaction_that_stops_early_leaves_no_half_open_mount() -> None:
     g = Graph(clock=Clock())
     g.update({(WIDTH, "a"): 1000})
