@@ -24,9 +24,11 @@ routes = web.RouteTableDef()
 
 @routes.get("/debug/configz")
 async def configz(request: web.Request) -> web.Response:
-    """The objects of Istio's API in force, as Kubernetes has them."""
+    """The objects of Istio's API in force, as Kubernetes has them; only those of the parameters `kind`, `namespace`."""
     objects = plane_of(request).world.objects
-    found = [objects[key] for key in sorted(objects)]
+    asked = {name: request.query[name] for name in ("kind", "namespace") if name in request.query}
+    keys = sorted(key for key in objects if all(getattr(key, name) == value for name, value in asked.items()))
+    found = [objects[key] for key in keys]
     return await long_page(_written(each) for each in found if isinstance(each, IstioObject))
 
 

@@ -23,6 +23,19 @@ async def test_configz_holds_istios_objects_as_they_can_be_applied_again(tmp_pat
     assert {document["apiVersion"] for document in shown} == {document["apiVersion"] for document in written}
 
 
+async def test_configz_holds_those_of_a_kind_and_of_a_namespace(tmp_path: Path) -> None:
+    async with running_plane(tmp_path) as running:
+        for question, kinds in (
+            ("kind=VirtualService", ["VirtualService"]),
+            ("kind=Gateway", []),
+            ("namespace=shop", ["DestinationRule", "VirtualService"]),
+            ("namespace=shop&kind=DestinationRule", ["DestinationRule"]),
+            ("namespace=elsewhere&kind=DestinationRule", []),
+        ):
+            shown = await running.ask(f"/debug/configz?{question}")
+            assert [document["kind"] for document in shown] == kinds, question
+
+
 async def test_registryz_holds_the_services(tmp_path: Path) -> None:
     async with running_plane(tmp_path) as running:
         (service,) = await running.ask("/debug/registryz")
