@@ -35,6 +35,8 @@ async def kubernetes() -> AsyncIterator[Kubernetes]:
         for name in ("server-v1", "server-v2", "client-v1"):
             await running.rolled_out(name, "shop")
         await running.apply(SUBSETS + canary(0), "shop")
+        # Until then both versions answer in turns, and some turns look as if it were in force.
+        await running.until(VIRTUAL_SERVICES, "server", "shop", is_programmed)
         await steered(running, 0)
         yield running
 

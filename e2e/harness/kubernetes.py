@@ -151,6 +151,7 @@ class Kubernetes:
         self, resource: ApiResource, name: str, namespace: str | None = None, *, seconds: float = 300
     ) -> None:
         """Wait for an object to be no more. Raises TimeoutError."""
+        pause = 0.05
         async with asyncio.timeout(seconds):
             while True:
                 try:
@@ -158,7 +159,8 @@ class Kubernetes:
                 except ApiError as error:
                     if error.not_found:
                         return
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(pause)
+                pause = min(1.2 * pause, 0.3)
 
     async def rolled_out(self, name: str, namespace: str = "default", *, seconds: float = 300) -> None:
         """Wait until a Deployment has all of its pods, of its newest template, ready, and no others but those that go.

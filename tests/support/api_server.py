@@ -159,7 +159,10 @@ class LocalApiServer:
             f"--listen-peer-urls={self._peers}",
             f"--initial-advertise-peer-urls={self._peers}",
             f"--initial-cluster=default={self._peers}",
-            "--unsafe-no-fsync=true",  # what a test has stored need not survive a power failure
+            # What a test has stored need not survive a power failure, nor be in the file each tenth of a second.
+            "--unsafe-no-fsync=true",
+            "--backend-batch-interval=1s",
+            "--backend-batch-limit=100000",
         )
         self._wait(f"http://{self._etcd_address}/health", None)
         self._launch_server()

@@ -14,6 +14,11 @@ class ConfigurationObjects:
     config_maps: Watched
     secrets: Watched
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another as soon as any of them has changed."""
+        return self.config_maps.version, self.secrets.version
+
     def config_map(self, namespace: str, name: str, *, optional: bool = False) -> Mapping[str, bytes]:
         """The data of a ConfigMap. Raises LookupError, but for an optional one that is not there."""
         found = _found(self.config_maps, "configmap", namespace, name, optional)

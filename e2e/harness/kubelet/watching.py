@@ -34,6 +34,11 @@ class Watched:
         """All of them."""
         return tuple(self._objects.values())
 
+    @property
+    def version(self) -> int:
+        """Another as soon as any of them has changed."""
+        return self._version
+
     def get(self, namespace: str, name: str) -> Object | None:
         """One of them."""
         return self._objects.get((namespace, name))
