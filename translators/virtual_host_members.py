@@ -164,9 +164,9 @@ provider its chunks."""
 
 
 @query
-def claimed(g: Graph, scope: Scope, provider: Provider) -> tuple[int, frozenset[str]]:
-    """How many domains the virtual hosts of a provider ask for, and which."""
-    asked = [name for member in members(g, scope, provider) for name in domains(g, scope, member)]
+def claimed(g: Graph, scope: Scope, chunk: Chunk) -> tuple[int, frozenset[str]]:
+    """How many domains the virtual hosts of a chunk ask for, and which."""
+    asked = [name for member in members_of(g, scope, chunk) for name in domains(g, scope, member)]
     return len(asked), frozenset(asked)
 
 
@@ -175,7 +175,7 @@ def duplicates(g: Graph, scope: Scope) -> frozenset[tuple[Member, str]]:
     """Claims that lose: the oldest keeps a domain, VirtualServices' own hosts before services (Istio: httproute.go,
     dedupeDomains). Nearly always none, which costs a count and no comparison of names."""
     listed = providers(g, scope)
-    counted = [claimed(g, scope, provider) for provider in listed]
+    counted = [claimed(g, scope, chunk) for provider in listed for chunk in chunks(g, scope, provider)]
     if sum(count for count, _ in counted) == len(frozenset().union(*(names for _, names in counted))):
         return frozenset()
     owner: dict[str, Member] = {}
