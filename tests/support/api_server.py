@@ -248,7 +248,7 @@ class LocalApiServer:
             except OSError as error:
                 if time.monotonic() > end:
                     raise TimeoutError(f"{url}: {error}\n{self.logs(10)}") from error
-            time.sleep(0.05)
+            time.sleep(0.15)  # an API server looks at all of its parts to answer
 
     def _compact(self) -> None:
         now = self._etcd("kv/range", {"key": "AA==", "limit": "1"})["header"]["revision"]
