@@ -1,8 +1,11 @@
 """The churn's own parts: changes are reproducible and valid, and a request that fails is called so."""
 
 import asyncio
+import contextlib
 import itertools
-from dataclasses import replace
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import hpack
@@ -13,10 +16,14 @@ from dragoman.sources.files import FileSource
 from e2e.apps.http2 import Http2Protocol
 from e2e.apps.requests import Workload
 from e2e.churn.changes import HELD, Change, changes
+from e2e.churn.http1 import Http1Connection
 from e2e.churn.http2 import Http2Connection, NotProcessedError
-from e2e.churn.state import ANY, SERVICES, WEB, Extra, Routing, State, files
+from e2e.churn.progress import Progress
+from e2e.churn.servers import serving
+from e2e.churn.state import ANY, DB, RPC, SERVICES, WEB, Extra, Routing, Service, State, files
 from e2e.churn.verdict import DENIED, FRESH, GRACE, TALKED, TCP, Probe, Request, Timeline, at_gateway, expected, wrong
 from e2e.harness.configuration import as_yaml
+from e2e.harness.namespaces import Namespace
 
 DRAIN = 10.0
 
@@ -121,6 +128,88 @@ def test_who_may_answer() -> None:
 def test_what_changed_meanwhile_is_named() -> None:
     told = timeline((state(1), 1.0, 2.0), (state(2), 3.0, 4.0), (state(3), 9.0, 9.1))
     assert [change.number for change in told.changed_between(2.6, 3.5)] == [2]
+
+
+# What is in force.
+
+
+def test_a_change_is_in_force_when_each_proxy_was_quiet_twice_after_it_was_read() -> None:
+    progress = Progress()
+    assert progress.look(3, {"a": True, "b": True}, {"a", "b"}) == 0, "once could be before the first response"
+    assert progress.look(4, {"a": True, "b": False}, {"a", "b"}) == 0
+    assert progress.look(5, {"a": False, "b": True}, {"a", "b"}) == 3, "not at the same time"
+    assert progress.look(6, {"a": False, "b": True}, {"a", "b"}) == 3, "a has no more than that"
+    assert progress.look(6, {"a": True, "b": True}, {"a", "b"}) == 4
+    assert progress.look(6, {"a": True, "b": True}, {"a", "b"}) == 6
+
+
+def test_a_change_is_not_in_force_before_those_have_it_that_are_not_connected_or_came_late() -> None:
+    progress = Progress()
+    for _ in range(2):
+        assert progress.look(7, {"a": True}, {"a", "b"}) == 0, "b is not connected"
+    assert progress.look(7, {"a": True, "b": True, "c": True}, {"a", "b"}) == 0
+    assert progress.look(7, {"a": True, "b": True, "c": True}, {"a", "b"}) == 7
+    assert progress.look(8, {"a": True}, {"a"}) == 7, "who has gone needs nothing"
+    for _ in range(2):
+        progress.look(8, {"b": True}, {"a", "b"})
+    assert progress.look(8, {"b": True}, {"a", "b"}) == 7, "nor is one forgotten that is away for a moment"
+
+
+# The servers.
+
+
+@dataclass(frozen=True, slots=True)
+class Here(Namespace):
+    """The test's own network namespace, and the sockets made in it."""
+
+    made: list[socket.socket] = field(default_factory=list)
+
+    def socket(
+        self, kind: socket.SocketKind = socket.SOCK_STREAM, *, uid: int = 0, family: int = socket.AF_INET
+    ) -> socket.socket:
+        self.made.append(socket.socket(family, kind | socket.SOCK_NONBLOCK))
+        return self.made[-1]
+
+
+@contextlib.asynccontextmanager
+async def connected_to(service: Service) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server of `v7`, which ends the connection at its own end."""
+    here = Here("here", "127.0.0.1")
+    async with serving(here, replace(service, port=0), "v7"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.made[0].getsockname()[1])
+        yield reader, writer
+
+
+ANSWER = 200, b'{"version": "v7"}'
+
+
+async def test_a_server_answers_one_request_after_the_other() -> None:
+    async with connected_to(WEB) as (reader, writer):
+        connection = Http1Connection(reader, writer)
+        assert [await connection.get("web:8080", "/") for _ in range(3)] == [ANSWER] * 3
+        writer.write(b"GET / HTTP/1.1\r\nhost: web\r\n\r")
+        await asyncio.sleep(0.01)
+        writer.write(b"\n")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 OK"), "what comes in pieces is one request"
+        connection.close()
+
+
+async def test_a_server_of_http2_answers_many_at_once() -> None:
+    async with connected_to(RPC) as streams:
+        connection = Http2Connection(*streams)
+        reading = asyncio.create_task(connection.run())
+        answers = await asyncio.gather(*(connection.get("rpc:8080", "/", {"n": str(n)}) for n in range(300)))
+        assert set(answers) == {ANSWER}
+    await reading
+    assert not connection.usable
+
+
+async def test_a_server_of_tcp_echoes() -> None:
+    async with connected_to(DB) as (reader, writer):
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+    assert await reader.read() == b""
+    writer.close()
 
 
 # The HTTP/2 client.

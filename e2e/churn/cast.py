@@ -2,22 +2,26 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from dragoman.mesh.proxy_id import ProxyType
 from e2e.churn.changes import Change
 from e2e.churn.load import Load
+from e2e.churn.progress import Progress
+from e2e.churn.servers import serving
 from e2e.churn.state import GATEWAY, GATEWAY_PORTS, SERVICES, Document, Extra, Service, State, files
 from e2e.churn.verdict import Timeline
-from e2e.harness import Client, EchoApp, Mesh, Pod, Port, mesh_settings, served_mesh
+from e2e.harness import Client, Mesh, Pod, Port, mesh_settings, served_mesh
 from e2e.harness.configuration import as_yaml
 from e2e.harness.control_plane import ControlPlane
 from e2e.harness.pods import BootstrapOf
 from e2e.harness.sidecars import sidecars
 
 Protocol = Literal["delta", "sotw"]
+_Type = Mapping[str, Any]
+"""What the control plane says of one type on one stream."""
 
 DRAIN_SECONDS = 10
 """Drain time of the Envoys: short enough that many listeners come to its end under the load, long enough for the
@@ -63,7 +67,8 @@ class Cast:
         self._endings: dict[tuple[str, int], contextlib.AsyncExitStack] = {}
         self._replacements: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._run = 0
-        self._progress = asyncio.Condition()
+        self._progress = Progress()
+        self._progressed = asyncio.Condition()
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -126,10 +131,17 @@ class Cast:
         self.clients[service.client] = await self._stack.enter_async_context(client)
 
     async def _start_server(self, service: Service, slot: int) -> None:
-        app = EchoApp(http=(service.port,)) if service.http else EchoApp(tcp=(service.port,))
         ending = contextlib.AsyncExitStack()
-        pod = self.mesh.pod(service.name, app=app, version=service.versions[slot], sidecar=True)
-        self.servers[service.name, slot] = await ending.enter_async_context(pod)
+        made = self.mesh.pod(service.name, version=service.versions[slot], sidecar=True, wait=False)
+        try:
+            pod = await ending.enter_async_context(made)
+            await ending.enter_async_context(serving(pod.namespace, service, service.versions[slot]))
+            await pod.envoy.ready()
+            await self.mesh.set_ready(pod, True)
+        except BaseException:
+            await ending.aclose()
+            raise
+        self.servers[service.name, slot] = pod
         self._endings[service.name, slot] = ending
 
     def load(self) -> Load:
@@ -222,18 +234,22 @@ class Cast:
             if not self.timeline.underway:
                 continue
             with contextlib.suppress(ConnectionError, TimeoutError):
-                known = await self._taken_in()
-                # Once could be the moment before the first of several responses.
-                if known >= len(self.timeline.in_force) and await self.quiet() and await self.quiet():
-                    async with self._progress:
-                        self.timeline.reached(known, asyncio.get_running_loop().time())
-                        self._progress.notify_all()
+                read = await self._read()
+                quiet: dict[str, bool] = {}
+                for proxy, types in await self._streams():
+                    quiet[proxy] = _all(types, _is_quiet) and quiet.get(proxy, True)
+                needed = {f"{pod.spec.name}.{pod.spec.namespace}" for pod in self.pods}
+                in_force = self._progress.look(read, quiet, needed)
+                if in_force >= len(self.timeline.in_force):
+                    async with self._progressed:
+                        self.timeline.reached(in_force, asyncio.get_running_loop().time())
+                        self._progressed.notify_all()
 
     async def underway(self, most: int) -> None:
         """Wait until no more than `most` changes are on their way. Raises AssertionError when it takes too long."""
         try:
-            async with asyncio.timeout(LONGEST_DELIVERY), self._progress:
-                await self._progress.wait_for(lambda: self.timeline.underway <= most)
+            async with asyncio.timeout(LONGEST_DELIVERY), self._progressed:
+                await self._progressed.wait_for(lambda: self.timeline.underway <= most)
         except TimeoutError:
             late = self.timeline.changes[len(self.timeline.in_force)]
             streams = await self.control_plane.debug("/debug/syncz")
@@ -246,53 +262,54 @@ class Cast:
             await self.apply(Change(self.state.number + 1, "reset", self.state, State(self.state.number + 1)))
             await self.underway(0)
             self.timeline = Timeline()
+            self._progress = Progress()
             self._run += 1
 
-    async def _taken_in(self) -> int:
+    async def _read(self) -> int:
         """The number of the latest change that the control plane has read."""
-        for each in await self.control_plane.debug("/debug/configz"):
-            metadata = each["metadata"]
-            if (each["kind"], metadata["namespace"], metadata["name"]) == _MARKER:
-                run, _, number = metadata["labels"]["change"].partition(".")
-                return int(number) if int(run) == self._run else 0
+        kind, namespace, _ = _MARKER
+        for marker in await self.control_plane.debug(f"/debug/configz?kind={kind}&namespace={namespace}"):
+            run, _, number = marker["metadata"]["labels"]["change"].partition(".")
+            return int(number) if int(run) == self._run else 0
         return 0
-
-    async def quiet(self) -> bool:
-        """Whether every proxy has ACKed all that it is to have; what it is not to have any more may linger."""
-        return await self._all_streams(
-            lambda kind: (
-                bool(kind["inSync"])
-                or ("lingering" in kind and "waiting" not in kind and kind["sent"] == kind["acked"] + kind["rejected"])
-            )
-        )
 
     async def in_sync(self) -> None:
         """Wait until every proxy is connected and has all it is to have, and nothing else. Raises TimeoutError."""
-        await self._until(lambda: self._all_streams(lambda kind: bool(kind["inSync"])))
+        await self._until(lambda kind: bool(kind["inSync"]))
 
     async def delivered(self) -> None:
         """The same, but what a proxy is not to have any more may linger."""
-        await self._until(self.quiet)
+        await self._until(_is_quiet)
 
-    async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+    async def _until(self, condition: Callable[[_Type], bool]) -> None:
         async with asyncio.timeout(LONGEST_DELIVERY):
             while True:
                 with contextlib.suppress(ConnectionError, TimeoutError):
-                    if await condition():
+                    streams = await self._streams()
+                    if len(streams) >= len(self.pods) and all(_all(types, condition) for _, types in streams):
                         return
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _all_streams(self, condition: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """Whether every proxy has subscribed all types, and a condition holds for each of them."""
-        types = [stream.get("types", {}) for stream in await self.control_plane.debug("/debug/syncz")]
-        return len(types) >= len(self.pods) and all(
-            kinds.keys() >= SUBSCRIBED and all(map(condition, kinds.values())) for kinds in types
-        )
+    async def _streams(self) -> Sequence[tuple[str, Mapping[str, _Type]]]:
+        """Every stream's proxy, and the state of each type that it has subscribed."""
+        return [(each["proxy"], each.get("types", {})) for each in await self.control_plane.debug("/debug/syncz")]
 
     def said_of(self, id_: str) -> Iterator[str]:
         """What the Envoys' access logs have on a request: by its number, or by the source port of its connection."""
         with self._access_log.open(errors="replace") as lines:
             yield from (line.rstrip()[:600] for line in lines if id_ in line)
+
+
+def _all(types: Mapping[str, _Type], condition: Callable[[_Type], bool]) -> bool:
+    """Whether a proxy has subscribed all types, and a condition holds for each of them."""
+    return types.keys() >= SUBSCRIBED and all(map(condition, types.values()))
+
+
+def _is_quiet(kind: _Type) -> bool:
+    """Whether a proxy has ACKed all of a type that it is to have; what it is not to have any more may linger."""
+    return bool(kind["inSync"]) or (
+        "lingering" in kind and "waiting" not in kind and kind["sent"] == kind["acked"] + kind["rejected"]
+    )
 
 
 @contextlib.asynccontextmanager
