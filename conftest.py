@@ -1,5 +1,7 @@
 """Settings for all tests."""
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("xdist"):
         # By itself it begins with the files of most tests, and ends with those of few that take minutes.
         config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays to the end: the collector of garbage need not walk over it ever again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
