@@ -16,8 +16,8 @@ import pytest_asyncio
 from e2e.churn import report
 from e2e.churn.cast import DRAIN_SECONDS, Cast, cast
 from e2e.churn.load import Load
-from e2e.churn.run import churn, followed
-from e2e.churn.state import LONGEST_DELAY, SERVICES, Service
+from e2e.churn.run import UNDERWAY, churn, followed
+from e2e.churn.state import SERVICES, Service
 from e2e.churn.verdict import wrong
 from e2e.harness import Pod
 
@@ -29,6 +29,10 @@ LEAST_PER_SECOND = 200
 """Requests. Fewer are a failure of the machine, and are called that: then nothing was shown."""
 
 DOWN_SECONDS = 1.0
+UNTIL_PAUSED = 0.5
+"""Until every caller of a workload that is paused has seen it and let go of its connections: longer than the longest
+interval of one that keeps them (see `Load`)."""
+
 BOTH = pytest.mark.parametrize("players", ["delta", "sotw"], indirect=True, scope="module")
 DELTA = pytest.mark.parametrize("players", ["delta"], indirect=True, scope="module")
 
@@ -95,17 +99,19 @@ async def test_a_control_plane_that_is_killed_amid_changes(players: Cast) -> Non
     old one for a moment, whatever the order.
     """
 
-    async def kill() -> None:
-        for _ in range(2):
-            await asyncio.sleep(2)
-            await players.control_plane.kill()
-            await asyncio.sleep(DOWN_SECONDS)
-            await players.control_plane.start()
-            await players.delivered()
+    async def kill(number: int) -> None:
+        await players.told(number)
+        await players.control_plane.kill()
+        await asyncio.sleep(DOWN_SECONDS)
+        await players.control_plane.start()
 
-    killing = asyncio.create_task(kill())
-    load = await churn(players, FIXED_SEED + 1, 60)
-    await killing
+    async with followed(players):
+        await players.reset()
+    async with asyncio.TaskGroup() as killing:
+        # So far apart that the changes before the first are in force before the second.
+        for number in (20, 20 + 2 * UNDERWAY):
+            killing.create_task(kill(number))
+        load = await churn(players, FIXED_SEED + 1, 60)
     await no_request_fails(players, load, FIXED_SEED + 1)
 
 
@@ -126,16 +132,23 @@ async def test_envoys_are_restarted_one_by_one(players: Cast) -> None:
 
     async with followed(players):
         await players.reset()
+
+    async def restart_client(workload: str, pod: Pod) -> None:
+        load.paused.add(workload)  # the application of a pod without an Envoy makes no calls
+        await asyncio.sleep(UNTIL_PAUSED)
+        await load.turn()
+        await restart(pod)
+        load.paused.discard(workload)
+
+    async def restart_pair(service: Service) -> None:
+        await restart_servers(service)
+        await restart_client(service.client, players.clients[service.client])
+
     async with players.load() as load:
         await asyncio.sleep(1)
         async with asyncio.TaskGroup() as services:
             for service in SERVICES:
-                services.create_task(restart_servers(service))
-        for workload, pod in {**players.clients, "": players.gateway}.items():
-            load.paused.add(workload)  # the application of a pod without an Envoy makes no calls
-            await asyncio.sleep(LONGEST_DELAY + 0.5)
-            await load.turn()
-            await restart(pod)
-            load.paused.discard(workload)
+                services.create_task(restart_pair(service))
+        await restart_client("", players.gateway)
         await asyncio.sleep(1)
     await no_request_fails(players, load, FIXED_SEED)

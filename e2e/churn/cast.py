@@ -156,7 +156,9 @@ class Cast:
             for slot in {*change.before.ready(service)} ^ {*change.after.ready(service)}:
                 if (replacement := self._replacements.pop((service.name, slot), None)) is not None:
                     await replacement
-        self.timeline.add(change, asyncio.get_running_loop().time())
+        async with self._progressed:
+            self.timeline.add(change, asyncio.get_running_loop().time())
+            self._progressed.notify_all()
         self._write(files(change.before), files(change.after))
         if change.replaced is not None:
             if (earlier := self._replacements.pop((change.replaced[0].name, change.replaced[1]), None)) is not None:
@@ -245,6 +247,11 @@ class Cast:
                         self.timeline.reached(in_force, asyncio.get_running_loop().time())
                         self._progressed.notify_all()
 
+    async def told(self, number: int) -> None:
+        """Wait until the control plane was told of this change."""
+        async with self._progressed:
+            await self._progressed.wait_for(lambda: self.state.number >= number)
+
     async def underway(self, most: int) -> None:
         """Wait until no more than `most` changes are on their way. Raises AssertionError when it takes too long."""
         try:
@@ -275,18 +282,11 @@ class Cast:
 
     async def in_sync(self) -> None:
         """Wait until every proxy is connected and has all it is to have, and nothing else. Raises TimeoutError."""
-        await self._until(lambda kind: bool(kind["inSync"]))
-
-    async def delivered(self) -> None:
-        """The same, but what a proxy is not to have any more may linger."""
-        await self._until(_is_quiet)
-
-    async def _until(self, condition: Callable[[_Type], bool]) -> None:
         async with asyncio.timeout(LONGEST_DELIVERY):
             while True:
                 with contextlib.suppress(ConnectionError, TimeoutError):
                     streams = await self._streams()
-                    if len(streams) >= len(self.pods) and all(_all(types, condition) for _, types in streams):
+                    if len(streams) >= len(self.pods) and all(_all(types, _is_in_sync) for _, types in streams):
                         return
                 await asyncio.sleep(LOOK_SECONDS)
 
@@ -305,9 +305,13 @@ def _all(types: Mapping[str, _Type], condition: Callable[[_Type], bool]) -> bool
     return types.keys() >= SUBSCRIBED and all(map(condition, types.values()))
 
 
+def _is_in_sync(kind: _Type) -> bool:
+    return bool(kind["inSync"])
+
+
 def _is_quiet(kind: _Type) -> bool:
     """Whether a proxy has ACKed all of a type that it is to have; what it is not to have any more may linger."""
-    return bool(kind["inSync"]) or (
+    return _is_in_sync(kind) or (
         "lingering" in kind and "waiting" not in kind and kind["sent"] == kind["acked"] + kind["rejected"]
     )
 
