@@ -8,9 +8,10 @@ import pytest
 
 from dragoman.kube.cluster import Cluster
 from dragoman.kube.errors import ApiError
-from dragoman.kube.resources import CONFIG_MAPS, PODS
+from dragoman.kube.resources import CONFIG_MAPS, NAMESPACES, PODS
 from e2e.apiserver import programs
-from tests.support.api_server import ApiServer, LocalApiServer, require_api_server
+from tests.support.api_server import ApiServer, LocalApiServer, a_namespace, require_api_server
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 
@@ -36,10 +37,12 @@ async def test_another_user_may_do_what_rbac_says(api_server: ApiServer, namespa
         assert 'User "amina"' in error.value.message
 
 
-async def test_what_was_stored_survives_a_restart_of_the_server(
+async def test_after_compaction_and_a_restart_what_was_stored_is_there_and_old_versions_are_gone(
     api_server: ApiServer, cluster: Cluster, namespace: str
 ) -> None:
-    await cluster.create(CONFIG_MAPS, config_map("kept", namespace), namespace)
+    old = (await cluster.create(CONFIG_MAPS, config_map("kept", namespace), namespace))["metadata"]["resourceVersion"]
+    await cluster.create(CONFIG_MAPS, config_map("second", namespace), namespace)
+    await api_server.compact()
     await api_server.stop_server()
     try:
         with pytest.raises(ApiError) as error:
@@ -48,20 +51,25 @@ async def test_what_was_stored_survives_a_restart_of_the_server(
         await api_server.start_server()
     assert error.value.unavailable
     assert await cluster.get(CONFIG_MAPS, "kept", namespace)
-
-
-async def test_after_compaction_and_a_restart_old_versions_are_gone(
-    api_server: ApiServer, cluster: Cluster, namespace: str
-) -> None:
-    old = (await cluster.create(CONFIG_MAPS, config_map("first", namespace), namespace))["metadata"]["resourceVersion"]
-    await cluster.create(CONFIG_MAPS, config_map("second", namespace), namespace)
-    await api_server.compact()
-    await api_server.stop_server()
-    await api_server.start_server()
     query = {"watch": "true", "resourceVersion": old}
     async with asyncio.timeout(60), cluster.lines(CONFIG_MAPS.path(namespace), query=query) as lines:
         event = json.loads(await anext(lines))
     assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+
+
+async def test_a_namespace_is_removed_with_all_that_is_in_it(api_server: ApiServer, cluster: Cluster) -> None:
+    async with a_namespace(api_server, cluster) as name:
+        await cluster.create(CONFIG_MAPS, config_map("gone", name), name)
+        await cluster.create(CONFIG_MAPS, config_map("stays", "default"), "default")
+
+    async def gone() -> bool:
+        left = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in await cluster.list(CONFIG_MAPS)}
+        assert ("default", "stays") in left
+        namespaces = [each["metadata"]["name"] for each in await cluster.list(NAMESPACES)]
+        return name not in (*namespaces, *(namespace for namespace, _ in left))
+
+    await until(gone)
+    await cluster.delete(CONFIG_MAPS, "stays", "default")
 
 
 async def test_an_older_version_can_be_emulated() -> None:

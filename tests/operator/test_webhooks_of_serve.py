@@ -100,7 +100,7 @@ def names_of(pod: dict[str, Any]) -> list[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     """One for all tests, as it takes seconds to start."""
-    async with await Cluster.connect(api_server.kubeconfig) as cluster, a_namespace(cluster) as namespace:
+    async with await Cluster.connect(api_server.kubeconfig) as cluster, a_namespace(api_server, cluster) as namespace:
         await install_once(cluster)
         installed = Installed(cluster, namespace)
         await installed.install()

@@ -10,6 +10,7 @@ With none of them a test that needs one is skipped and says so; `REQUIRE_REAL_AP
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -22,7 +23,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
@@ -37,6 +38,8 @@ START_SECONDS = 180.0
 # A third of what these programs compute would be Go's collection of garbage: they live for minutes, and may be larger.
 _ENVIRONMENT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 SERVICE_ADDRESSES = "10.96.0.0/16"
+_MOST_OPERATIONS = 100
+"""In one transaction; etcd's limit is 128."""
 _ADMINISTRATORS = ("system:masters",)
 _NO_CONTROLLERS = (
     # They act upon nodes that no longer say that they live, and no test has nodes that say anything.
@@ -73,6 +76,9 @@ class ApiServer(Protocol):
         """Let etcd forget what was before now. The API server answers 410 Gone for older versions only once it has
         been started anew: until then they are in its own cache.
         """
+
+    async def remove_namespace(self, name: str) -> None:
+        """Delete a namespace with all that is in it, as soon as may be."""
 
 
 class LocalApiServer:
@@ -145,6 +151,14 @@ class LocalApiServer:
     async def compact(self) -> None:
         """Let etcd forget what was before now; see `ApiServer.compact`."""
         await asyncio.to_thread(self._compact)
+
+    async def remove_namespace(self, name: str) -> None:
+        """Take a namespace out of etcd, with all that is in it.
+
+        To delete it, the controllers would look for objects of every kind that there is, a hundred requests for each
+        namespace, some seconds later: into the midst of another test.
+        """
+        await asyncio.to_thread(self._remove_namespace, name)
 
     def logs(self, lines: int = 40) -> dict[str, str]:
         """The ends of the programs' logs."""
@@ -254,11 +268,19 @@ class LocalApiServer:
         now = self._etcd("kv/range", {"key": "AA==", "limit": "1"})["header"]["revision"]
         self._etcd("kv/compaction", {"revision": now, "physical": True})
 
-    def _etcd(self, method: str, body: object) -> dict[str, dict[str, str]]:
+    def _remove_namespace(self, name: str) -> None:
+        everything = {"key": _base64("/registry/"), "range_end": _base64("/registry0"), "keys_only": True}
+        keys = [base64.b64decode(each["key"]).decode() for each in self._etcd("kv/range", everything)["kvs"]]
+        own = [key for key in keys if f"/{name}/" in key or key.endswith(f"/namespaces/{name}")]
+        deletions = [{"request_delete_range": {"key": _base64(key)}} for key in own]
+        for start in range(0, len(deletions), _MOST_OPERATIONS):
+            self._etcd("kv/txn", {"success": deletions[start : start + _MOST_OPERATIONS]})
+
+    def _etcd(self, method: str, body: object) -> dict[str, Any]:
         url = f"http://{self._etcd_address}/v3/{method}"
         request = urllib.request.Request(url, json.dumps(body).encode())
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as response:
-            answer: dict[str, dict[str, str]] = json.load(response)
+            answer: dict[str, Any] = json.load(response)
             return answer
 
     def _stop(self) -> None:
@@ -294,6 +316,11 @@ class ExistingCluster:
     async def compact(self) -> None:
         """Skips the test."""
         _only_with_our_own()
+
+    async def remove_namespace(self, name: str) -> None:
+        """Delete a namespace with all that is in it, which happens later."""
+        async with await Cluster.connect(self.kubeconfig) as cluster:
+            await cluster.delete(NAMESPACES, name)
 
 
 def missing(minor: str = "") -> str | None:
@@ -344,19 +371,19 @@ async def cluster(api_server: ApiServer) -> AsyncIterator[Cluster]:
 
 
 @contextlib.asynccontextmanager
-async def a_namespace(cluster: Cluster) -> AsyncIterator[str]:
+async def a_namespace(api_server: ApiServer, cluster: Cluster) -> AsyncIterator[str]:
     """The name of a fresh namespace, in which Pods can be made; it is deleted at the end."""
     name = f"test-{secrets.token_hex(4)}"
     await cluster.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     await _default_service_account(cluster, name)
     yield name
-    await cluster.delete(NAMESPACES, name)
+    await api_server.remove_namespace(name)
 
 
 @pytest.fixture
-async def namespace(cluster: Cluster) -> AsyncIterator[str]:
+async def namespace(api_server: ApiServer, cluster: Cluster) -> AsyncIterator[str]:
     """A fresh namespace of the test's own; see `a_namespace`."""
-    async with a_namespace(cluster) as name:
+    async with a_namespace(api_server, cluster) as name:
         yield name
 
 
@@ -376,6 +403,10 @@ async def _default_service_account(cluster: Cluster, namespace: str) -> None:
 
 def _tail(log: Path, lines: int) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _only_with_our_own() -> NoReturn:

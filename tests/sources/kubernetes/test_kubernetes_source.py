@@ -40,12 +40,12 @@ def settings(namespace: str, mesh: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def other(cluster: Cluster, namespace: str) -> AsyncIterator[str]:
+async def other(api_server: ApiServer, cluster: Cluster, namespace: str) -> AsyncIterator[str]:
     """A second namespace."""
     name = f"{namespace}-b"
     await cluster.create(NAMESPACES, document("Namespace", name))
     yield name
-    await cluster.delete(NAMESPACES, name)
+    await api_server.remove_namespace(name)
 
 
 async def test_what_is_there_is_loaded_and_what_happens_is_told(cluster: Cluster, namespace: str) -> None:
