@@ -3,7 +3,6 @@
 Which ones, $EMULATED_KUBERNETES says ("1.33,1.34"); else the oldest that can be had.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from tests.crds.specs import GOOD
 from tests.crds.verdicts import document, refusal, refusals_of_bad_objects, served
 from tests.support.api_server import LocalApiServer, oldest, require_api_server
 from tests.support.custom_resources import install
+from tests.support.until import until
 
 pytestmark = pytest.mark.real_api
 
@@ -94,9 +94,11 @@ async def test_objects_outlive_the_change_from_istios_definitions_to_ours_and_ba
 
 async def _refuses(cluster: Cluster, held: dict[str, Any]) -> None:
     """Wait until the API server judges by the new schema."""
-    async with asyncio.timeout(60):
-        while not await refusal(cluster, held):
-            pass
+
+    async def refuses() -> bool:
+        return bool(await refusal(cluster, held))
+
+    await until(refuses)
 
 
 async def test_older_api_servers_take_definitions_and_policies_and_judge_alike(older_cluster: Cluster) -> None:
