@@ -35,7 +35,7 @@ _ACCESS_LOG = (
     "cluster=%UPSTREAM_CLUSTER% from=%DOWNSTREAM_REMOTE_ADDRESS% for=%DOWNSTREAM_LOCAL_ADDRESS% to=%UPSTREAM_HOST% "
     "failure=%UPSTREAM_TRANSPORT_FAILURE_REASON% end=%CONNECTION_TERMINATION_DETAILS% ms=%DURATION%\n"
 )
-SUBSCRIBED = frozenset(("cds", "eds", "lds", "sds"))
+SUBSCRIBED = frozenset(("cds", "lds", "sds"))
 """Types that every proxy of this mesh asks for."""
 
 LONGEST_DELIVERY = 60.0
@@ -132,10 +132,11 @@ class Cast:
 
     async def _start_server(self, service: Service, slot: int) -> None:
         ending = contextlib.AsyncExitStack()
-        made = self.mesh.pod(service.name, version=service.versions[slot], sidecar=True, wait=False)
+        version, labels = service.versions[slot], service.labels(slot)
+        made = self.mesh.pod(service.name, version=version, labels=labels, sidecar=True, wait=False)
         try:
             pod = await ending.enter_async_context(made)
-            await ending.enter_async_context(serving(pod.namespace, service, service.versions[slot]))
+            await ending.enter_async_context(serving(pod.namespace, service, version))
             await pod.envoy.ready()
             await self.mesh.set_ready(pod, True)
         except BaseException:

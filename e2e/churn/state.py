@@ -3,7 +3,7 @@
 The pods of four services and of their four clients stay (or are replaced by others like them); everything here changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,9 @@ Document = Mapping[str, Any]
 
 ANY = "any"
 """A subset of all pods of a service, whatever their version."""
+
+REPLICA, FIRST, OTHER = "replica", "first", "other"
+"""A label and its values."""
 
 LONGEST_DELAY = 1.0
 """Seconds for which a request to the slow service may be held by its fault."""
@@ -34,6 +37,10 @@ class Service:
     def client(self) -> str:
         """The workload, and service account, of its client."""
         return f"client-{self.name}"
+
+    def labels(self, slot: int) -> Mapping[str, str]:
+        """Labels of a replica's pod, beside those of every pod."""
+        return {REPLICA: OTHER if slot else FIRST}
 
 
 WEB = Service("web", "http", 8080, ("v1", "v1", "v2"))
@@ -98,7 +105,7 @@ class State:
     """Services that say who may call: those who do."""
     mutual_tls: Mapping[str, str] = field(default_factory=dict)
     ingress: frozenset[str] = frozenset()
-    """Services whose inbound listener a Sidecar resource describes."""
+    """Services whose inbound listener Sidecar resources describe."""
     scoped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Clients whose Sidecar resource says whom they call."""
     extras: tuple[Extra, ...] = ()
@@ -125,8 +132,7 @@ def files(state: State) -> dict[str, tuple[Document, ...]]:
             found[f"allow-{service.name}"] = (_allow(service),)
         if service.name in state.mutual_tls:
             found[f"mutual-tls-{service.name}"] = (_mutual_tls(service, state.mutual_tls[service.name]),)
-        if service.name in state.ingress:
-            found[f"ingress-{service.name}"] = (_ingress(service),)
+        found[f"sidecar-{service.name}"] = tuple(_sidecars(service, ingress=service.name in state.ingress))
         if service.client in state.scoped:
             found[f"scope-{service.client}"] = (_scope(service.client, state.scoped[service.client]),)
     if state.denied:
@@ -207,11 +213,21 @@ def _mutual_tls(service: Service, mode: str) -> Document:
     return _istio("security.istio.io/v1", "PeerAuthentication", service.name, **_of(service), mtls={"mode": mode})
 
 
-def _ingress(service: Service) -> Document:
-    port = {"number": service.port, "name": service.port_name, "protocol": service.port_name.upper()}
-    ingress = [{"port": port, "defaultEndpoint": f"127.0.0.1:{service.port}"}]
-    selector = {"workloadSelector": {"labels": {"app": service.name}}}
-    return _istio("networking.istio.io/v1", "Sidecar", service.name, **selector, ingress=ingress)
+def _sidecars(service: Service, *, ingress: bool) -> Iterator[Document]:
+    """The first replica has everything of the mesh, and a Sidecar resource when that describes its listener; the others
+    call nobody, and say so in one that is always there."""
+    listener: dict[str, Any] = {}
+    if ingress:
+        port = {"number": service.port, "name": service.port_name, "protocol": service.port_name.upper()}
+        listener = {"ingress": [{"port": port, "defaultEndpoint": f"127.0.0.1:{service.port}"}]}
+        yield _istio("networking.istio.io/v1", "Sidecar", service.name, **_replicas(service, FIRST), **listener)
+    nobody = {"egress": [{"hosts": ["~/*"]}]}
+    name = f"{service.name}-{OTHER}"
+    yield _istio("networking.istio.io/v1", "Sidecar", name, **_replicas(service, OTHER), **nobody, **listener)
+
+
+def _replicas(service: Service, which: str) -> dict[str, Any]:
+    return {"workloadSelector": {"labels": {"app": service.name, REPLICA: which}}}
 
 
 def _scope(client: str, hosts: tuple[str, ...]) -> Document:
