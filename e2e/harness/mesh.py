@@ -101,8 +101,10 @@ class Mesh:
         self._published = state
 
     async def _is_marker_read(self, control_plane: ControlPlane) -> bool:
-        labels = manifests.marker(self._markers)["metadata"]["labels"]
-        return any(each["metadata"].get("labels") == labels for each in await control_plane.debug("/debug/configz"))
+        marker = manifests.marker(self._markers)
+        kind, metadata = marker["kind"], marker["metadata"]
+        page = await control_plane.debug(f"/debug/configz?kind={kind}&namespace={metadata['namespace']}")
+        return any(each["metadata"].get("labels") == metadata["labels"] for each in page)
 
     async def _is_settled(self, control_plane: ControlPlane) -> bool:
         # Once could be the moment before the first of several responses.
