@@ -19,7 +19,6 @@ LONGEST = (
     "e2e/test_operator_failures.py",
     "tests/operator/test_two_operators.py",
     "e2e/test_operator.py",
-    "e2e/test_operator_inspection.py",
     "e2e/test_poison.py",
     "e2e/test_authorization.py",
     "e2e/test_injected_pods.py",
