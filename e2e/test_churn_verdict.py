@@ -125,6 +125,16 @@ def test_who_may_answer() -> None:
     assert expected(routed, at_gateway(8001)) is None
 
 
+def test_what_was_before_a_run_may_be_met_until_it_is_drained() -> None:
+    before = timeline((state(1, denied=True), 100.0, 101.0), (state(2), 200.0, 201.0))
+    told = Timeline(in_force=[201.0], earlier=before)
+    after = 201.0 + GRACE + DRAIN
+    assert not is_wrong("403", after - 0.1, told, probe=DENIED)
+    assert is_wrong("403", after + 0.1, told, probe=DENIED)
+    assert not is_wrong("200 v1", after - 0.1, told, probe=DENIED)
+    assert is_wrong("503", after - 0.1, told, probe=DENIED)
+
+
 def test_what_changed_meanwhile_is_named() -> None:
     told = timeline((state(1), 1.0, 2.0), (state(2), 3.0, 4.0), (state(3), 9.0, 9.1))
     assert [change.number for change in told.changed_between(2.6, 3.5)] == [2]

@@ -264,12 +264,12 @@ class Cast:
             raise AssertionError(f"{late} is not in force after {LONGEST_DELIVERY:.0f} s: {streams}") from None
 
     async def reset(self) -> None:
-        """Undo all changes and forget them; while somebody follows."""
+        """Undo all changes and number them anew; while somebody follows."""
         if self.state.number:
             await self.replaced()
             await self.apply(Change(self.state.number + 1, "reset", self.state, State(self.state.number + 1)))
             await self.underway(0)
-            self.timeline = Timeline()
+            self.timeline = Timeline(in_force=[self.timeline.in_force[-1]], earlier=self.timeline)
             self._progress = Progress()
             self._run += 1
 

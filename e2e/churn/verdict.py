@@ -68,6 +68,8 @@ class Timeline:
     applied: list[float] = field(default_factory=lambda: [float("-inf")])
     in_force: list[float] = field(default_factory=lambda: [float("-inf")])
     """Shorter than the others while something is on its way."""
+    earlier: "Timeline | None" = None
+    """What was until the first state was in force: connections may still have that."""
 
     def add(self, change: Change, now: float) -> None:
         """A change is about to be written."""
@@ -86,14 +88,19 @@ class Timeline:
 
     def between(self, start: float, end: float) -> Sequence[State]:
         """States that may have been in force at some moment from `start` to `end`."""
-        last = bisect.bisect_right(self.applied, end)
-        first = bisect.bisect_left(self.in_force, start - GRACE)  # the first whose successors may be late
-        return self.states[max(first - 1, 0) : last]
+        own = self.states[self._span(start, end)]
+        if self.earlier is not None and start - GRACE <= self.in_force[0]:
+            return [*self.earlier.between(start, end), *own]
+        return own
 
     def changed_between(self, start: float, end: float) -> Sequence[Change]:
         """Changes that were on their way at some moment from `start` to `end`."""
-        changes = (self.changes[state.number] for state in self.between(start, end)[1:])
-        return [change for change in changes if change is not None]
+        return [change for change in self.changes[self._span(start, end)][1:] if change is not None]
+
+    def _span(self, start: float, end: float) -> slice:
+        last = bisect.bisect_right(self.applied, end)
+        first = bisect.bisect_left(self.in_force, start - GRACE)  # the first whose successors may be late
+        return slice(max(first - 1, 0), last)
 
 
 def expected(state: State, probe: Probe) -> frozenset[str] | None:
@@ -122,7 +129,7 @@ def wrong(
         start = request.started - drain_seconds if request.probe.service.http else request.opened
         right: set[str] = set()
         for state in reversed(timeline.between(start, request.ended)):  # the latest is the likeliest
-            key = (state.number, request.probe)
+            key = (id(state), request.probe)  # of several runs, which number their states alike
             outcomes = known[key] if key in known else known.setdefault(key, expected(state, request.probe))
             if outcomes is None or request.outcome in outcomes:
                 break
