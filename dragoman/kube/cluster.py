@@ -16,6 +16,7 @@ import msgspec
 
 from dragoman.kube.connection import connect
 from dragoman.kube.errors import ApiError
+from dragoman.kube.open_sockets import OpenSockets
 from dragoman.kube.resource import ApiResource
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Cluster:
 
     def __init__(self, client: ApiClient, namespace: str = "default") -> None:
         self._client = client
+        self._sockets = OpenSockets(client.rest_client.pool_manager)
         self.namespace = namespace
         """What commands mean when they name no namespace: that of the context, or of this pod."""
 
@@ -55,6 +57,7 @@ class Cluster:
 
     async def close(self) -> None:
         await self._client.close()
+        await self._sockets.end(_TLS_GOODBYE)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""WebSockets and watches leave no connection to an API server behind, whatever the server does at their end."""
+"""WebSockets, watches and requests leave no connection to an API server behind, whatever it does at their end."""
 
 import asyncio
 import base64
@@ -18,9 +18,11 @@ ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 
 class SilentServer:
-    """Neither closes a connection nor answers TLS's goodbye: after a WebSocket's close frame, or within an answer."""
+    """Neither closes a connection nor answers TLS's goodbye: after a WebSocket's close frame, within an answer, or
+    before one (`/never`)."""
 
     def __init__(self) -> None:
+        self.asked = asyncio.Event()
         self.ended = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -28,10 +30,11 @@ class SilentServer:
         keys = [line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")]
         if keys:
             await self._take_websocket(keys[0], reader, writer)
-        else:
+        elif not head.startswith(b"GET /never "):
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n")
         # What comes from now on stays with the kernel.
         writer.transport.pause_reading()  # type: ignore[attr-defined]
+        self.asked.set()
         try:
             await self.ended.wait()
         finally:
@@ -47,12 +50,16 @@ class SilentServer:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+def silent() -> SilentServer:
+    return SilentServer()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, silent: SilentServer) -> AsyncIterator[Cluster]:
     authority = ClusterCA(tmp_path)
     certificate, key = authority.serving("server", ["127.0.0.1"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    silent = SilentServer()
     server = await asyncio.start_server(silent.serve, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     async with server:
@@ -102,4 +109,15 @@ async def test_a_watch_whose_reader_has_seen_enough_is_cut_at_once(cluster: Clus
         assert await anext(lines) == b"first"
         assert open_connections(cluster) == 1
     await asyncio.sleep(0)
+    assert open_connections(cluster) == 0
+
+
+async def test_a_request_whose_asker_is_cancelled_is_cut_with_the_cluster_at_the_latest(
+    cluster: Cluster, silent: SilentServer
+) -> None:
+    asking = asyncio.create_task(cluster.request("GET", "/never"))
+    await silent.asked.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    await cluster.close()
     assert open_connections(cluster) == 0
