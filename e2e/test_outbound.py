@@ -52,25 +52,25 @@ async def cast(shared_mesh: Mesh) -> AsyncIterator[Cast]:
         shared_mesh.pod("client", sidecar=True, ipv6="also") as client,
         shared_mesh.pod("six", sidecar=True, ipv6="only", service_account="client") as six,
     ):
-        shared_mesh.configuration.apply(*both_families(server))
+        shared_mesh.configuration.apply(*both_families(server, "both", FOUR, SIX))
         yield Cast(shared_mesh, service, server, client, six, beyond)
 
 
 FOUR, SIX = "10.97.0.1", "fd00:97::1"
 
 
-def both_families(pod: Pod) -> Iterator[Mapping[str, Any]]:
-    """A dual-stack service and its slices, as the controller of Kubernetes makes them."""
+def both_families(pod: Pod, name: str, four: str, six: str) -> Iterator[Mapping[str, Any]]:
+    """A dual-stack service and its slices, of IPv4 and of IPv6, as the controller of Kubernetes makes them."""
     ports = {"http": 8080, "tcp-echo": 9000}
     yield {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "both", "namespace": "default"},
+        "metadata": {"name": name, "namespace": "default"},
         "spec": {
-            "clusterIP": FOUR,
-            "clusterIPs": [FOUR, SIX],
+            "clusterIP": four,
+            "clusterIPs": [four, six],
             "selector": {"app": "server"},
-            "ports": [{"name": name, "port": number} for name, number in ports.items()],
+            "ports": [{"name": port, "port": number} for port, number in ports.items()],
         },
     }
     for family, address in zip(("IPv4", "IPv6"), (pod.address, *pod.spec.more_addresses), strict=True):
@@ -78,12 +78,12 @@ def both_families(pod: Pod) -> Iterator[Mapping[str, Any]]:
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
-                "name": f"both-{family.lower()}",
+                "name": f"{name}-{family.lower()}",
                 "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "both"},
+                "labels": {"kubernetes.io/service-name": name},
             },
             "addressType": family,
-            "ports": [{"name": name, "port": number} for name, number in ports.items()],
+            "ports": [{"name": port, "port": number} for port, number in ports.items()],
             "endpoints": [{"addresses": [address], "targetRef": {"kind": "Pod", "name": pod.spec.name}}],
         }
 
@@ -183,6 +183,18 @@ async def test_a_service_of_both_families_by_each_of_its_addresses(cast: Cast) -
         )
         assert caller(answer.echo) == "spiffe://cluster.local/ns/default/sa/client"
         await eventually(partial(greeted, client, virtual), lambda greeting: greeting == b"salaam", steady=0)
+
+
+async def test_an_endpoint_gains_an_address_and_loses_it(cast: Cast) -> None:
+    # The controller writes one slice after the other, and each may be pushed by itself.
+    service, four, six = both_families(cast.server, "late", "10.97.0.2", "fd00:97::2")
+    reached = partial(cast.six.http, "http://[fd00:97::2]:8080/")
+    with cast.mesh.configuration.during(service, four):
+        # No endpoint has an address of IPv6.
+        await eventually(reached, lambda answer: answer.status == 503, steady=0)
+        with cast.mesh.configuration.during(six):
+            await eventually(reached, partial(is_from, "::6"), steady=0)
+        await eventually(reached, lambda answer: answer.status == 503, steady=0)
 
 
 def is_from(peer: str, answer: Answer) -> bool:

@@ -70,9 +70,13 @@ def _locality(region: str, zone: str, subzone: str) -> bytes:
 
 
 def _lb_endpoint(endpoint: Endpoint) -> bytes:
-    """An element of `LocalityLbEndpoints.lb_endpoints` (2), of which `endpoint` is field 1, and of that `address` 1 and
-    `additional_addresses` 4, which have an `address` (1) too."""
+    """An element of `LocalityLbEndpoints.lb_endpoints` (2), of which `endpoint` is field 1, and of that `address` 1,
+    `hostname` 3 and `additional_addresses` 4, which have an `address` (1) too."""
     address = frame(1, encode(tcp_address(endpoint.address, endpoint.port)))
+    if endpoint.additional:
+        # An Envoy that knows a host by its first address does not look at the others again, unless its locality or its
+        # name is another (Envoy: upstream_impl.cc, updateDynamicHostList). Slices of the two families come one by one.
+        address += frame(3, ",".join(endpoint.addresses).encode())
     for other in endpoint.additional:
         address += frame(4, frame(1, encode(tcp_address(other, endpoint.port))))
     return frame(2, frame(1, address) + _rest(endpoint))
