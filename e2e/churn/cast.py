@@ -11,7 +11,7 @@ from e2e.churn.changes import Change
 from e2e.churn.load import Load
 from e2e.churn.progress import Progress
 from e2e.churn.servers import serving
-from e2e.churn.state import GATEWAY, GATEWAY_PORTS, SERVICES, Document, Extra, Service, State, files
+from e2e.churn.state import GATEWAY, GATEWAY_PORTS, OTHER, REPLICA, SERVICES, Document, Extra, Service, State, files
 from e2e.churn.verdict import Timeline
 from e2e.harness import Client, Mesh, Pod, Port, mesh_settings, served_mesh
 from e2e.harness.configuration import as_yaml
@@ -36,7 +36,7 @@ _ACCESS_LOG = (
     "failure=%UPSTREAM_TRANSPORT_FAILURE_REASON% end=%CONNECTION_TERMINATION_DETAILS% ms=%DURATION%\n"
 )
 SUBSCRIBED = frozenset(("cds", "lds", "sds"))
-"""Types that every proxy of this mesh asks for."""
+"""Types that every proxy of this mesh asks for; those that call somebody ask for endpoints, too."""
 
 LONGEST_DELIVERY = 60.0
 """Seconds within which a change has to be in force at all proxies, a restart of the control plane in between."""
@@ -239,10 +239,12 @@ class Cast:
             with contextlib.suppress(ConnectionError, TimeoutError):
                 read = await self._read()
                 quiet: dict[str, bool] = {}
+                subscribed = self._subscribed()
                 for proxy, types in await self._streams():
-                    quiet[proxy] = _all(types, _is_quiet) and quiet.get(proxy, True)
-                needed = {f"{pod.spec.name}.{pod.spec.namespace}" for pod in self.pods}
-                in_force = self._progress.look(read, quiet, needed)
+                    # One that is about to end is among the pods no more.
+                    is_quiet = _all(types, subscribed.get(proxy, SUBSCRIBED), _is_quiet)
+                    quiet[proxy] = is_quiet and quiet.get(proxy, True)
+                in_force = self._progress.look(read, quiet, subscribed.keys())
                 if in_force >= len(self.timeline.in_force):
                     async with self._progressed:
                         self.timeline.reached(in_force, asyncio.get_running_loop().time())
@@ -286,10 +288,21 @@ class Cast:
         async with asyncio.timeout(LONGEST_DELIVERY):
             while True:
                 with contextlib.suppress(ConnectionError, TimeoutError):
-                    streams = await self._streams()
-                    if len(streams) >= len(self.pods) and all(_all(types, _is_in_sync) for _, types in streams):
+                    streams, subscribed = await self._streams(), self._subscribed()
+                    if len(streams) >= len(self.pods) and all(
+                        _all(types, subscribed.get(proxy, SUBSCRIBED), _is_in_sync) for proxy, types in streams
+                    ):
                         return
                 await asyncio.sleep(LOOK_SECONDS)
+
+    def _subscribed(self) -> Mapping[str, frozenset[str]]:
+        """The types that each pod's proxy asks for."""
+        return {
+            f"{pod.spec.name}.{pod.spec.namespace}": SUBSCRIBED
+            if pod.spec.labels.get(REPLICA) == OTHER
+            else SUBSCRIBED | {"eds"}
+            for pod in self.pods
+        }
 
     async def _streams(self) -> Sequence[tuple[str, Mapping[str, _Type]]]:
         """Every stream's proxy, and the state of each type that it has subscribed."""
@@ -301,9 +314,9 @@ class Cast:
             yield from (line.rstrip()[:600] for line in lines if id_ in line)
 
 
-def _all(types: Mapping[str, _Type], condition: Callable[[_Type], bool]) -> bool:
-    """Whether a proxy has subscribed all types, and a condition holds for each of them."""
-    return types.keys() >= SUBSCRIBED and all(map(condition, types.values()))
+def _all(types: Mapping[str, _Type], subscribed: frozenset[str], condition: Callable[[_Type], bool]) -> bool:
+    """Whether a proxy has subscribed these types, and a condition holds for each that it has."""
+    return types.keys() >= subscribed and all(map(condition, types.values()))
 
 
 def _is_in_sync(kind: _Type) -> bool:
