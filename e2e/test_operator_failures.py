@@ -142,10 +142,7 @@ async def test_the_leader_is_killed_while_it_writes(kubernetes: Kubernetes) -> N
 
 
 async def test_without_a_control_plane_no_pod_is_let_in_without_its_sidecar(kubernetes: Kubernetes) -> None:
-    """And one that comes with a right less serves all but that kind."""
     deployments = resources.DEPLOYMENTS
-    cluster_role, role = await role_of_the_control_plane(kubernetes)
-    name = role["metadata"]["name"]
     async with loaded(kubernetes):
         await kubernetes.until(
             resources.VALIDATING_WEBHOOK_CONFIGURATIONS, "istio-validator-istio-system", None, fails_closed
@@ -162,7 +159,6 @@ async def test_without_a_control_plane_no_pod_is_let_in_without_its_sidecar(kube
             await kubernetes.rolled_out("bystander-v1")
             with pytest.raises(ApiError, match="webhook"):
                 await kubernetes.apply(canary(100), "shop")
-            await kubernetes.cluster.patch(cluster_role, name, {"rules": without(role["rules"], "wasmplugins")})
         finally:
             await kubernetes.cluster.patch(deployments, "istiod", {"spec": {"replicas": 2}}, "istio-system")
         await kubernetes.rolled_out("istiod", "istio-system")
@@ -174,6 +170,24 @@ async def test_without_a_control_plane_no_pod_is_let_in_without_its_sidecar(kube
         await kubernetes.cluster.patch(deployments, "server-v1", {"spec": {"replicas": 1}}, "shop")
         await kubernetes.rolled_out("server-v1", "shop")
         await pods_gone(kubernetes, "shop")
+        await steered(kubernetes, 100)
+        await steered(kubernetes, 0)
+
+
+async def test_one_kind_is_forbidden(kubernetes: Kubernetes) -> None:
+    cluster_role = await kubernetes.resource("rbac.authorization.k8s.io/v1", "ClusterRole")
+    (role,) = [
+        each
+        for each in await kubernetes.cluster.list(cluster_role)
+        if any("networking.istio.io" in rule.get("apiGroups", ()) for rule in each["rules"])
+        and each["metadata"]["name"].startswith("istiod")
+    ]
+    name = role["metadata"]["name"]
+    async with loaded(kubernetes):
+        await kubernetes.cluster.patch(cluster_role, name, {"rules": without(role["rules"], "wasmplugins")})
+        await kubernetes.kubectl("rollout", "restart", "deployment/istiod", "-n", "istio-system")
+        await kubernetes.rolled_out("istiod", "istio-system")
+        await pods_gone(kubernetes, "istio-system")
         await steered(kubernetes, 100)
         await steered(kubernetes, 0)
         for replica in kubernetes.running_pods("istio-system", app="istiod"):
@@ -281,18 +295,6 @@ def replica_failure(item: Mapping[str, Any]) -> bool:
 def fails_closed(item: Mapping[str, Any]) -> bool:
     """Whether objects are refused that no webhook has looked at."""
     return all(webhook["failurePolicy"] == "Fail" for webhook in item["webhooks"])
-
-
-async def role_of_the_control_plane(kubernetes: Kubernetes) -> tuple[ApiResource, Mapping[str, Any]]:
-    """The kind ClusterRole, and the one with which replicas read Istio's objects."""
-    cluster_role = await kubernetes.resource("rbac.authorization.k8s.io/v1", "ClusterRole")
-    (role,) = [
-        each
-        for each in await kubernetes.cluster.list(cluster_role)
-        if any("networking.istio.io" in rule.get("apiGroups", ()) for rule in each["rules"])
-        and each["metadata"]["name"].startswith("istiod")
-    ]
-    return cluster_role, role
 
 
 def without(rules: list[dict[str, Any]], resource: str) -> list[dict[str, Any]]:
