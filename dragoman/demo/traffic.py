@@ -17,7 +17,7 @@ _REMEMBERED = 20_000
 _PATIENCE_SECONDS = 60.0
 """How long an answer is waited for: longer than the shop's services wait for each other, who tell which one hangs."""
 
-_CROWD = 600
+_MOST_AT_ONCE = 600
 """Requests that may wait for their answers at once: ten seconds of them at the usual rate."""
 
 _MOST_ARREARS_SECONDS = 30.0
@@ -95,7 +95,7 @@ class SteadyTraffic:
     take longer than anybody waits: it would fail what the mesh does not.
     """
 
-    def __init__(self, customer: Customer, path: str, rate: float, *, at_once: int = _CROWD) -> None:
+    def __init__(self, customer: Customer, path: str, rate: float, *, at_once: int = _MOST_AT_ONCE) -> None:
         self._customer = customer
         self._path = path
         self._rate = rate
